@@ -1,0 +1,1 @@
+"""One object describes a run; another says where things are."""

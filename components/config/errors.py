@@ -1,0 +1,39 @@
+"""What can go wrong and is not a defect of lossmap.
+
+    LossmapError                 the message is one line: the value, what was expected, what to do next; exit code 1
+    ├── ExperimentError          an experiment that cannot be run as it is written (exit code 2: usage)
+    ├── DataError                the data set is not what it has to be
+    ├── StoreError               an object is missing, damaged, or out of reach
+    ├── TrainingError            training failed or diverged
+    └── Interrupted              asked to stop; what is finished is kept (exit code 130)
+"""
+
+
+class LossmapError(Exception):
+    """An error whose message is for the user: one line, no traceback."""
+
+    exit_code = 1
+
+
+class ExperimentError(LossmapError):
+    """An experiment that cannot be run as it is written."""
+
+    exit_code = 2
+
+
+class DataError(LossmapError):
+    """The data set is not what it has to be."""
+
+
+class StoreError(LossmapError):
+    """An object is missing, damaged, or out of reach."""
+
+
+class TrainingError(LossmapError):
+    """Training failed or diverged."""
+
+
+class Interrupted(LossmapError):
+    """The user asked to stop; what is finished is kept."""
+
+    exit_code = 130

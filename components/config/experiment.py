@@ -1,0 +1,203 @@
+"""One frozen object describes a run: its data, its model, its training, and the survey of its loss surface."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="lower-case letters, digits and dashes")]
+
+
+class Frozen(BaseModel):
+    """A pydantic model that cannot be changed and refuses fields that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Blobs(Frozen):
+    """Synthetic images: one random pattern for each class, and Gaussian noise around it."""
+
+    classes: Annotated[int, Field(ge=2)] = 4
+    train_per_class: PositiveInt = 200
+    test_per_class: PositiveInt = 50
+    image_size: PositiveInt = 8
+    noise: PositiveFloat = Field(0.25, description="standard deviation of the noise, as a share of the pixel range")
+
+
+class Data(Frozen):
+    """Where the images come from and how many of them are used."""
+
+    source: str = Field("digits", min_length=1, description="digits, cifar10, cifar100, fashion-mnist, blobs, or the path or s3:// URI of a folder or zip")
+    limit: PositiveInt | None = Field(None, description="training images to keep, the same number of each class where possible")
+    test_limit: PositiveInt | None = Field(None, description="test images to keep, likewise")
+    image_size: PositiveInt | None = Field(None, description="resize every image to this many pixels a side; without it images of mixed sizes are refused")
+    blobs: Blobs = Blobs()
+    seed: NonNegativeInt = 0
+
+
+class Linear(Frozen):
+    """Softmax regression: logits = W x + b. Its cross-entropy is convex in (W, b)."""
+
+    architecture: Literal["linear"] = "linear"
+    seed: NonNegativeInt = 0
+
+
+class Mlp(Frozen):
+    """A multi-layer perceptron with rectified linear units."""
+
+    architecture: Literal["mlp"] = "mlp"
+    hidden: tuple[PositiveInt, ...] = Field((128, 128), min_length=1)
+    seed: NonNegativeInt = 0
+
+
+class ResNet(Frozen):
+    """The CIFAR residual network of He et al. 2016, with or without its shortcuts."""
+
+    architecture: Literal["resnet"] = "resnet"
+    depth: PositiveInt = Field(20, description="6n + 2 layers: 20, 32, 44, 56 or 110 in the paper")
+    shortcuts: bool = True
+    shortcut_option: Literal["A", "B"] = Field("A", description="where the shape changes: A pads with zeros, B projects by a 1x1 convolution")
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _depth_is_possible(self) -> Self:
+        if self.depth < 8 or (self.depth - 2) % 6:
+            raise ValueError(f"depth is {self.depth}, expected 6n + 2 with n >= 1, for example 20, 32, 44, 56 or 110")
+        return self
+
+
+Model = Annotated[Linear | Mlp | ResNet, Field(discriminator="architecture")]
+
+
+class Optimizer(Frozen):
+    """Stochastic gradient descent or Adam, as in torch.optim."""
+
+    algorithm: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: PositiveFloat = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = Field(0.0, description="on every parameter, as in He et al.")
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov is true and momentum is 0, expected a momentum above 0")
+        return self
+
+
+class Schedule(Frozen):
+    """The factor on the learning rate, as a function of the epoch (fractional: it moves at every step)."""
+
+    shape: Literal["constant", "step", "cosine"] = "cosine"
+    warmup_epochs: NonNegativeFloat = Field(0.0, description="the rate rises linearly over these epochs")
+    milestones: tuple[PositiveFloat, ...] = Field((), description="epochs at which a step schedule multiplies the rate by decay")
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _milestones_fit_the_shape(self) -> Self:
+        if (self.shape == "step") != bool(self.milestones):
+            raise ValueError(f"shape is {self.shape} and milestones are {list(self.milestones)}, expected milestones with shape step and with no other")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones are {list(self.milestones)}, expected them rising")
+        return self
+
+
+class Augmentation(Frozen):
+    """Random changes of the training images."""
+
+    crop_padding: NonNegativeInt = Field(0, description="pad by this many zero pixels, then crop back at a random place")
+    flip: bool = Field(False, description="mirror left and right with probability one half")
+
+
+class Training(Frozen):
+    """How the network is trained, by how many processes."""
+
+    epochs: PositiveInt = 10
+    batch_size: PositiveInt = Field(128, description="images in a global batch, over all processes together")
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augmentation: Augmentation = Augmentation()
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    gradient_clip: PositiveFloat | None = Field(None, description="largest Euclidean norm of the whole gradient")
+    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the forward and backward pass; weights stay float32")
+    channels_last: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: PositiveInt = Field(2, description="data-parallel processes, each with the same share of every batch")
+    threads: PositiveInt = Field(1, description="CPU threads of each process; the number is part of the result's last bits")
+    checkpoint_seconds: NonNegativeFloat = Field(60.0, description="least time between two checkpoints; 0 saves after every step")
+    trajectory_every: PositiveInt = Field(1, description="epochs between two stored snapshots of the weights")
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _batch_is_divisible(self) -> Self:
+        if self.batch_size % self.processes:
+            raise ValueError(f"batch_size is {self.batch_size}, expected a multiple of processes ({self.processes})")
+        return self
+
+
+class Axis(Frozen):
+    """Evenly spaced coordinates along one direction, both ends included."""
+
+    low: float = -1.0
+    high: float = 1.0
+    points: Annotated[int, Field(ge=2)] = 41
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low is {self.low} and high is {self.high}, expected low < high")
+        return self
+
+
+class Plane(Frozen):
+    """A grid over two directions."""
+
+    x: Axis = Axis()
+    y: Axis = Axis()
+
+
+class Landscape(Frozen):
+    """The survey: loss(w + x d1 + y d2) on a plane, and along a line of its first direction."""
+
+    normalization: Literal["filter", "layer", "none"] = "filter"
+    ignore_bias_and_norm: bool = Field(True, description="leave biases and BatchNorm parameters where they are, as in Li et al. 2018")
+    plane: Plane = Plane()
+    line: Axis | None = Axis(points=101)
+    split: Literal["train", "test"] = "train"
+    samples: PositiveInt = Field(512, description="images on which every point is evaluated, the same for all points")
+    batch_norm: Literal["frozen", "reestimated"] = Field("frozen", description="running statistics of the trained network, or those of the samples at every point")
+    batch_size: PositiveInt = 512
+    tile_points: PositiveInt = Field(48, description="points in one tile, the unit of parallel work and of resuming")
+    workers: PositiveInt | None = Field(None, description="processes that evaluate tiles; every core without it; never changes a result")
+    seed: NonNegativeInt = 0
+
+
+class Experiment(Frozen):
+    """A complete description of a run. The same experiment gives the same numbers."""
+
+    name: Name = "experiment"
+    study: Name = Field("lossmap", description="the MLflow experiment in which the run is compared")
+    data: Data = Data()
+    model: Model = ResNet()
+    training: Training = Training()
+    landscape: Landscape = Landscape()
+
+    def canonical_json(self) -> str:
+        """The experiment as JSON with sorted keys and no white space: equal experiments, equal text."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, in hexadecimal."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The experiment as YAML, fields in their own order."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no white space; NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
