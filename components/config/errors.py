@@ -4,6 +4,7 @@
     ├── ExperimentError          an experiment that cannot be run as it is written (exit code 2: usage)
     ├── DataError                the data set is not what it has to be
     ├── StoreError               an object is missing, damaged, or out of reach
+    ├── TrackingError            MLflow is out of reach or refuses
     ├── TrainingError            training failed or diverged
     └── Interrupted              asked to stop; what is finished is kept (exit code 130)
 """
@@ -27,6 +28,10 @@ class DataError(LossmapError):
 
 class StoreError(LossmapError):
     """An object is missing, damaged, or out of reach."""
+
+
+class TrackingError(LossmapError):
+    """MLflow is out of reach or refuses; what the store holds is complete."""
 
 
 class TrainingError(LossmapError):

@@ -1,0 +1,28 @@
+"""Networks by name. Each is built for the data set's channels, image size and classes, from a seed of its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from lossmap.components.config.experiment import Model
+from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.randomness import seed
+from lossmap.components.models.linear import linear
+from lossmap.components.models.mlp import mlp
+from lossmap.components.models.resnet import resnet
+
+_BUILDERS: dict[str, Callable[[Any, Manifest], nn.Module]] = {"linear": linear, "mlp": mlp, "resnet": resnet}
+
+
+def build(model: Model, manifest: Manifest) -> nn.Module:
+    """The untrained network. The same model and seed give the same weights; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed("model", model.seed))
+        return _BUILDERS[model.architecture](model, manifest)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable scalars."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

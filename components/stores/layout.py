@@ -1,7 +1,6 @@
 """The place of every object in the store, decided here and nowhere else.
 
     datasets/<digest>/manifest.json, train-00000.safetensors, …       digest = content
-    datasets/by-request/<digest>.json                                 digest = `data` of the experiment; names the data set it became
     runs/<run>/experiment.json
     runs/<run>/dataset.json                                           the manifest of the run's data set
     runs/<run>/checkpoints/step-00001234/…, LATEST
@@ -10,6 +9,7 @@
     runs/<run>/weights.safetensors, training.json                     the trained network: its presence ends training
     runs/<run>/survey.json                                            which surface and which grids belong to the run
     runs/<run>/report/…
+    comparisons/<digest>/page.html, comparison.png                    digest = names of the runs
     surfaces/<digest>/directions.safetensors, tiles/<digest>.npz      digest = weights + data + evaluation settings
     surfaces/<digest>/grids/<digest>.npz                              a grid assembled from tiles
 """
@@ -105,3 +105,8 @@ def tile(surface: str, digest: str) -> str:
 def grid(surface: str, digest: str) -> str:
     """A grid assembled from tiles."""
     return f"surfaces/{surface}/grids/{digest}.npz"
+
+
+def comparison(digest: str, name: str) -> str:
+    """A file of a comparison of runs."""
+    return f"comparisons/{digest}/{name}"

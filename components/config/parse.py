@@ -1,0 +1,108 @@
+"""From YAML and `path.to.field=value` to an experiment; what does not fit is refused in one line that says what would."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from lossmap.components.config.errors import ExperimentError
+from lossmap.components.config.experiment import Experiment, Linear, Mlp, ResNet
+
+_ARCHITECTURES = tuple(model().architecture for model in (Linear, Mlp, ResNet))
+
+
+def parse_yaml(text: str, name: str) -> Experiment:
+    """The experiment in a YAML file.
+
+    Args:
+        text: content of the file.
+        name: of the file, for messages.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ExperimentError(f"{name} holds {type(values).__name__}, expected the fields of an experiment; `lossmap show digits-linear` prints an example")
+    return parse(values)
+
+
+def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
+    """The experiment with some fields changed.
+
+    Args:
+        experiment: what is changed; it stays as it is.
+        assignments: each `path.to.field=value`, the value in YAML.
+    """
+    values = experiment.model_dump(mode="json")
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise ExperimentError(f"--set {assignment!r} has no =, expected path.to.field=value")
+        _assign(values, path.strip(), _value(assignment, text))
+    return parse(values)
+
+
+def parse(values: dict[str, Any]) -> Experiment:
+    """An experiment from its fields."""
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        raise ExperimentError(_explained(error)) from None
+
+
+def _value(assignment: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ExperimentError(f"--set {assignment!r}: {text!r} is not a YAML value; put it in quotes") from None
+
+
+def _assign(values: dict[str, Any], path: str, value: Any) -> None:
+    *parents, field = path.split(".")
+    place: Any = values
+    for parent in parents:
+        place = place.get(parent) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or (field not in place and path != "model.architecture" and not _another_architecture(values, path)):
+        raise ExperimentError(_unknown(path, values))
+    if path == "model.architecture" and value != place.get("architecture"):
+        values["model"] = {"architecture": value, "seed": place["seed"]}  # the fields of the former architecture mean nothing in the new one
+    else:
+        place[field] = value
+
+
+def _another_architecture(values: dict[str, Any], path: str) -> bool:
+    """Whether the path is of a model whose architecture was just chosen, so that its fields are not there yet."""
+    return path.startswith("model.") and set(values["model"]) == {"architecture", "seed"} and values["model"]["architecture"] != "linear"
+
+
+def _unknown(path: str, values: dict[str, Any]) -> str:
+    known = list(_paths(values))
+    abbreviated = [field for field in known if "".join(word[0] for word in field.rpartition(".")[2].split("_")) == path.rpartition(".")[2]]
+    near = abbreviated or difflib.get_close_matches(path, known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}?" if near else "`lossmap show RECIPE` lists every field"
+    return f"the experiment has no field {path}; {hint}"
+
+
+def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _explained(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"] if part not in _ARCHITECTURES)
+    if first["type"] == "extra_forbidden":
+        return _unknown(path, Experiment().model_dump(mode="json"))
+    if first["type"] == "union_tag_invalid":
+        return f"model.architecture is {first['ctx']['tag']!r}, expected one of {', '.join(_ARCHITECTURES)}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{path}: {message}" if path else message
+    expected = message.replace("Input should be ", "").replace("String should ", "text that should ")
+    return f"{path} is {first['input']!r}, expected {expected}"

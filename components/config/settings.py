@@ -1,0 +1,37 @@
+"""Where things are: read from the environment (LOSSMAP_*), so that an experiment never has to say it."""
+
+from pathlib import Path
+from typing import Self
+from urllib.parse import unquote, urlparse
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Places of this installation.
+
+    Attributes:
+        store: LOSSMAP_STORE, a file:// or s3:// URI; `lossmap-runs` in the current folder without it.
+        tracking: LOSSMAP_TRACKING, an MLflow tracking URI; a sqlite database beside the store's objects without it.
+        logs: LOSSMAP_LOGS, a folder for what the training processes print; beside the store's objects without it.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="LOSSMAP_", env_ignore_empty=True, frozen=True)
+
+    store: str = Field(default_factory=lambda: Path("lossmap-runs").resolve().as_uri())
+    tracking: str = ""
+    logs: Path = Path()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        store = self.store if "://" in self.store else Path(self.store).expanduser().resolve().as_uri()
+        folder = Path(unquote(urlparse(store).path)) if store.startswith("file:") else Path("lossmap-runs").resolve()
+        object.__setattr__(self, "store", store)
+        object.__setattr__(self, "tracking", self.tracking or f"sqlite:///{folder / 'mlflow.db'}")
+        object.__setattr__(self, "logs", self.logs if self.logs != Path() else folder / "logs")
+        return self
+
+    def environment(self) -> dict[str, str]:
+        """The variables that hand these settings to another process."""
+        return {"LOSSMAP_STORE": self.store, "LOSSMAP_TRACKING": self.tracking}

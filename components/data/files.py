@@ -1,0 +1,134 @@
+"""Files by name in a folder, a zip, or under an s3:// prefix; checked before anything is read from them."""
+
+import stat
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from urllib.parse import unquote, urlparse
+
+from lossmap.components.config.errors import DataError
+from lossmap.components.stores.objects import Store, open_store
+
+MOST_FILES = 5_000_000
+MOST_BYTES = 64 * 2**30
+MOST_BYTES_OF_A_FILE = 64 * 2**20
+MOST_COMPRESSION = 200  # times; PNG and JPEG hardly shrink in a zip
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where files are, as plain data, so that other processes can open them too. `kind` is folder, zip or store."""
+
+    kind: str
+    place: str
+    source: str
+
+    @classmethod
+    def of(cls, source: str, scratch: Path) -> "Location":
+        """The location of a user's source; a zip in S3 is copied to `scratch` first."""
+        parts = urlparse(source)
+        if parts.scheme == "s3" and parts.path.endswith(".zip"):
+            folder, _, name = source.rpartition("/")
+            open_store(folder).download(name, scratch / "source.zip")
+            return cls("zip", str(scratch / "source.zip"), source)
+        if parts.scheme == "s3":
+            return cls("store", source, source)
+        if parts.scheme not in ("", "file"):
+            raise DataError(f"data.source is {source!r}, expected a path, file:// or s3://")
+        path = Path(unquote(parts.path) if parts.scheme == "file" else source).expanduser()
+        return cls("folder" if path.is_dir() else "zip", str(path), source)
+
+
+class Files(Protocol):
+    """Files by name."""
+
+    def names(self) -> list[str]:
+        """Names of all files, with / between their parts."""
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+
+
+def open_files(location: Location) -> Files:
+    """The files at a location."""
+    if location.kind == "zip":
+        return ZipFiles(location)
+    if location.kind == "folder":
+        return FolderFiles(Path(location.place))
+    return StoreFiles(open_store(location.place))
+
+
+class FolderFiles:
+    """Files below a folder."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        """Names of all files, with / between their parts."""
+        try:
+            return [path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if path.is_file()]
+        except OSError as error:
+            raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+        try:
+            return (self._folder / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self._folder / name} cannot be read: {error.strerror}") from None
+
+
+class ZipFiles:
+    """Files in a zip. Names that lead out of it, links, and archives that would unpack to far more than they hold are refused."""
+
+    def __init__(self, location: Location):
+        self._source = location.source
+        try:
+            self._zip = zipfile.ZipFile(location.place)
+        except (zipfile.BadZipFile, EOFError):
+            raise DataError(f"{self._source} is neither a folder nor a zip archive") from None
+        except OSError as error:
+            raise DataError(f"{self._source} cannot be read: {error.strerror}") from None
+        self._check()
+
+    def names(self) -> list[str]:
+        """Names of all files, with / between their parts."""
+        return [entry.filename for entry in self._zip.infolist() if not entry.is_dir()]
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+        try:
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+            raise DataError(f"{name} in {self._source} cannot be read: {error}") from None
+
+    def _check(self) -> None:
+        entries = self._zip.infolist()
+        total = sum(entry.file_size for entry in entries)
+        if len(entries) > MOST_FILES or total > MOST_BYTES:
+            raise DataError(f"{self._source} holds {len(entries)} files of {total} bytes, expected at most {MOST_FILES} files of {MOST_BYTES} bytes")
+        for entry in entries:
+            parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
+            if ".." in parts or entry.filename.startswith(("/", "\\")) or ":" in entry.filename.split("/")[0]:
+                raise DataError(f"{entry.filename!r} in {self._source} leads out of the archive; it is not opened")
+            if stat.S_ISLNK(entry.external_attr >> 16):
+                raise DataError(f"{entry.filename!r} in {self._source} is a link; replace it by the file")
+            if entry.file_size > max(2**20, MOST_COMPRESSION * entry.compress_size) or entry.file_size > MOST_BYTES_OF_A_FILE:
+                raise DataError(f"{entry.filename!r} in {self._source} would unpack from {entry.compress_size} to {entry.file_size} bytes; it is not opened")
+
+
+class StoreFiles:
+    """Objects below an s3:// prefix."""
+
+    def __init__(self, store: Store):
+        self._store = store
+
+    def names(self) -> list[str]:
+        """Names of all files, with / between their parts."""
+        return list(self._store.keys(""))
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+        return self._store.read(name)

@@ -1,0 +1,77 @@
+"""Images in a user's folder or zip, `train/<class>/*.png|jpg|jpeg` and `test/<class>/…`, on disk or in S3."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossmap.components.config.errors import DataError
+from lossmap.components.config.experiment import Data
+from lossmap.components.config.manifest import Split
+from lossmap.components.data.choose import balanced_choice
+from lossmap.components.data.decode import decode_all
+from lossmap.components.data.files import Location, open_files
+
+_ENDINGS = (".png", ".jpg", ".jpeg")
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def read_folder(data: Data, progress: Callable[[int, int], None]) -> tuple[tuple[str, ...], dict[Split, Arrays]]:
+    """Class names in order, and for each split its images (uint8 N x C x H x W) and labels.
+
+    Raises:
+        DataError: the first thing that is wrong, in one line.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        location = Location.of(data.source, Path(scratch))
+        entries = _entries(open_files(location).names(), data.source)
+        classes = _classes(entries, data.source)
+        chosen = {split: _choose(entries[split], classes, data, split) for split in get_args(Split)}
+        names = [name for found in chosen.values() for name, _ in found]
+        pixels = decode_all(location, names, data.image_size, progress)
+    start, splits = 0, {}
+    for split, found in chosen.items():
+        labels = np.array([label for _, label in found], dtype=np.int64)
+        splits[split] = (pixels[start : start + len(found)], labels)
+        start += len(found)
+    return classes, splits
+
+
+def _entries(names: Sequence[str], source: str) -> dict[Split, list[tuple[str, str]]]:
+    """For each split the (name, class) of its images; a single folder around everything is looked through."""
+    images = [name for name in names if PurePosixPath(name).suffix.lower() in _ENDINGS and not _hidden(name)]
+    tops = {PurePosixPath(name).parts[0] for name in images}
+    depth = 1 if len(tops) == 1 and not tops & set(get_args(Split)) else 0
+    entries: dict[Split, list[tuple[str, str]]] = {split: [] for split in get_args(Split)}
+    for name in sorted(images):
+        parts = PurePosixPath(name).parts[depth:]
+        if len(parts) == 3 and parts[0] in entries:
+            entries[parts[0]].append((name, parts[1]))  # type: ignore[index]
+    for split, found in entries.items():
+        if not found:
+            raise DataError(f"{source} has no images under {split}/<class>/, expected {', '.join(_ENDINGS)} files there")
+    return entries
+
+
+def _classes(entries: dict[Split, list[tuple[str, str]]], source: str) -> tuple[str, ...]:
+    counts = {split: Counter(label for _, label in found) for split, found in entries.items()}
+    for here, there in (("train", "test"), ("test", "train")):
+        for label in sorted(counts[here]):  # type: ignore[index]
+            if label not in counts[there]:  # type: ignore[index]
+                raise DataError(f"class {label} has images in {source} under {here}/ and none under {there}/; add some or remove the class")
+    return tuple(sorted(counts["train"], key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label)))
+
+
+def _choose(found: Sequence[tuple[str, str]], classes: Sequence[str], data: Data, split: Split) -> list[tuple[str, int]]:
+    places = {label: index for index, label in enumerate(classes)}
+    labels = np.array([places[label] for _, label in found], dtype=np.int64)
+    limit = data.limit if split == "train" else data.test_limit
+    return [(found[index][0], int(labels[index])) for index in balanced_choice(labels, limit, data.seed, split)]
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)

@@ -1,0 +1,122 @@
+"""Labelled images from a named data set, or from a user's folder or zip."""
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossmap.components.config.errors import DataError
+from lossmap.components.config.experiment import Data
+from lossmap.components.config.manifest import Split
+from lossmap.components.config.randomness import stream
+from lossmap.components.data.choose import balanced_choice
+from lossmap.components.data.folders import read_folder
+
+Count = Callable[[int, int], None]  # done, total
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images of one split: `pixels` uint8 N x C x H x W, `labels` int64 N."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Both splits, and the names of the classes that the labels count."""
+
+    classes: tuple[str, ...]
+    splits: dict[Split, Labelled]
+
+
+def load_source(data: Data, progress: Count) -> Source:
+    """The images that `data` asks for, limited to the number that it asks for.
+
+    Args:
+        data: a known name, or the path or URI of a folder or zip `train/<class>/*`, `test/<class>/*`.
+        progress: called with (done, total) while images are decoded.
+    """
+    if data.source in _NAMED:
+        source = _NAMED[data.source](data)
+        return Source(source.classes, {split: _limited(data, split, images) for split, images in source.splits.items()})
+    if "://" not in data.source and not Path(data.source).expanduser().exists():
+        near = difflib.get_close_matches(data.source, _NAMED, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(_NAMED)}, or the path or s3:// URI of a folder or zip"
+        raise DataError(f"data.source is {data.source!r}, which is no data set and no file; {hint}")
+    classes, splits = read_folder(data, progress)
+    return Source(classes, {split: Labelled(*arrays) for split, arrays in splits.items()})
+
+
+def _limited(data: Data, split: Split, images: Labelled) -> Labelled:
+    chosen = balanced_choice(images.labels, data.limit if split == "train" else data.test_limit, data.seed, split)
+    return Labelled(np.ascontiguousarray(images.pixels[chosen]), images.labels[chosen])
+
+
+def _digits(data: Data) -> Source:
+    """scikit-learn's 1,797 scans of 8 x 8 grey values 0 … 16, scaled to round(255 v / 16); of each class one fifth, drawn by the seed, is test."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    labels = digits.target.astype(np.int64)
+    is_test = np.zeros(len(labels), dtype=bool)
+    for label in range(10):
+        members = stream("digits", data.seed, label).permutation(np.flatnonzero(labels == label))
+        is_test[members[: round(len(members) / 5)]] = True
+    train, test = Labelled(pixels[~is_test], labels[~is_test]), Labelled(pixels[is_test], labels[is_test])
+    return Source(tuple(str(label) for label in range(10)), {"train": train, "test": test})
+
+
+def _blobs(data: Data) -> Source:
+    """For each class a random pattern in [0, 1], plus Gaussian noise, clipped and scaled to 0 … 255."""
+    blobs = data.blobs
+    patterns = stream("blobs", data.seed).random((blobs.classes, 1, blobs.image_size, blobs.image_size))
+
+    def split(name: Split, per_class: int) -> Labelled:
+        labels = np.repeat(np.arange(blobs.classes), per_class)
+        noise = stream("blobs", data.seed, name).normal(0, blobs.noise, (len(labels), *patterns.shape[1:]))
+        return Labelled((np.clip(patterns[labels] + noise, 0, 1) * 255).round().astype(np.uint8), labels.astype(np.int64))
+
+    classes = tuple(f"blob-{label}" for label in range(blobs.classes))
+    return Source(classes, {"train": split("train", blobs.train_per_class), "test": split("test", blobs.test_per_class)})
+
+
+def _torchvision(name: str) -> Callable[[Data], Source]:
+    """One of torchvision's data sets, downloaded once into LOSSMAP_CACHE, or ~/.cache/lossmap."""
+
+    def load(data: Data) -> Source:
+        from torchvision import datasets
+
+        folder = Path(os.environ.get("LOSSMAP_CACHE") or Path.home() / ".cache" / "lossmap")
+        kind = getattr(datasets, name)
+        try:
+            train, test = (kind(folder / data.source, train=train, download=True) for train in (True, False))
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"{data.source} could not be downloaded to {folder / data.source}: {reason}; or set data.source to a folder of its images") from None
+        return Source(tuple(train.classes), {"train": _from_torchvision(train), "test": _from_torchvision(test)})
+
+    return load
+
+
+def _from_torchvision(dataset: Any) -> Labelled:
+    pixels = np.asarray(dataset.data)
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
+    return Labelled(pixels, np.asarray(dataset.targets, dtype=np.int64))
+
+
+# torchvision reads CIFAR's own files by pickle, after checking their MD5 sums against those it carries: nobody's files but the authors' get there.
+_NAMED: dict[str, Callable[[Data], Source]] = {
+    "digits": _digits,
+    "cifar10": _torchvision("CIFAR10"),
+    "cifar100": _torchvision("CIFAR100"),
+    "fashion-mnist": _torchvision("FashionMNIST"),
+    "blobs": _blobs,
+}

@@ -1,0 +1,97 @@
+"""The report of a run: pictures, page and scalars in the store, and the whole run in MLflow."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.progress import Progress, silent
+from lossmap.components.figures import plots
+from lossmap.components.figures.page import run_page
+from lossmap.components.figures.run import RunSummary
+from lossmap.components.landscape import measures
+from lossmap.components.landscape.grid import Surface, to_npz
+from lossmap.components.landscape.merge import load_surfaces
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import Store
+from lossmap.components.stores.run_tracking import open_tracker
+from lossmap.components.stores.runs import load_epochs, load_experiment, load_json, load_run_manifest
+
+PAGE = "page.html"
+
+
+def report(store: Store, run_id: str, tracking: str, progress: Progress = silent) -> RunSummary:
+    """Draw and write the report, scalars last, then log the run to MLflow.
+
+    Raises:
+        TrackingError: MLflow is out of reach; the report in the store is complete.
+    """
+    summary = summarize(store, run_id)
+    progress(1, 4, "drawing")
+    files = _files(summary)
+    progress(2, 4, "writing")
+    for name, content in files.items():
+        store.write(layout.report(run_id, name), content)
+    store.write(layout.scalars(run_id), json.dumps(dict(summary.scalars)).encode())
+    progress(3, 4, "logging to MLflow")
+    _track(store, summary, files, tracking)
+    progress(4, 4, "")
+    return summary
+
+
+def summarize(store: Store, run_id: str) -> RunSummary:
+    """Everything that a report shows of a run whose survey is merged."""
+    experiment, manifest, surfaces = load_experiment(store, run_id), load_run_manifest(store, run_id), load_surfaces(store, run_id)
+    scalars = _scalars(load_json(store, layout.training_result(run_id)), manifest, surfaces)
+    return RunSummary(
+        run=run_id,
+        experiment=experiment,
+        manifest=manifest,
+        epochs=tuple(load_epochs(store, run_id)),
+        scalars=scalars,
+        plane=surfaces["plane"],
+        line=surfaces.get("line"),
+    )
+
+
+def _scalars(result: Mapping[str, Any], manifest: Manifest, surfaces: Mapping[str, Surface]) -> dict[str, float | None]:
+    plane, line = surfaces["plane"], surfaces.get("line")
+    return {
+        "test_error": result["test"]["error"],
+        "test_loss": result["test"]["loss"],
+        "train_error": result["train"]["error"],
+        "train_loss": result["train"]["loss"],
+        "parameters": result["parameters"],
+        "training_seconds": result["seconds"],
+        "centre_loss": measures.centre_loss(plane),
+        "floor": measures.floor(plane),
+        "ceiling": measures.ceiling(plane),
+        "basin_fraction": measures.basin_fraction(plane, len(manifest.classes)),
+        "line_convex_fraction": measures.convex_fraction(line) if line else None,
+        "points": float(plane.evaluated.sum()),
+        "masked_points": float((~plane.finite).sum()),
+    }
+
+
+def _files(summary: RunSummary) -> dict[str, bytes]:
+    files = {
+        "contour.png": plots.contour(summary),
+        "surface.png": plots.surface(summary),
+        "learning_curves.png": plots.learning_curves(summary),
+        PAGE: run_page(summary).encode(),
+        "experiment.yaml": summary.experiment.to_yaml().encode(),
+        "surface.npz": to_npz(**vars(summary.plane)),
+    }
+    if summary.line:
+        files |= {"line.png": plots.line_profile(summary), "line.npz": to_npz(**vars(summary.line))}
+    return files
+
+
+def _track(store: Store, summary: RunSummary, files: Mapping[str, bytes], tracking: str) -> None:
+    tracker = open_tracker(tracking, store.uri, summary.run, summary.experiment, summary.manifest)
+    tracker.log_epochs(summary.epochs)
+    tracker.log_final(summary.scalars, step=summary.experiment.training.epochs)
+    tracker.log_artifacts({**files, "scalars.json": json.dumps(dict(summary.scalars), indent=2).encode()})
+    tracker.log_dataset(summary.manifest.source, summary.manifest.digest, f"{store.uri}/{layout.dataset(summary.manifest.digest)}")
+    tracker.log_model(summary.run, f"{store.uri}/{layout.weights(summary.run)}")
+    tracker.finish("FINISHED")

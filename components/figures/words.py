@@ -1,0 +1,165 @@
+"""The sentences, captions and numbers that stand beside the pictures."""
+
+from collections.abc import Sequence
+from math import isfinite, isnan
+
+from lossmap.components.config.experiment import Experiment, Linear, Mlp, ResNet
+from lossmap.components.figures.run import RunSummary
+from lossmap.components.figures.scale import HIGH, LOW, counts, lowest
+from lossmap.components.landscape.grid import Surface
+
+ABSENT = "not available"
+LABELS = {
+    "test_error": "Test error",
+    "test_loss": "Test loss",
+    "train_error": "Training error",
+    "train_loss": "Training loss",
+    "parameters": "Parameters",
+    "centre_loss": "Loss at the trained weights",
+    "floor": "Lowest loss on the plane",
+    "ceiling": "Highest finite loss on the plane",
+    "basin_fraction": "Share of the plane below ln C",
+    "line_convex_fraction": "Convex share of the line",
+    "points": "Points on the plane",
+    "masked_points": "Points without a finite loss",
+}
+SCALE = f"Logarithmic scale from {LOW:g} to {HIGH:g}, the same for all runs."
+MAP = (
+    "In the map every evaluated point has one colour; thin lines (1, 2 and 5 times powers of ten) interpolate log loss linearly between points; "
+    "thick line: the loss of uniform guessing; plus: the trained network; ring: the lowest point; hatched: NaN or infinite; dotted: not evaluated."
+)
+FACETS = (
+    "Flat facets join neighbouring points and have the colour of the mean log loss of their corners; a facet with a corner without a finite loss is left out."
+)
+POINTING = (
+    f"{SCALE} The surface joins neighbouring points and blends their colours, with some shading; the map has one colour for each evaluated point. "
+    "Thin lines (1, 2 and 5 times powers of ten) interpolate log loss linearly between points; the thick line is the loss of uniform guessing. "
+    "Filled cross: the trained network; ring: the lowest point; thin crosses: NaN or infinite; dots: not evaluated. Point at a place for its values."
+)
+CARDS = ("test_error", "train_error", "train_loss", "centre_loss", "ceiling", "basin_fraction", "line_convex_fraction", "parameters")
+
+
+def label(name: str) -> str:
+    """The name of a scalar, spelled out."""
+    return LABELS.get(name) or name.replace("_", " ").capitalize()
+
+
+def number(value: float | None) -> str:
+    """A number for people: four digits, thousands apart, words for what is not a number."""
+    if value is None:
+        return ABSENT
+    if isnan(value):
+        return "NaN"
+    if not isfinite(value):
+        return "infinite" if value > 0 else "minus infinite"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{value:.4g}"
+
+
+def scalar(name: str, value: float | None) -> str:
+    """The value of a scalar; errors and fractions are shares and shown as percentages."""
+    if value is None or not isfinite(value) or not name.endswith(("error", "fraction")):
+        return number(value)
+    return f"{100 * value:.4g}\N{NARROW NO-BREAK SPACE}%"
+
+
+def network(experiment: Experiment) -> str:
+    """The network in a few words."""
+    model = experiment.model
+    if isinstance(model, ResNet):
+        return f"ResNet-{model.depth}" + ("" if model.shortcuts else " without shortcuts")
+    if isinstance(model, Mlp):
+        return f"Multi-layer perceptron {'-'.join(map(str, model.hidden))}"
+    if isinstance(model, Linear):
+        return "Softmax regression"
+    return str(model.architecture).replace("_", " ")
+
+
+def title(run: RunSummary) -> str:
+    """Network and data set."""
+    return f"{network(run.experiment)} on {run.manifest.source}"
+
+
+def split(run: RunSummary) -> str:
+    """Which images the survey used: the adjective."""
+    return "training" if run.experiment.landscape.split == "train" else "test"
+
+
+def coordinate(value: float) -> str:
+    """A coordinate with a proper minus sign."""
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+
+
+def grid(surface: Surface) -> str:
+    """Size and extent of a grid."""
+    across = f"x from {coordinate(surface.x[0])} to {coordinate(surface.x[-1])}"
+    if len(surface.y) == 1:
+        return f"{len(surface.x)} points, {across}"
+    return f"{len(surface.x)} × {len(surface.y)} points, {across}, y from {coordinate(surface.y[0])} to {coordinate(surface.y[-1])}"
+
+
+def evaluation(run: RunSummary) -> str:
+    """What was evaluated, and how."""
+    landscape = run.experiment.landscape
+    normalised = "directions as drawn, without normalisation" if landscape.normalization == "none" else f"{landscape.normalization} normalisation"
+    moved = "biases and BatchNorm parameters stay" if landscape.ignore_bias_and_norm else "biases and BatchNorm parameters move too"
+    statistics = "frozen as trained" if landscape.batch_norm == "frozen" else "re-estimated at every point"
+    return f"Mean cross-entropy of {run.samples} {split(run)} images. Random directions, {normalised}; {moved}; BatchNorm statistics {statistics}."
+
+
+def tally(surface: Surface) -> str:
+    """How many points lie beyond the ends of the scale, and how many have no finite loss."""
+    found = counts(surface)
+    names = {"NaN": found.nan, "infinite": found.infinite, "not evaluated": found.missing}
+    holes = ", ".join(f"{count} {name}" for name, count in names.items() if count)
+    return f"{found.below} below and {found.above} above the scale, drawn at its ends; without a finite loss: {holes or 'none'}, of {found.points} points."
+
+
+def guess(run: RunSummary) -> str:
+    """The loss of guessing uniformly, as a formula."""
+    return f"ln {len(run.manifest.classes)} = {run.guessing_loss:.3f}"
+
+
+def markers(surface: Surface) -> str:
+    """Where the lowest point is."""
+    place = lowest(surface)
+    return f"the lowest point, {place.loss:.4g} at ({coordinate(place.x)}, {coordinate(place.y)})" if place else "the lowest point (no loss is finite)"
+
+
+def contour_caption(run: RunSummary) -> str:
+    """The caption of the map."""
+    return f"{evaluation(run)} {SCALE} {grid(run.plane)}; {tally(run.plane)} {MAP} Here the thick line is {guess(run)} and the ring {markers(run.plane)}."
+
+
+def surface_caption(run: RunSummary) -> str:
+    """The caption of the three-dimensional picture."""
+    return f"{evaluation(run)} {SCALE} {grid(run.plane)}; {tally(run.plane)} {FACETS}"
+
+
+def page_caption(run: RunSummary) -> str:
+    """What is particular to one run's surface and map on an interactive page."""
+    return f"{evaluation(run)} {grid(run.plane)}; {tally(run.plane)} Thick line: {guess(run)}. Ring: {markers(run.plane)}."
+
+
+def line_caption(run: RunSummary, line: Surface) -> str:
+    """The caption of the line profile."""
+    return (
+        f"{evaluation(run)} {grid(line)}, along the first direction; {int((~line.finite).sum())} have no finite loss and are shaded. "
+        f"Band: 1.96 standard errors of the mean over the images, on either side. Dashed: {guess(run)}, uniform guessing. Dotted: the trained network."
+    )
+
+
+def epochs_caption(runs: Sequence[RunSummary]) -> str:
+    """The caption of the learning curves."""
+    images = [(run.manifest.count("train"), run.manifest.count("test")) for run in runs]
+    return " ".join(f"{run.run}: {len(run.epochs)} epochs, {train} training and {test} test images." for run, (train, test) in zip(runs, images, strict=True))
+
+
+def sentence(run: RunSummary) -> str:
+    """One sentence: what the page shows."""
+    plane = run.plane
+    return (
+        f"The {split(run)} loss of {title(run)}, trained for {run.experiment.training.epochs} epochs, "
+        f"at {plane.loss.size} points of a random plane through its trained weights."
+    )

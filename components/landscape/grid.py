@@ -1,0 +1,108 @@
+"""Grids of points on a plane, and what was found there."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossmap.components.config.experiment import Axis
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Points (x, y) with every x of one list and every y of another. A line has the one y 0.
+
+    Attributes:
+        x: coordinates along the first direction.
+        y: coordinates along the second.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    @classmethod
+    def of(cls, x: Axis, y: Axis | None = None) -> "Grid":
+        """The plane x × y, or the line along x."""
+        return cls(coordinates(x), coordinates(y) if y else (0.0,))
+
+    def points(self) -> list[Point]:
+        """All points, row by row: y is constant in a row."""
+        return [(x, y) for y in self.y for x in self.x]
+
+    def digest(self) -> str:
+        """SHA-256 over the coordinates."""
+        return points_digest([*((x, 0.0) for x in self.x), *((0.0, y) for y in self.y)])
+
+
+def coordinates(axis: Axis) -> tuple[float, ...]:
+    """low + (high - low) i / (points - 1), each rounded once.
+
+    The decimal numbers of the experiment are taken exactly, so that equal places in a coarse and a fine grid are equal floats
+    and a finer survey finds the points that are already paid for.
+    """
+    low, high = Fraction(str(axis.low)), Fraction(str(axis.high))
+    return tuple(float(low + (high - low) * i / (axis.points - 1)) for i in range(axis.points))
+
+
+def points_digest(points: list[Point]) -> str:
+    """SHA-256 over the exact coordinates, in order."""
+    return hashlib.sha256(" ".join(value.hex() for point in points for value in point).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found at one point.
+
+    Attributes:
+        loss: mean cross-entropy in nats; NaN and infinity stay what they are.
+        error: share of misclassified samples.
+        loss_standard_error: s / sqrt(n), s the standard deviation of the loss over the n samples.
+    """
+
+    loss: float
+    error: float
+    loss_standard_error: float
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Values on a grid. Arrays have one row for each y and one column for each x.
+
+    Attributes:
+        x: (X,) coordinates along the first direction.
+        y: (Y,) coordinates along the second; [0] for a line.
+        loss: (Y, X) float64, as in Result; so are the next two.
+        error: (Y, X).
+        loss_standard_error: (Y, X).
+        evaluated: (Y, X) False where a point is missing; its values are NaN.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    error: NDArray[np.float64]
+    loss_standard_error: NDArray[np.float64]
+    evaluated: NDArray[np.bool_]
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """(Y, X) True where the loss is known and finite."""
+        return self.evaluated & np.isfinite(self.loss)
+
+
+def to_npz(**arrays: NDArray[np.generic]) -> bytes:
+    """Arrays as an .npz archive; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def from_npz(content: bytes) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an .npz archive; no pickled objects."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return dict(archive)

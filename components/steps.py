@@ -1,0 +1,80 @@
+"""The steps of the chain, in the order in which they run. Each can be repeated at any time: what is finished is not done again.
+
+The laptop's executor (pipelines/local.py) and the Kubeflow components (prepare.py … report.py) both call these functions.
+"""
+
+from collections.abc import Sequence
+
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.progress import Progress, silent
+from lossmap.components.config.settings import Settings
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import load_experiment, load_run_manifest, save_experiment, save_run_manifest
+
+_TRACKING_SECONDS = 60.0
+
+
+def prepare(run: str, experiment: Experiment, settings: Settings, progress: Progress = silent) -> str:
+    """Keep the experiment, pack its data set, and return the digest of that."""
+    from lossmap.components.data import pack
+
+    store = open_store(settings.store)
+    save_experiment(store, run, experiment)
+    if store.exists(layout.run_dataset(run)):
+        return load_run_manifest(store, run).digest
+    manifest = pack.prepare(experiment.data, store, lambda done, total: progress(done, total, ""))
+    save_run_manifest(store, run, manifest)
+    return manifest.digest
+
+
+def train(run: str, settings: Settings, progress: Progress = silent) -> None:
+    """Train the network by torchrun, from the newest checkpoint where there is one."""
+    from lossmap.components.stores.run_tracking import open_tracker
+    from lossmap.components.stores.tracking import BackgroundTracker
+    from lossmap.components.training.launch import Listeners, launch
+
+    store = open_store(settings.store)
+    if store.exists(layout.training_result(run)):
+        return
+    experiment, manifest = load_experiment(store, run), load_run_manifest(store, run)
+    tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, store.uri, run, experiment, manifest))
+    try:
+        launch(run, experiment.training, settings, Listeners(progress, tracker.send), settings.logs / run / "train.log")
+    finally:
+        tracker.close(_TRACKING_SECONDS)
+
+
+def plan(run: str, settings: Settings) -> list[str]:
+    """Make the directions and cut the points to evaluate into tiles; returns the tiles' digests."""
+    from lossmap.components.landscape import survey
+
+    return [tile.digest for tile in survey.plan(open_store(settings.store), run).tiles]
+
+
+def evaluate(run: str, tiles: Sequence[str], settings: Settings, progress: Progress = silent) -> None:
+    """Evaluate the named tiles of the plan by a pool of processes."""
+    from lossmap.components.landscape.pool import available_cores, evaluate_tiles
+    from lossmap.components.landscape.tiles import load_survey
+
+    store = open_store(settings.store)
+    survey = load_survey(store, run)
+    wanted = [tile for tile in survey.tiles if tile.digest in set(tiles) and not store.exists(layout.tile(survey.surface, tile.digest))]
+    workers = load_experiment(store, run).landscape.workers or available_cores()
+    evaluate_tiles(settings.store, run, survey.surface, wanted, workers, progress)
+
+
+def merge(run: str, settings: Settings, progress: Progress = silent) -> None:
+    """Assemble the grids from the tiles, evaluating again what is missing or damaged."""
+    from lossmap.components.landscape import merge as tiles
+    from lossmap.components.landscape.survey import evaluator
+
+    store = open_store(settings.store)
+    tiles.merge(store, run, lambda: evaluator(store, run), progress)
+
+
+def report(run: str, settings: Settings, progress: Progress = silent) -> None:
+    """Draw the pictures and pages, compute the scalars, and log the whole run to MLflow."""
+    from lossmap.components.figures.report import report as make
+
+    make(open_store(settings.store), run, settings.tracking, progress)

@@ -1,0 +1,41 @@
+"""How a run appears in MLflow: its parameters and tags."""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.manifest import Manifest
+from lossmap.components.stores import layout
+from lossmap.components.stores.tracking import RunTracker
+
+
+def open_tracker(uri: str, store_uri: str, run_id: str, experiment: Experiment, manifest: Manifest) -> RunTracker:
+    """The run's place in MLflow, made where it is not there yet."""
+    tracker = RunTracker(uri, experiment.study, run_id)
+    tracker.start(parameters(experiment, manifest), tags(store_uri, run_id, experiment, manifest))
+    return tracker
+
+
+def parameters(experiment: Experiment, manifest: Manifest) -> dict[str, Any]:
+    """The flattened experiment, with what identifies data and code."""
+    fields = experiment.model_dump(mode="json", exclude={"name", "study"})
+    return {**dict(_flat(fields)), "data.digest": manifest.digest, "experiment.digest": experiment.digest(), "version": version("lossmap")}
+
+
+def tags(store_uri: str, run_id: str, experiment: Experiment, manifest: Manifest) -> dict[str, str]:
+    """What one filters and groups by."""
+    return {
+        "recipe": experiment.name,
+        "model": experiment.model.architecture,
+        "data": manifest.source,
+        "store": f"{store_uri}/{layout.run(run_id, '')}",
+    }
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,128 @@
+"""Checkpoints: everything that the next step depends on, as safetensors and JSON.
+
+    checkpoints/step-00001234/weights.safetensors     parameters and buffers
+    checkpoints/step-00001234/optimizer.safetensors   `<state>/<parameter>`, for example `momentum_buffer/0.weight`
+    checkpoints/step-00001234/state.json              step, sums of the running epoch, scaler of mixed precision
+    checkpoints/LATEST                                the newest two, newest first, with the SHA-256 of every file
+
+Random numbers and the place in the epoch's order need no file: both follow from the seed and the step (see loop.py).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from lossmap.components.config.errors import StoreError
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import Store
+from lossmap.components.training.loop import Trainer
+
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One whole checkpoint, as LATEST names it: step, and name and SHA-256 of its files."""
+
+    step: int
+    files: dict[str, str]
+
+
+def save_checkpoint(store: Store, run_id: str, trainer: Trainer, sums: Tensor, seconds: float) -> None:
+    """Write a checkpoint whole, then name it in LATEST, then delete those before the newest two.
+
+    Args:
+        store: where the run is kept.
+        run_id: the run.
+        trainer: what is saved; the same on every rank, so that one of them writes.
+        sums: the sums of the running epoch over all ranks.
+        seconds: time spent on training so far.
+    """
+    state = {"step": trainer.step, "sums": sums.tolist(), "seconds": seconds, "scaler": trainer.scaler.state_dict()}
+    contents = {
+        "weights.safetensors": network_bytes(trainer.network),
+        "optimizer.safetensors": save(_optimizer_tensors(trainer)),
+        "state.json": json.dumps(state).encode(),
+    }
+    for name, content in contents.items():
+        store.write(layout.checkpoint(run_id, trainer.step, name), content)
+    newest = Entry(trainer.step, {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()})
+    others = [entry for entry in _entries(store, run_id) if entry.step != trainer.step]
+    kept = [newest, *others[: _KEPT - 1]]
+    store.write(layout.latest_checkpoint(run_id), json.dumps([vars(entry) for entry in kept]).encode())
+    for entry in others[_KEPT - 1 :]:
+        _delete(store, run_id, entry)
+
+
+def load_checkpoint(store: Store, run_id: str, trainer: Trainer) -> tuple[float, list[str]]:
+    """Put the newest undamaged checkpoint into the trainer.
+
+    Returns:
+        The seconds of training before it (0 without one), and a line for each damaged checkpoint.
+    """
+    damaged = []
+    for entry in _entries(store, run_id):
+        try:
+            files = {name: _verified(store, layout.checkpoint(run_id, entry.step, name), digest) for name, digest in entry.files.items()}
+        except StoreError as error:
+            damaged.append(str(error))
+            continue
+        return _restore(trainer, files), damaged
+    return 0.0, damaged
+
+
+def network_bytes(network: nn.Module) -> bytes:
+    """Parameters and buffers as safetensors."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()})
+
+
+def _restore(trainer: Trainer, files: dict[str, bytes]) -> float:
+    trainer.network.load_state_dict(load(files["weights.safetensors"]))
+    _restore_optimizer(trainer, load(files["optimizer.safetensors"]))
+    state = json.loads(files["state.json"])
+    trainer.scaler.load_state_dict(state["scaler"])
+    trainer.step = state["step"]
+    if trainer.group.rank == 0:  # the sums are totals: one rank carries them on, the others start at zero
+        trainer.sums += torch.tensor(state["sums"], dtype=torch.float64, device=trainer.sums.device)
+    return float(state["seconds"])
+
+
+def _optimizer_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    return {
+        f"{key}/{name}": value.detach().cpu().contiguous()
+        for name, parameter in trainer.network.named_parameters()
+        for key, value in trainer.optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore_optimizer(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
+    parameters = dict(trainer.network.named_parameters())
+    state: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, _, name = key.partition("/")
+        state.setdefault(name, {})[kind] = tensor
+    places = {name: index for index, name in enumerate(parameters)}
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": {places[name]: values for name, values in state.items()}, "param_groups": groups})
+
+
+def _entries(store: Store, run_id: str) -> list[Entry]:
+    key = layout.latest_checkpoint(run_id)
+    return [Entry(**entry) for entry in json.loads(store.read(key))] if store.exists(key) else []
+
+
+def _verified(store: Store, key: str, digest: str) -> bytes:
+    content = store.read(key)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise StoreError(f"{store.uri}/{key} is damaged: its SHA-256 differs from the one written")
+    return content
+
+
+def _delete(store: Store, run_id: str, entry: Entry) -> None:
+    for name in entry.files:
+        store.delete(layout.checkpoint(run_id, entry.step, name))

@@ -1,0 +1,67 @@
+"""The group of data-parallel processes that torchrun started: who am I, what do we agree on."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from lossmap.components.config.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process's place among all: rank 0 … world - 1, and the device it computes on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    def total(self, values: Tensor) -> Tensor:
+        """Elementwise sum over all processes, on every process."""
+        dist.all_reduce(values)
+        return values
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether it is up on any process. It waits for every process, and not for a GPU."""
+        raised = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+        return tuple(bool(flag) for flag in raised)
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give every process rank 0's buffers: DistributedDataParallel does so only at the start of a forward pass."""
+        for buffer in network.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+@contextmanager
+def process_group(device: str) -> Iterator[Group]:
+    """Join the group described by torchrun's environment; leave it at the end.
+
+    Args:
+        device: cpu, cuda, or auto for cuda where there is one for every local process.
+    """
+    rank, world, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    place = _device(device, local_rank)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    # Flags and sums travel over gloo also where gradients travel over NCCL.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo", timeout=timedelta(minutes=10))
+    try:
+        yield Group(rank, world, place)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(device: str, local_rank: int) -> torch.device:
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "cuda" and available < local_world:
+        raise TrainingError(f"training.device is cuda and this machine has {available} GPUs for {local_world} processes; set training.processes or training.device=cpu")
+    if device == "cpu" or available < local_world:
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank)

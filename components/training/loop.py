@@ -1,0 +1,140 @@
+"""Data-parallel training, step by step. No input or output happens here.
+
+A step is a pure function of (weights, optimiser state, step number): the order of the images, their augmentation and every random
+number come from streams named by seed, epoch, step and rank. A run that was stopped anywhere and goes on is therefore the same run.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lossmap.components.config.experiment import Training
+from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.randomness import seed, stream
+from lossmap.components.data.batches import Images, augment, epoch_order, evaluation_share, normalize, rank_share
+from lossmap.components.training.distributed import Group
+from lossmap.components.training.schedule import factor
+
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Mean cross-entropy in nats and share of misclassified images, over `count` images."""
+
+    loss: float
+    error: float
+    count: int
+
+
+class Trainer:
+    """The network, its optimiser, and the sums of the running epoch.
+
+    Attributes:
+        network: the module itself, without the data-parallel wrapper.
+        step: optimiser steps done since the start.
+        sums: float64 on the device: loss, wrong answers, gradient norm, images; of this rank, over the running epoch.
+    """
+
+    def __init__(self, training: Training, manifest: Manifest, network: nn.Module, images: Images, group: Group):
+        self.training, self.manifest, self.group = training, manifest, group
+        self.images = images.to(group.device)
+        self._layout = torch.channels_last if training.channels_last else torch.contiguous_format
+        self.network = network.to(group.device, memory_format=self._layout)
+        # Finding unused parameters also keeps the gradient buckets as they are. Otherwise they are rebuilt after the first step of
+        # every process's life, and with three or more ranks a resumed run would add its gradients in another order.
+        # Images with one channel are in both memory layouts at once; torch may then warn that a gradient is in the other one.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        self._parallel = DistributedDataParallel(self.network, find_unused_parameters=True)
+        self.optimizer = _optimizer(training, self.network)
+        self.scaler = torch.amp.GradScaler(group.device.type, enabled=training.precision == "float16")
+        self.step = 0
+        self.sums = torch.zeros(4, dtype=torch.float64, device=group.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole global batches in the training set; what is left over is drawn anew in the next epoch's order."""
+        return max(1, len(self.images) // self.training.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.training.epochs * self.steps_per_epoch
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the coming step."""
+        epoch = self.step / self.steps_per_epoch
+        return self.training.optimizer.learning_rate * factor(self.training.schedule, epoch, self.training.epochs)
+
+    def train_step(self) -> None:
+        """One optimiser step on this rank's share of the next global batch; gradients are averaged over all ranks."""
+        self._parallel.train()
+        pixels, labels = self._share()
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = self.learning_rate
+        torch.manual_seed(seed("step", self.training.seed, self.step, self.group.rank))
+        with self._autocast():
+            logits = self._parallel(self._prepared(pixels))
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.training.label_smoothing)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.training.gradient_clip or math.inf)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        wrong = (logits.detach().argmax(dim=1) != labels).sum()
+        self.sums += torch.stack([loss.detach() * len(labels), wrong, norm * len(labels), torch.tensor(len(labels), device=norm.device)]).double()
+
+    def finish_epoch(self) -> tuple[Accuracy, float]:
+        """Mean loss and error while the epoch ran (augmented images, changing weights) and mean gradient norm, over all ranks; sums start anew."""
+        loss, wrong, norm, count = self.group.total(self.sums.clone()).tolist()
+        self.sums.zero_()
+        return Accuracy(loss / count, wrong / count, int(count)), norm / count
+
+    @torch.no_grad()
+    def evaluate(self, images: Images) -> Accuracy:
+        """Loss and error on every image exactly once, in evaluation mode, shared among all ranks."""
+        self.group.share_buffers(self.network)
+        self.network.eval()
+        sums = torch.zeros(3, dtype=torch.float64)
+        for indices in evaluation_share(len(images), self.group.rank, self.group.world).split(_EVALUATION_BATCH):
+            pixels, labels = images.pixels[indices], images.labels[indices].to(self.group.device)
+            with self._autocast():
+                logits = self.network(self._prepared(pixels.to(self.group.device))).float()
+            losses = F.cross_entropy(logits, labels, reduction="none").double()
+            sums += torch.stack([losses.sum(), (logits.argmax(dim=1) != labels).sum(), torch.tensor(len(labels), device=losses.device)]).cpu()
+        loss, wrong, count = self.group.total(sums).tolist()
+        return Accuracy(loss / count, wrong / count, int(count))
+
+    def _share(self) -> tuple[Tensor, Tensor]:
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        if position == 0 or not hasattr(self, "_order"):
+            self._order = epoch_order(len(self.images), self.training.seed, epoch)
+        batch = self._order[position * self.training.batch_size : (position + 1) * self.training.batch_size]
+        mine = rank_share(batch, self.group.rank, self.group.world).to(self.group.device)
+        generator = stream("augment", self.training.seed, self.step, self.group.rank)
+        return augment(self.images.pixels[mine], self.training.augmentation, self.manifest, generator), self.images.labels[mine]
+
+    def _prepared(self, pixels: Tensor) -> Tensor:
+        return normalize(pixels, self.manifest).contiguous(memory_format=self._layout)
+
+    def _autocast(self) -> torch.autocast:
+        precision = _PRECISIONS[self.training.precision]
+        return torch.autocast(self.group.device.type, dtype=precision, enabled=precision != torch.float32)
+
+
+def _optimizer(training: Training, network: nn.Module) -> torch.optim.Optimizer:
+    settings = training.optimizer
+    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.algorithm == "sgd":
+        return torch.optim.SGD(network.parameters(), momentum=settings.momentum, nesterov=settings.nesterov, **common)
+    kind = torch.optim.Adam if settings.algorithm == "adam" else torch.optim.AdamW
+    return kind(network.parameters(), betas=settings.betas, **common)

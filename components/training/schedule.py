@@ -1,0 +1,22 @@
+"""The learning rate as a function of the epoch."""
+
+import math
+
+from lossmap.components.config.experiment import Schedule
+
+
+def factor(schedule: Schedule, epoch: float, epochs: int) -> float:
+    """What the base learning rate is multiplied by at a fractional epoch in [0, epochs).
+
+    warm-up   (epoch + 0) / warmup_epochs, rising linearly, while epoch < warmup_epochs; times what follows
+    constant  1
+    step      decay ** (number of milestones <= epoch)
+    cosine    (1 + cos(pi t)) / 2 with t the share done of what follows the warm-up (Loshchilov & Hutter 2017, eq. 5)
+    """
+    warm = min(1.0, epoch / schedule.warmup_epochs) if schedule.warmup_epochs else 1.0
+    if schedule.shape == "step":
+        return warm * schedule.decay ** sum(milestone <= epoch for milestone in schedule.milestones)
+    if schedule.shape == "cosine":
+        done = max(0.0, epoch - schedule.warmup_epochs) / max(epochs - schedule.warmup_epochs, 1e-9)
+        return warm * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    return warm

@@ -1,0 +1,151 @@
+"""Training a run to its end: the loop with its checkpoints, snapshots and metrics."""
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+
+from lossmap.components.config.errors import Interrupted, TrainingError
+from lossmap.components.data.batches import Images
+from lossmap.components.models import count_parameters
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import Store
+from lossmap.components.stores.runs import save_epoch
+from lossmap.components.training.checkpoint import network_bytes, save_checkpoint
+from lossmap.components.training.loop import Trainer
+
+
+class Stop:
+    """Whether this process was asked to stop: by SIGTERM or SIGINT, or by the end of the launcher that started it."""
+
+    def __init__(self, launcher: int | None):
+        self._asked, self._launcher = False, launcher
+        for kind in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(kind, self._ask)
+
+    def __bool__(self) -> bool:
+        return self._asked or (self._launcher is not None and not _is_alive(self._launcher))
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+
+
+@dataclass(frozen=True)
+class Outlets:
+    """Where rank 0 tells how training goes.
+
+    Attributes:
+        progress: called with (step, steps, text).
+        epoch: called with the metrics of every finished epoch.
+    """
+
+    progress: Callable[[int, int, str], None]
+    epoch: Callable[[dict[str, float]], None]
+
+
+class Session:
+    """One process's part in training a run."""
+
+    def __init__(self, run_id: str, store: Store, trainer: Trainer, outlets: Outlets, seconds: float):
+        self._run_id, self._store, self._trainer, self._outlets = run_id, store, trainer, outlets
+        self._leads = trainer.group.rank == 0
+        self._saved = time.monotonic()
+        self._start = self._saved - seconds
+        self._epoch_start, self._epoch_step = self._saved, trainer.step
+
+    def run(self, test: Images, stop: Stop) -> None:
+        """Train, evaluating on the test images after every epoch; the trained weights and `training.json` are written last."""
+        trainer = self._trainer
+        if trainer.step == 0:
+            self._keep_snapshot(0)
+        while trainer.step < trainer.steps:
+            trainer.train_step()
+            if trainer.step % trainer.steps_per_epoch == 0:
+                self._finish_epoch(test)
+            self._pause(stop)
+        self._finish(test)
+
+    def _pause(self, stop: Stop) -> None:
+        trainer = self._trainer
+        due = self._leads and time.monotonic() - self._saved >= trainer.training.checkpoint_seconds
+        stopping, saving = trainer.group.any(bool(stop), due)
+        if stopping or saving:
+            self._save()
+        if stopping:
+            raise Interrupted(f"training was asked to stop and saved step {trainer.step} of {trainer.steps}")
+        if self._leads:
+            epoch = (trainer.step - 1) // trainer.steps_per_epoch + 1
+            self._outlets.progress(trainer.step, trainer.steps, f"epoch {epoch}/{trainer.training.epochs}")
+
+    def _save(self) -> None:
+        sums = self._trainer.group.total(self._trainer.sums.clone())
+        if self._leads:
+            save_checkpoint(self._store, self._run_id, self._trainer, sums, time.monotonic() - self._start)
+        self._saved = time.monotonic()
+
+    def _finish_epoch(self, test: Images) -> None:
+        trainer = self._trainer
+        epoch = trainer.step // trainer.steps_per_epoch
+        trained, norm = trainer.finish_epoch()
+        images = (trainer.step - self._epoch_step) * trainer.training.batch_size
+        rate = images / (time.monotonic() - self._epoch_start)
+        if not math.isfinite(trained.loss):
+            raise TrainingError(f"the training loss is {trained.loss} in epoch {epoch}; lower training.optimizer.learning_rate or set training.gradient_clip")
+        tested = trainer.evaluate(test)
+        metrics = {
+            "epoch": epoch,
+            "train_loss": trained.loss,
+            "train_error": trained.error,
+            "test_loss": tested.loss,
+            "test_error": tested.error,
+            "learning_rate": trainer.learning_rate,
+            "gradient_norm": norm,
+            "images_per_second": rate,
+            "seconds": time.monotonic() - self._start,
+            "timestamp": time.time(),
+        }
+        if self._leads:
+            save_epoch(self._store, self._run_id, metrics)
+            self._outlets.epoch(metrics)
+        if epoch % trainer.training.trajectory_every == 0 or epoch == trainer.training.epochs:
+            self._keep_snapshot(epoch)
+        self._epoch_start, self._epoch_step = time.monotonic(), trainer.step
+
+    def _keep_snapshot(self, epoch: int) -> None:
+        self._trainer.group.share_buffers(self._trainer.network)
+        if self._leads:
+            self._store.write(layout.snapshot(self._run_id, epoch), network_bytes(self._trainer.network))
+
+    def _finish(self, test: Images) -> None:
+        trainer = self._trainer
+        self._save()
+        trained, tested = trainer.evaluate(trainer.images), trainer.evaluate(test)
+        result: dict[str, Any] = {
+            "train": asdict(trained),
+            "test": asdict(tested),
+            "parameters": count_parameters(trainer.network),
+            "seconds": time.monotonic() - self._start,
+            "processes": trainer.group.world,
+            "device": str(trainer.group.device.type),
+            "torch": torch.__version__,
+        }
+        if self._leads:
+            self._store.write(layout.weights(self._run_id), network_bytes(trainer.network))
+            self._store.write(layout.training_result(self._run_id), json.dumps(result).encode())
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

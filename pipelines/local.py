@@ -1,0 +1,45 @@
+"""The local executor: the steps of the chain, one after the other, on this machine."""
+
+import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+
+from lossmap.components import steps
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.progress import Progress
+from lossmap.components.config.settings import Settings
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import load_experiment
+
+Stage = Callable[[str], AbstractContextManager[Progress]]
+
+
+def new_run(experiment: Experiment) -> str:
+    """A name for a new run: the experiment's, the day, and six random hexadecimal digits."""
+    return f"{experiment.name}-{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(3)}"
+
+
+def stored_experiment(run_id: str, settings: Settings) -> Experiment:
+    """The experiment of a run that has begun."""
+    return load_experiment(open_store(settings.store), run_id)
+
+
+def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -> None:
+    """Carry out a run, or what is left of it.
+
+    Args:
+        run_id: its name; a known one goes on where it stopped.
+        experiment: what is run.
+        settings: where things are.
+        stage: opens the display of a stage, which then hears how far it is.
+    """
+    with stage("prepare") as progress:
+        steps.prepare(run_id, experiment, settings, progress)
+    with stage("train") as progress:
+        steps.train(run_id, settings, progress)
+    with stage("survey") as progress:
+        steps.evaluate(run_id, steps.plan(run_id, settings), settings, progress)
+        steps.merge(run_id, settings, progress)
+    with stage("report") as progress:
+        steps.report(run_id, settings, progress)

@@ -1,0 +1,109 @@
+"""What a person sees while runs go on and when they are done."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lossmap.components.config import progress as plain
+from lossmap.components.config.errors import Interrupted, TrackingError
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.settings import Settings
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.pipelines import compare, local
+from lossmap.pipelines.doctor import Finding
+
+console = Console(highlight=False)
+_SHARES = ("test_error", "train_error", "basin_fraction", "line_convex_fraction")
+
+
+def carry_out(run: str, experiment: Experiment, settings: Settings) -> None:
+    """Run an experiment with a progress bar for each stage.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the message says how to go on.
+    """
+    console.print(f"[bold]{run}[/bold]")
+    start = time.monotonic()
+    try:
+        local.run(run, experiment, settings, _stage)
+    except TrackingError as error:
+        console.print(f"  MLflow did not get this run: {error}\n  the report is complete; send it later: lossmap run --resume {run}", markup=False)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(f"interrupted; what is finished is kept. Go on with: lossmap run --resume {run}") from None
+    console.print(f"  done in {time.monotonic() - start:.0f} s")
+
+
+def conclude(runs: Sequence[str], settings: Settings) -> None:
+    """Say what came out and where it lies."""
+    store = open_store(settings.store)
+    found = compare.rows(store, runs)
+    console.print(_table(found))
+    for run in runs:
+        console.print(f"report       {_place(settings.store, layout.report(run, 'page.html'))}", soft_wrap=True)
+    if len(runs) > 1:
+        console.print(f"comparison   {_place(settings.store, compare.write_page(store, runs))}", soft_wrap=True)
+    console.print(f"MLflow UI    lossmap ui{_options(settings)}", soft_wrap=True)
+
+
+def comparison(found: Sequence[compare.Row], settings: Settings) -> None:
+    """Show a comparison as a table, and write its page."""
+    console.print(_table(found))
+    key = compare.write_page(open_store(settings.store), [row.run for row in found])
+    console.print(f"comparison   {_place(settings.store, key)}", soft_wrap=True)
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """Show what `doctor` found, each with its cure where it is not well."""
+    table = Table("", "what", "found", box=None)
+    for finding in found:
+        table.add_row("ok" if finding.ok else "NO", finding.name, finding.detail if finding.ok else f"{finding.detail}; {finding.cure}")
+    console.print(table)
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[plain.Progress]:
+    if not console.is_terminal:
+        yield plain.Printed(f"  {name}")
+        return
+    columns = (
+        TextColumn("  {task.description:8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(name, total=None, detail="")
+        yield lambda done, total, detail: bars.update(task, completed=done, total=total, detail=detail)
+
+
+def _table(found: Sequence[compare.Row]) -> Table:
+    table = Table(box=None)
+    table.add_column("run", overflow="fold")
+    for column in compare.COLUMNS:
+        table.add_column(column.replace("_", " "), justify="right", min_width=8)
+    for row in found:
+        table.add_row(row.run, *(_shown(column, row.scalars.get(column)) for column in compare.COLUMNS))
+    return table
+
+
+def _shown(column: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if column in _SHARES:
+        return f"{value:.1%}"
+    return f"{value:,.0f}" if column == "parameters" else f"{value:.3g}"
+
+
+def _place(store: str, key: str) -> str:
+    return f"{store.removeprefix('file://')}/{key}"
+
+
+def _options(settings: Settings) -> str:
+    return "" if settings.tracking == Settings().tracking else f" --tracking {settings.tracking}"
