@@ -144,4 +144,8 @@ def doctor(
 def _settings(store: str | None, tracking: str | None) -> "Settings":
     from lossmap.components.config.settings import Settings
 
-    return Settings(**{name: value for name, value in (("store", store), ("tracking", tracking)) if value})
+    return Settings.model_validate({name: value for name, value in (("store", store), ("tracking", tracking)) if value})
+
+
+if __name__ == "__main__":
+    main()

@@ -12,8 +12,6 @@ from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import list_runs, load_experiment, load_json
 
-COLUMNS = ("test_error", "train_loss", "parameters", "floor", "ceiling", "basin_fraction", "line_convex_fraction")
-
 
 @dataclass(frozen=True)
 class Row:

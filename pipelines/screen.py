@@ -18,7 +18,19 @@ from lossmap.pipelines import compare, local
 from lossmap.pipelines.doctor import Finding
 
 console = Console(highlight=False)
-_SHARES = ("test_error", "train_error", "basin_fraction", "line_convex_fraction")
+_COLUMNS = {
+    "test_error": "error",
+    "parameters": "weights",
+    "floor": "floor",
+    "ceiling": "ceiling",
+    "basin_fraction": "basin",
+    "line_convex_fraction": "convex",
+}
+_SHARES = ("test_error", "basin_fraction", "line_convex_fraction")
+_LEGEND = (
+    "error: wrong answers on the test set · floor, ceiling: lowest and highest loss on the plane · basin: share of the plane where the loss is\n"
+    "lower than by guessing · convex: share of the line where its second difference is not negative"
+)
 
 
 def carry_out(run: str, experiment: Experiment, settings: Settings) -> None:
@@ -42,7 +54,7 @@ def conclude(runs: Sequence[str], settings: Settings) -> None:
     """Say what came out and where it lies."""
     store = open_store(settings.store)
     found = compare.rows(store, runs)
-    console.print(_table(found))
+    console.print(_table(found), _LEGEND, sep="\n")
     for run in runs:
         console.print(f"report       {_place(settings.store, layout.report(run, 'page.html'))}", soft_wrap=True)
     if len(runs) > 1:
@@ -52,7 +64,7 @@ def conclude(runs: Sequence[str], settings: Settings) -> None:
 
 def comparison(found: Sequence[compare.Row], settings: Settings) -> None:
     """Show a comparison as a table, and write its page."""
-    console.print(_table(found))
+    console.print(_table(found), _LEGEND, sep="\n")
     key = compare.write_page(open_store(settings.store), [row.run for row in found])
     console.print(f"comparison   {_place(settings.store, key)}", soft_wrap=True)
 
@@ -84,12 +96,11 @@ def _stage(name: str) -> Iterator[plain.Progress]:
 
 
 def _table(found: Sequence[compare.Row]) -> Table:
-    table = Table(box=None)
-    table.add_column("run", overflow="fold")
-    for column in compare.COLUMNS:
-        table.add_column(column.replace("_", " "), justify="right", min_width=8)
+    table = Table("run", box=None, padding=(0, 1))
+    for column in _COLUMNS.values():
+        table.add_column(column, justify="right", no_wrap=True)
     for row in found:
-        table.add_row(row.run, *(_shown(column, row.scalars.get(column)) for column in compare.COLUMNS))
+        table.add_row(row.run, *(_shown(name, row.scalars.get(name)) for name in _COLUMNS))
     return table
 
 

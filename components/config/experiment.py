@@ -168,7 +168,7 @@ class Landscape(Frozen):
     line: Axis | None = Axis(points=101)
     split: Literal["train", "test"] = "train"
     samples: PositiveInt = Field(512, description="images on which every point is evaluated, the same for all points")
-    batch_norm: Literal["frozen", "reestimated"] = Field("frozen", description="the trained network's running statistics, or those of the samples at each point")
+    batch_norm: Literal["frozen", "reestimated"] = Field("frozen", description="the trained network's statistics, or those of the samples at each point")
     batch_size: PositiveInt = Field(64, description="samples that go through the network at a time; small batches stay in a CPU's cache")
     device: Literal["cpu", "cuda"] = Field("cpu", description="what evaluates the points; part of the result's last bits")
     tile_points: PositiveInt = Field(48, description="points in one tile, the unit of parallel work and of resuming")

@@ -56,10 +56,12 @@ def normalize(
 
 
 def _scaled(direction: Tensor, weight: Tensor, normalization: Normalization) -> Tensor:
+    scale: Tensor
     if normalization == "none":
         return direction
     if normalization == "filter" and direction.dim() > 1:
         shape = (-1, *[1] * (direction.dim() - 1))
-        ratio = weight.flatten(1).norm(dim=1) / direction.flatten(1).norm(dim=1)
-        return direction * ratio.reshape(shape)
-    return direction * (weight.norm() / direction.norm())
+        scale = (weight.flatten(1).norm(dim=1) / direction.flatten(1).norm(dim=1)).reshape(shape)
+    else:
+        scale = weight.norm() / direction.norm()
+    return direction * scale

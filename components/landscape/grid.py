@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -49,7 +50,7 @@ def coordinates(axis: Axis) -> tuple[float, ...]:
     return tuple(float(low + (high - low) * i / (axis.points - 1)) for i in range(axis.points))
 
 
-def points_digest(points: list[Point]) -> str:
+def points_digest(points: Sequence[Point]) -> str:
     """SHA-256 over the exact coordinates, in order."""
     return hashlib.sha256(" ".join(value.hex() for point in points for value in point).encode()).hexdigest()
 
@@ -98,7 +99,7 @@ class Surface:
 def to_npz(**arrays: NDArray[np.generic]) -> bytes:
     """Arrays as an .npz archive; equal arrays give equal bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

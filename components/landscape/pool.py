@@ -16,7 +16,8 @@ from lossmap.components.landscape.survey import evaluator
 from lossmap.components.landscape.tiles import Tile, evaluate_tile
 from lossmap.components.stores.objects import Store, open_store
 
-_state: tuple[Store, Evaluator]
+# What a worker process keeps between tiles.
+_worker: dict[str, tuple[Store, Evaluator]] = {}
 
 
 def evaluate_tiles(store_uri: str, run_id: str, surface: str, tiles: Sequence[Tile], workers: int, progress: Progress = silent) -> None:
@@ -49,11 +50,10 @@ def available_cores() -> int:
 
 
 def _start(store_uri: str, run_id: str) -> None:
-    global _state
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets running tiles finish
     threading.Thread(target=_end_with_parent, daemon=True).start()
     store = open_store(store_uri)
-    _state = store, evaluator(store, run_id)
+    _worker["state"] = store, evaluator(store, run_id)
 
 
 def _end_with_parent() -> None:
@@ -64,6 +64,6 @@ def _end_with_parent() -> None:
 
 
 def _evaluate(surface: str, tile: Tile) -> int:
-    store, evaluate = _state
+    store, evaluate = _worker["state"]
     evaluate_tile(store, surface, tile, evaluate)
     return len(tile.points)

@@ -1,37 +1,66 @@
 """Runs in MLflow. The only module that speaks to it, with explicit ids: no active run, no state in the environment."""
 
+import json
 import logging
+import math
 import os
-import queue
-import subprocess
+import re
+import sqlite3
 import sys
 import tempfile
-import threading
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlparse
 
 from lossmap.components.config.errors import TrackingError
+from lossmap.components.stores.tracking_background import BackgroundTracker
+from lossmap.components.stores.tracking_server import (
+    PRIVACY,
+    artifact_folder,
+    database,
+    default_tracking_uri,
+    is_server,
+    locked,
+    serve_ui,
+    without_password,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Metric, Param, Run
+
+__all__ = ["RUN_TAG", "BackgroundTracker", "RunTracker", "default_tracking_uri", "serve_ui", "without_password"]
 
 RUN_TAG = "lossmap.run"
 _logger = logging.getLogger(__name__)
+# Bounded waiting, at most twice 6 seconds for one request; what the user has set stays.
+_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "6", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", **PRIVACY}
+_PARAMETER_LENGTH = 6000  # MLflow cuts what is longer
+_CAUSES = (
+    (r"timed out|timeout exception", "does not answer in time; look at the server, or raise MLFLOW_HTTP_REQUEST_TIMEOUT"),
+    (r"Invalid Host header", "does not accept this name of its host; add it to the server's --allowed-hosts"),
+    (r"error code 40[13]\b", "refuses; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+    (r"error code 404 !=|valid JSON|Expecting value", "is not an MLflow server; correct LOSSMAP_TRACKING or --tracking"),
+    (r"HTTPS?ConnectionPool|Connection aborted", "is out of reach; start it, or correct LOSSMAP_TRACKING or --tracking"),
+    (r"out-of-date database schema|Can't locate revision", "is of another version of MLflow; install that one, or run `mlflow db upgrade` on it"),
+    (
+        r"sqlite3|is not a database|unable to open|is locked|Errno",
+        "cannot be used; look at the file and its disk, or name another with --tracking",
+    ),
+)
+_OTHERWISE = "refuses; look at its log, or name another with --tracking"
 
 
 class RunTracker:
     """The one MLflow run of one lossmap run, in the MLflow experiment of its study. Every call can be repeated and changes nothing then.
 
+    Every failure of the server or database is a TrackingError, an unreachable server's within 15 seconds.
+
     Args:
-        uri: MLflow tracking URI.
+        uri: http(s):// address of an MLflow server, or sqlite:/// and the path of a database.
         study: name of the MLflow experiment.
         run_id: name of the lossmap run; the MLflow run carries it as tag `lossmap.run` and as its name.
     """
@@ -39,226 +68,207 @@ class RunTracker:
     def __init__(self, uri: str, study: str, run_id: str):
         self._uri, self._study, self._run_id = uri, study, run_id
         self._client: MlflowClient
-        self._id = ""
+        self._experiment = self._id = ""
+        self._logged: dict[str, set[int]] = {}
+        self._final: list[Metric] = []
 
     def start(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Find or create the MLflow run, mark it running, and log its parameters. Returns its MLflow id.
+        """Find or create the MLflow run, log its parameters and tags, and mark it running. Returns its MLflow id.
 
         Raises:
             TrackingError: MLflow is out of reach, or already knows the run with other parameters.
         """
+        from mlflow.entities import RunTag
+
         with self._explained():
             self._client = _client(self._uri)
-            experiment = self._experiment()
-            run = self._find(experiment) or self._create(experiment, tags)
+            self._experiment = self._find_experiment()
+            run = self._find_run() or self._create_run()
+            new = self._new_parameters(run.data.params, parameters)
             self._id = run.info.run_id
+            self._client.log_batch(self._id, params=new, tags=[RunTag(name, value) for name, value in tags.items()], synchronous=True)
             self._client.update_run(self._id, status="RUNNING")
-            self._log_parameters(run.data.params, parameters)
             return self._id
 
     def log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
         """Log the metrics of epochs, at step `epoch` and time `timestamp` (seconds), as far as MLflow does not have them yet."""
         from mlflow.entities import Metric
 
-        if not epochs:
-            return
         with self._explained():
-            names = {name for epoch in epochs for name in epoch} - {"epoch", "timestamp"}
-            known = {(name, metric.step) for name in names for metric in self._client.get_metric_history(self._id, name)}
-            metrics = [
-                Metric(name, value, int(1000 * epoch.get("timestamp", time.time())), int(epoch["epoch"]))
+            points = {
+                (name, int(epoch["epoch"])): Metric(name, value, int(1000 * epoch.get("timestamp", time.time())), int(epoch["epoch"]))
                 for epoch in epochs
                 for name, value in epoch.items()
-                if name in names and (name, int(epoch["epoch"])) not in known
-            ]
-            self._client.log_batch(self._id, metrics=metrics, synchronous=True)
+                if name not in ("epoch", "timestamp")
+            }
+            self._log(points={at: point for at, point in points.items() if point.step not in self._logged_steps(point.key)}.values())
 
-    def log_final(self, scalars: Mapping[str, float | None], step: int) -> None:
+    def log_final(self, scalars: Mapping[str, float | None], step: int = 0) -> None:
         """Log the numbers that runs are compared by, as the last point of their metrics; None is left out.
 
         Args:
-            scalars: by name. Some are also metrics of epochs, whose last value they then are.
-            step: the last epoch. MLflow shows infinity as 1.797e308, the largest float64.
+            scalars: by name. Some are also metrics of epochs, whose last value they then are. NaN stays NaN; infinity appears in MLflow as
+                1.797e308, the largest float64, which sorts where it belongs.
+            step: the last epoch.
         """
-        from mlflow.entities import Metric
-
         with self._explained():
-            now = int(1000 * time.time())
-            known = {
-                (name, metric.value) for name in scalars for metric in self._client.get_metric_history(self._id, name) if metric.step == step
-            }
-            metrics = [Metric(name, value, now, step) for name, value in scalars.items() if value is not None and (name, value) not in known]
-            self._client.log_batch(self._id, metrics=metrics, synchronous=True)
+            found = {name: self._point(name, float(value), step) for name, value in scalars.items() if value is not None}
+            self._log([point for point, is_new in found.values() if is_new])
+            self._final = [point for point, _ in found.values()]
 
     def log_artifacts(self, files: Mapping[str, bytes]) -> None:
         """Upload files: path in the run → content."""
         with self._explained(), tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
-                path = Path(folder, name)
+            content = Path(folder, "files")  # a temporary folder is closed to others, and MLflow copies that along
+            for name, data in files.items():
+                path = content / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            self._client.log_artifacts(self._id, folder)
+                path.write_bytes(data)
+            self._client.log_artifacts(self._id, str(content))
 
     def log_dataset(self, name: str, digest: str, uri: str) -> None:
-        """Note which packed data set the run was trained on."""
-        from mlflow.data.dataset_source_registry import resolve_dataset_source
-        from mlflow.data.meta_dataset import MetaDataset
-        from mlflow.entities import DatasetInput, InputTag
+        """Note which packed data set the run was trained on. MLflow keeps 36 characters of the digest, and nothing is read."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
 
         with self._explained():
-            if not self._client.get_run(self._id).inputs.dataset_inputs:
-                # MLflow keeps at most 36 characters of a digest; `data.digest` among the parameters is whole.
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # two kinds of source fit a file:// URI; either will do
-                    source = resolve_dataset_source(uri)
-                dataset = MetaDataset(source, name=name, digest=digest[:36])
-                self._client.log_inputs(self._id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])])
-
-    def log_model(self, name: str, uri: str) -> None:
-        """Note the trained network, whose weights stay in the store, as a model of the run."""
-        from mlflow.entities import LoggedModelOutput
-
-        with self._explained():
-            if self._client.get_run(self._id).outputs.model_outputs:
+            inputs = self._client.get_run(self._id).inputs
+            if inputs and inputs.dataset_inputs:
                 return
-            tags = {"mlflow.model.isExternal": "true", "weights": uri}
-            model = self._client.create_logged_model(self._experiment(), name, self._id, tags, model_type="lossmap")
+            kind = "local" if uri.startswith("file:") else urlparse(uri).scheme
+            dataset = Dataset(name, digest[:36], kind, json.dumps({"uri": uri}))
+            self._client.log_inputs(self._id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def log_model(self, name: str, uri: str, tags: Mapping[str, str] | None = None, parameters: Mapping[str, Any] | None = None) -> None:
+        """Note the trained network, whose weights stay in the store at `uri`, as a model of the run, with the final metrics."""
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        with self._explained():
+            model = self._find_model(name) or self._client.create_logged_model(
+                self._experiment,
+                name,
+                self._id,
+                {"mlflow.model.isExternal": "true", "weights": uri, **(tags or {})},
+                {key: str(value) for key, value in (parameters or {}).items()},
+                model_type="lossmap",
+            )
+            metrics = [Metric(point.key, point.value, point.timestamp, point.step, model_id=model.model_id) for point in self._final]
+            self._client.log_batch(self._id, metrics=metrics, synchronous=True)
             self._client.finalize_logged_model(model.model_id, "READY")
-            self._client.log_outputs(self._id, [LoggedModelOutput(model.model_id, step=0)])
+            outputs = self._client.get_run(self._id).outputs
+            if not outputs or model.model_id not in [output.model_id for output in outputs.model_outputs]:
+                self._client.log_outputs(self._id, [LoggedModelOutput(model.model_id, step=0)])
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Mark the run ended."""
         with self._explained():
             self._client.set_terminated(self._id, status)
 
-    def _experiment(self) -> str:
+    def url(self) -> str | None:
+        """The run's page in the UI of the server; None for a database."""
+        return f"{without_password(self._uri).rstrip('/')}/#/experiments/{self._experiment}/runs/{self._id}" if is_server(self._uri) else None
+
+    def _find_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
             try:
-                return self._client.create_experiment(self._study, artifact_location=_artifact_location(self._uri, self._study))
+                return str(self._client.create_experiment(self._study, artifact_location=_artifact_location(self._uri, self._study)))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                return self._experiment()  # another process was faster
+                return self._find_experiment()  # another process was faster
         if found.lifecycle_stage == "deleted":
+            _logger.warning("study %s was deleted in MLflow and is restored there with its runs, because run %s belongs to it", self._study, self._run_id)
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def _find(self, experiment: str) -> "Run | None":
-        found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{self._run_id}'", order_by=["attributes.start_time ASC"], max_results=1)
-        return found[0] if found else None
+    def _find_run(self) -> "Run | None":
+        """The oldest run with our name. Younger ones were made by processes that started at the same moment, and go to MLflow's bin."""
+        found = self._client.search_runs([self._experiment], f"tags.`{RUN_TAG}` = '{self._run_id}'")
+        ours = sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+        for run in ours[1:]:
+            self._client.delete_run(run.info.run_id)
+        return ours[0] if ours else None
 
-    def _create(self, experiment: str, tags: Mapping[str, str]) -> "Run":
-        return self._client.create_run(experiment, run_name=self._run_id, tags={RUN_TAG: self._run_id, **tags})
+    def _create_run(self) -> "Run":
+        tags = {RUN_TAG: self._run_id, "mlflow.source.name": "lossmap", "mlflow.source.type": "LOCAL"}
+        run = self._client.create_run(self._experiment, run_name=self._run_id, tags=tags)
+        return self._find_run() or run
 
-    def _log_parameters(self, known: Mapping[str, str], parameters: Mapping[str, Any]) -> None:
+    def _new_parameters(self, known: Mapping[str, str], parameters: Mapping[str, Any]) -> "list[Param]":
         from mlflow.entities import Param
 
-        wanted = {name: str(value) for name, value in parameters.items()}
+        wanted = {name: str(value)[:_PARAMETER_LENGTH] for name, value in parameters.items()}
         for name in sorted(known.keys() & wanted.keys()):
             if known[name] != wanted[name]:
-                raise TrackingError(f"MLflow has run {self._run_id} with {name} = {known[name]}, not {wanted[name]}; a run keeps its parameters: start a new one")
-        new = [Param(name, value) for name, value in wanted.items() if name not in known]
-        if new:
-            self._client.log_batch(self._id, params=new, synchronous=True)
+                raise TrackingError(
+                    f"MLflow has run {self._run_id} with {name} = {known[name]}, not {wanted[name]}; a run keeps its parameters: start a new one"
+                )
+        return [Param(name, value) for name, value in wanted.items() if name not in known]
+
+    def _log(self, points: "Iterable[Metric]") -> None:
+        points = list(points)
+        self._client.log_batch(self._id, metrics=points, synchronous=True)
+        for point in points:
+            self._logged_steps(point.key).add(point.step)
+
+    def _logged_steps(self, name: str) -> set[int]:
+        if name not in self._logged:
+            self._logged[name] = {point.step for point in self._client.get_metric_history(self._id, name)}
+        return self._logged[name]
+
+    def _point(self, name: str, value: float, step: int) -> "tuple[Metric, bool]":
+        from mlflow.entities import Metric
+
+        value = max(-sys.float_info.max, min(value, sys.float_info.max)) if math.isinf(value) else value
+        for known in self._client.get_metric_history(self._id, name):
+            if known.step == step and (known.value == value or (math.isnan(known.value) and math.isnan(value))):
+                return known, False
+        return Metric(name, value, int(1000 * time.time()), step), True
+
+    def _find_model(self, name: str) -> "LoggedModel | None":
+        found = self._client.search_logged_models([self._experiment], f"name = '{name}' AND source_run_id = '{self._id}'")
+        return found[0] if found else None
 
     @contextmanager
-    def _explained(self) -> "Iterator[None]":
+    def _explained(self) -> Iterator[None]:
         import requests
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
-        except (MlflowException, SQLAlchemyError, requests.RequestException, OSError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise TrackingError(f"MLflow at {without_password(self._uri)} does not answer as it should: {reason}") from None
-
-
-class BackgroundTracker:
-    """Sends epochs to MLflow from a thread of its own: training neither waits for MLflow nor fails with it.
-
-    What could not be sent is tried again with the next epoch; the report step sends what is still missing at the end.
-
-    Args:
-        open_tracker: makes the started tracker; called in the thread, because importing MLflow alone takes seconds.
-    """
-
-    def __init__(self, open_tracker: Callable[[], RunTracker]):
-        self._open, self._tracker = open_tracker, None
-        self._queue: queue.Queue[Mapping[str, float] | None] = queue.Queue()
-        self._pending: list[Mapping[str, float]] = []
-        self._warned = False
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def send(self, epoch: Mapping[str, float]) -> None:
-        """Hand over the metrics of an epoch; returns at once."""
-        self._queue.put(epoch)
-
-    def close(self, timeout: float) -> int:
-        """Wait at most `timeout` seconds for what is under way; returns how many epochs were not sent."""
-        self._queue.put(None)
-        self._thread.join(timeout)
-        return len(self._pending)
-
-    def _work(self) -> None:
-        self._try()  # the run is to be seen in MLflow as soon as it begins
-        ended = False
-        while not ended:
-            waiting = [self._queue.get()]
-            while not self._queue.empty():
-                waiting.append(self._queue.get())
-            ended = None in waiting
-            self._pending += [epoch for epoch in waiting if epoch is not None]
-            self._try()
-
-    def _try(self) -> None:
-        try:
-            self._tracker = self._tracker or self._open()
-            self._tracker.log_epochs(self._pending)
-            self._pending = []
-        except TrackingError as error:
-            if not self._warned:
-                _logger.warning("%s; training goes on, the report step sends what is missing", error)
-            self._warned = True
-
-
-def serve_ui(uri: str, host: str, port: int) -> int:
-    """Serve the MLflow UI in the foreground; returns the server's exit code.
-
-    Raises:
-        TrackingError: there is no database yet, or the runs are on a server that has a UI of its own.
-    """
-    if uri.startswith(("http://", "https://")):
-        raise TrackingError(f"these runs are on a server, which has the UI itself: open {without_password(uri)}")
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise TrackingError(f"{uri} does not exist yet; `lossmap run` makes it, or name another with --tracking or --store")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port), "--workers", "1"]
-    # Without job execution the server is one process instead of twelve.
-    return subprocess.call(command, env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
-
-
-def without_password(uri: str) -> str:
-    """The URI without user and password, for messages."""
-    parts = urlsplit(uri)
-    return uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2]) if "@" in parts.netloc else uri
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, requests.RequestException, OSError, ValueError) as error:
+            self._logged.clear()  # who knows what arrived
+            raise TrackingError(_explanation(self._uri, error)) from None
 
 
 def _client(uri: str) -> "MlflowClient":
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    for noisy in ("alembic", "mlflow.store.db.utils"):  # a line for each table of a new database
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(uri)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # a line for each table of a new database
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # likewise, and a traceback beside each error that is raised anyway
+    logging.getLogger("urllib3.connectionpool").addFilter(_is_not_a_retry_of_mlflow)
+    if is_server(uri):
+        return MlflowClient(uri)
+    with locked(database(uri)):  # MLflow does not expect two processes to make the tables at once
+        return MlflowClient(uri)
+
+
+def _is_not_a_retry_of_mlflow(record: logging.LogRecord) -> bool:
+    return "/mlflow" not in record.getMessage()
 
 
 def _artifact_location(uri: str, study: str) -> str | None:
     """Beside a sqlite database; a server knows its own place."""
-    return (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / study).as_uri() if uri.startswith("sqlite:///") else None
+    return None if is_server(uri) else (artifact_folder(uri) / study).as_uri()
+
+
+def _explanation(uri: str, error: Exception) -> str:
+    reason = without_password(" ".join(str(error).split())).partition(" [SQL: ")[0]
+    cause = next((text for pattern, text in _CAUSES if re.search(pattern, reason)), _OTHERWISE)
+    innermost = re.search(r'\[Errno -?\d+\][^"()]*', reason)
+    return f"MLflow at {without_password(uri)} {cause} ({innermost[0] if innermost else reason[:200]})"

@@ -61,7 +61,9 @@ def _device(device: str, local_rank: int) -> torch.device:
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "cuda" and available < local_world:
-        raise TrainingError(f"training.device is cuda and this machine has {available} GPUs for {local_world} processes; set training.processes or training.device=cpu")
+        raise TrainingError(
+            f"training.device is cuda and this machine has {available} GPUs for {local_world} processes; set fewer training.processes, or training.device=cpu"
+        )
     if device == "cpu" or available < local_world:
         return torch.device("cpu")
     return torch.device("cuda", local_rank)

@@ -46,7 +46,7 @@ class Trainer:
         self.training, self.manifest, self.group = training, manifest, group
         self.images = images.to(group.device)
         self._layout = torch.channels_last if training.channels_last else torch.contiguous_format
-        self.network = network.to(group.device, memory_format=self._layout)
+        self.network = network.to(device=group.device).to(memory_format=self._layout)
         # Finding unused parameters also keeps the gradient buckets as they are. Otherwise they are rebuilt after the first step of
         # every process's life, and with three or more ranks a resumed run would add its gradients in another order.
         # Images with one channel are in both memory layouts at once; torch may then warn that a gradient is in the other one.
@@ -133,8 +133,8 @@ class Trainer:
 
 def _optimizer(training: Training, network: nn.Module) -> torch.optim.Optimizer:
     settings = training.optimizer
-    common = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    rate, decay = settings.learning_rate, settings.weight_decay
     if settings.algorithm == "sgd":
-        return torch.optim.SGD(network.parameters(), momentum=settings.momentum, nesterov=settings.nesterov, **common)
+        return torch.optim.SGD(network.parameters(), rate, settings.momentum, nesterov=settings.nesterov, weight_decay=decay)
     kind = torch.optim.Adam if settings.algorithm == "adam" else torch.optim.AdamW
-    return kind(network.parameters(), betas=settings.betas, **common)
+    return kind(network.parameters(), rate, settings.betas, weight_decay=decay)

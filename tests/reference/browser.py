@@ -54,8 +54,10 @@ class Browser:
     def _note(self, method: str, told: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
             self.requests.append(told["request"]["url"])
-        elif method == "Runtime.exceptionThrown" or (method == "Runtime.consoleAPICalled" and told["type"] in ("error", "assert")):
-            self.problems.append(json.dumps(told)[:500])
+        elif method == "Runtime.exceptionThrown":
+            self.problems.append(told["exceptionDetails"].get("exception", {}).get("description") or told["exceptionDetails"]["text"])
+        elif method == "Runtime.consoleAPICalled" and told["type"] in ("error", "assert"):
+            self.problems.append(" ".join(str(word.get("value", word.get("description"))) for word in told["args"]))
         elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
             self.problems.append(told["entry"]["text"])
 

@@ -63,4 +63,4 @@ def _descend(network, velocity, gradients, training, rate):
         for name, parameter in network.named_parameters():
             slope = scale * mean[name] + settings.weight_decay * parameter
             velocity[name] = settings.momentum * velocity[name] + slope
-            parameter -= rate * (slope + settings.momentum * velocity[name] if settings.nesterov else velocity[name])
+            parameter.data = parameter.data - rate * (slope + settings.momentum * velocity[name] if settings.nesterov else velocity[name])

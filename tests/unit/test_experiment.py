@@ -77,7 +77,8 @@ def test_an_unknown_field_in_a_file_is_refused():
         ("", "my.yaml holds NoneType, expected the fields of an experiment; `lossmap show digits-linear` prints an example"),
         (
             "a: [",
-            "my.yaml is not YAML: while parsing a flow node expected the node content, but found '<stream end>' in \"<unicode string>\", line 1, column 5: a: [ ^",
+            "my.yaml is not YAML: while parsing a flow node expected the node content, but found '<stream end>' "
+            'in "<unicode string>", line 1, column 5: a: [ ^',
         ),
     ],
 )

@@ -60,11 +60,21 @@ function linkCameras() {
       wanted = { source: id, camera };
       if (!running) run();
     };
+    // A surface turns on for a while after the last event, and wheel and reset button report no camera at all: it is asked for until it rests.
+    // Plotly has no public name for it.
+    let timer;
+    const settle = (last) => {
+      const camera = element._fullLayout.scene._scene.getCamera();
+      const text = JSON.stringify(camera);
+      if (text === last) return;
+      share(camera);
+      timer = setTimeout(settle, 150, text);
+    };
     const listen = (change) => {
       if (followers.has(id)) return;
       if (change["scene.camera"]) share(change["scene.camera"]);
-      // The wheel and the reset button report no camera, and the wheel before it has turned: it is asked for, a little later. Plotly has no public name for it.
-      else setTimeout(() => share(element._fullLayout.scene._scene.getCamera()), 250);
+      clearTimeout(timer);
+      timer = setTimeout(settle, 150, "");
     };
     element.on("plotly_relayouting", listen);
     element.on("plotly_relayout", listen);
