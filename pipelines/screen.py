@@ -108,7 +108,7 @@ def _shown(column: str, value: float | None) -> str:
     if value is None:
         return "-"
     if column in _SHARES:
-        return f"{value:.1%}"
+        return f"{value:.2%}"
     return f"{value:,.0f}" if column == "parameters" else f"{value:.3g}"
 
 

@@ -15,6 +15,7 @@ from lossmap.components.config.experiment import Experiment, canonical_json
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.data.batches import load_images, normalize, sample_indices
 from lossmap.components.landscape.directions import normalized_direction
+from lossmap.components.landscape.fold import Directions, fold_batch_norm
 from lossmap.components.landscape.merge import missing_points
 from lossmap.components.landscape.surface import Evaluator
 from lossmap.components.landscape.tiles import Survey, cut, evaluated_points, load_survey, save_survey
@@ -48,12 +49,15 @@ def evaluator(store: Store, run_id: str) -> Evaluator:
     landscape, device = experiment.landscape, experiment.landscape.device
     network = build(experiment.model, manifest)
     network.load_state_dict(load(store.read(layout.weights(run_id))))
-    directions = load(store.read(layout.directions(load_survey(store, run_id).surface)))
+    stored = load(store.read(layout.directions(load_survey(store, run_id).surface)))
+    directions: Directions = (_axis(stored, "x"), _axis(stored, "y"))
+    if landscape.batch_norm == "frozen":
+        directions = fold_batch_norm(network, directions)
     images = load_images(store, manifest, landscape.split)
     chosen = sample_indices(len(images), landscape.samples, landscape.seed)
     return Evaluator(
         network.to(device),
-        (_axis(directions, "x"), _axis(directions, "y")),
+        directions,
         normalize(images.pixels[chosen], manifest).to(device, memory_format=torch.channels_last),
         images.labels[chosen].to(device),
         landscape.batch_norm,

@@ -84,9 +84,9 @@ class RunTracker:
             self._client = _client(self._uri)
             self._experiment = self._find_experiment()
             run = self._find_run() or self._create_run()
-            new = self._new_parameters(run.data.params, parameters)
             self._id = run.info.run_id
-            self._client.log_batch(self._id, params=new, tags=[RunTag(name, value) for name, value in tags.items()], synchronous=True)
+            self._log_parameters(run, parameters)
+            self._client.log_batch(self._id, tags=[RunTag(name, value) for name, value in tags.items()], synchronous=True)
             self._client.update_run(self._id, status="RUNNING")
             return self._id
 
@@ -196,6 +196,15 @@ class RunTracker:
         run = self._client.create_run(self._experiment, run_name=self._run_id, tags=tags)
         return self._find_run() or run
 
+    def _log_parameters(self, run: "Run", parameters: Mapping[str, Any]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.log_batch(self._id, params=self._new_parameters(run.data.params, parameters), synchronous=True)
+        except MlflowException:  # as when another process logs the same at the same moment
+            known = self._client.get_run(self._id).data.params
+            self._client.log_batch(self._id, params=self._new_parameters(known, parameters), synchronous=True)
+
     def _new_parameters(self, known: Mapping[str, str], parameters: Mapping[str, Any]) -> "list[Param]":
         from mlflow.entities import Param
 
@@ -270,5 +279,6 @@ def _artifact_location(uri: str, study: str) -> str | None:
 def _explanation(uri: str, error: Exception) -> str:
     reason = without_password(" ".join(str(error).split())).partition(" [SQL: ")[0]
     cause = next((text for pattern, text in _CAUSES if re.search(pattern, reason)), _OTHERWISE)
-    innermost = re.search(r'\[Errno -?\d+\][^"()]*', reason)
-    return f"MLflow at {without_password(uri)} {cause} ({innermost[0] if innermost else reason[:200]})"
+    system = re.search(r'\[Errno -?\d+\][^"()]*', reason)
+    innermost = system[0] if system else reason.rpartition("(Caused by ")[2][:200]
+    return f"MLflow at {without_password(uri)} {cause} ({innermost})"

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lossmap.components.config.experiment import ResNet
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.surface import Evaluator
 from lossmap.components.models import build
 
@@ -37,9 +38,11 @@ def main(size: int = 8, depth: int = 20, samples: int = 512) -> None:
         with torch.no_grad():
             return sum(F.cross_entropy(network.eval()(images), answers, reduction="sum").item() for images, answers in loader) / samples
 
-    evaluate = Evaluator(
-        build(ResNet(depth=depth), _manifest(size, channels)), directions, inputs.contiguous(memory_format=torch.channels_last), labels, "frozen", 64
-    )
+    # Biases and BatchNorm stay where they are, as in a survey by default.
+    still = tuple({name: value if value.dim() > 1 else torch.zeros_like(value) for name, value in direction.items()} for direction in directions)
+    surveyed = build(ResNet(depth=depth), _manifest(size, channels))
+    folded = fold_batch_norm(surveyed, still)
+    evaluate = Evaluator(surveyed, folded, inputs.contiguous(memory_format=torch.channels_last), labels, "frozen", 64)
     ways = {"lossmap": lambda x, y: evaluate(x, y).loss, "obvious": obvious}
     times = {name: [] for name in ways}
     for number in range(ROUNDS + 1):

@@ -88,7 +88,7 @@ def test_compare_gives_the_same_numbers_as_table_json_csv_and_page(place):
     assert all(float(row["test_error"]) == by_run[row["run"]]["test_error"] for row in rows)
     table = lossmap("compare", "--study", "blobs", cwd=place).stdout
     for record in records:
-        line = next(line for line in table.splitlines() if line.startswith(record["run"]))
+        line = next(line for line in table.splitlines() if line.split()[:1] == [record["run"]])
         assert f"{record['test_error']:.2%}" in line
 
 
@@ -131,7 +131,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, ch
 
 
 REFUSED = [
-    (("run",), 2, "lossmap: run takes recipes or files, or else --resume RUN; see `lossmap recipes`"),
+    (("run", "blobs-mlp", "--resume", "x"), 2, "lossmap: run takes recipes or files, or else --resume RUN; see `lossmap recipes`"),
     (("run", "digits-liner"), 2, "lossmap: there is no recipe digits-liner; did you mean digits-linear?"),
     (("run", "none.yaml"), 2, "lossmap: none.yaml cannot be read: No such file or directory"),
     (("run", "blobs-mlp", "--set", "training.epoch=1"), 2, "lossmap: the experiment has no field training.epoch; did you mean training.epochs?"),

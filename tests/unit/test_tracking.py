@@ -90,7 +90,7 @@ def test_a_run_keeps_its_parameters(uri, tracker, request):
     with pytest.raises(TrackingError) as caught:
         RunTracker(uri, "study", request.node.name).start({"depth": 56}, {})
     run = request.node.name
-    assert str(caught.value) == f"MLflow has run {run} with depth = 20, not 56; a run keeps its parameters: start a new run"
+    assert str(caught.value) == f"MLflow has run {run} with depth = 20, not 56; a run keeps its parameters: start a new one"
 
 
 def test_epochs_have_their_steps_and_times_and_arrive_once(folder, tracker):
