@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from multiprocessing.synchronize import Event
 
-from lossmap.components.config.errors import LossmapError
+from lossmap.components.config.errors import Interrupted, LossmapError
 from lossmap.components.config.progress import Progress, silent
-from lossmap.components.landscape.surface import Evaluator
+from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.survey import evaluator
-from lossmap.components.landscape.tiles import Tile, evaluate_tile
+from lossmap.components.landscape.tiles import Evaluate, Tile, evaluate_tile
 from lossmap.components.stores.objects import Store, open_store
 
 # What a worker process keeps between tiles.
-_worker: dict[str, tuple[Store, Evaluator]] = {}
+_worker: dict[str, tuple[Store, Evaluate]] = {}
 
 
 def evaluate_tiles(store_uri: str, run_id: str, surface: str, tiles: Sequence[Tile], workers: int, progress: Progress = silent) -> None:
@@ -30,7 +31,9 @@ def evaluate_tiles(store_uri: str, run_id: str, surface: str, tiles: Sequence[Ti
         return
     total, done = sum(len(tile.points) for tile in tiles), 0
     progress(0, total, "")
-    executor = ProcessPoolExecutor(min(workers, len(tiles)), multiprocessing.get_context("spawn"), _start, (store_uri, run_id))
+    context = multiprocessing.get_context("spawn")
+    stopping = context.Event()
+    executor = ProcessPoolExecutor(min(workers, len(tiles)), context, _start, (store_uri, run_id, stopping))
     try:
         for future in as_completed([executor.submit(_evaluate, surface, tile) for tile in tiles]):
             done += future.result()
@@ -41,6 +44,7 @@ def evaluate_tiles(store_uri: str, run_id: str, surface: str, tiles: Sequence[Ti
             f"finished tiles are kept: go on with --resume {run_id}, with fewer landscape.workers if memory is short"
         ) from None
     finally:
+        stopping.set()
         executor.shutdown(cancel_futures=True)
 
 
@@ -49,11 +53,18 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start(store_uri: str, run_id: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets running tiles finish
+def _start(store_uri: str, run_id: str, stopping: Event) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then sets `stopping`
     threading.Thread(target=_end_with_parent, daemon=True).start()
     store = open_store(store_uri)
-    _worker["state"] = store, evaluator(store, run_id)
+    evaluate = evaluator(store, run_id)
+
+    def evaluate_unless_stopping(x: float, y: float) -> Result:
+        if stopping.is_set():
+            raise Interrupted("the survey was asked to stop")
+        return evaluate(x, y)
+
+    _worker["state"] = store, evaluate_unless_stopping
 
 
 def _end_with_parent() -> None:

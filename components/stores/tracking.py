@@ -38,6 +38,7 @@ RUN_TAG = "lossmap.run"
 _logger = logging.getLogger(__name__)
 # Bounded waiting, at most twice 6 seconds for one request; what the user has set stays.
 _ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "6", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", **PRIVACY}
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes training runs for those of a chat bot
 _PARAMETER_LENGTH = 6000  # MLflow cuts what is longer
 _CAUSES = (
     (r"timed out|timeout exception", "does not answer in time; look at the server, or raise MLFLOW_HTTP_REQUEST_TIMEOUT"),
@@ -103,13 +104,12 @@ class RunTracker:
             }
             self._log(points={at: point for at, point in points.items() if point.step not in self._logged_steps(point.key)}.values())
 
-    def log_final(self, scalars: Mapping[str, float | None], step: int = 0) -> None:
-        """Log the numbers that runs are compared by, as the last point of their metrics; None is left out.
+    def log_final(self, scalars: Mapping[str, float | None], step: int) -> None:
+        """Log the numbers that runs are compared by; None is left out.
 
         Args:
-            scalars: by name. Some are also metrics of epochs, whose last value they then are. NaN stays NaN; infinity appears in MLflow as
-                1.797e308, the largest float64, which sorts where it belongs.
-            step: the last epoch.
+            scalars: by name. NaN stays NaN; infinity appears in MLflow as 1.797e308, the largest float64, which sorts where it belongs.
+            step: the last epoch, where a metric that epochs have gets its last value. Any other is at step 0, for which MLflow draws bars.
         """
         with self._explained():
             found = {name: self._point(name, float(value), step) for name, value in scalars.items() if value is not None}
@@ -127,7 +127,7 @@ class RunTracker:
             self._client.log_artifacts(self._id, str(content))
 
     def log_dataset(self, name: str, digest: str, uri: str) -> None:
-        """Note which packed data set the run was trained on. MLflow keeps 36 characters of the digest, and nothing is read."""
+        """Note which packed data set the run was trained on. MLflow gets the digest's first 12 characters, and nothing is read."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         with self._explained():
@@ -135,7 +135,7 @@ class RunTracker:
             if inputs and inputs.dataset_inputs:
                 return
             kind = "local" if uri.startswith("file:") else urlparse(uri).scheme
-            dataset = Dataset(name, digest[:36], kind, json.dumps({"uri": uri}))
+            dataset = Dataset(name, digest[:12], kind, json.dumps({"uri": uri}))
             self._client.log_inputs(self._id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def log_model(self, name: str, uri: str, tags: Mapping[str, str] | None = None, parameters: Mapping[str, Any] | None = None) -> None:
@@ -173,7 +173,7 @@ class RunTracker:
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
             try:
-                return str(self._client.create_experiment(self._study, artifact_location=_artifact_location(self._uri, self._study)))
+                return str(self._client.create_experiment(self._study, _artifact_location(self._uri, self._study), _EXPERIMENT_TAGS))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -231,7 +231,9 @@ class RunTracker:
         from mlflow.entities import Metric
 
         value = max(-sys.float_info.max, min(value, sys.float_info.max)) if math.isinf(value) else value
-        for known in self._client.get_metric_history(self._id, name):
+        history = self._client.get_metric_history(self._id, name)
+        step = step if any(known.step for known in history) else 0
+        for known in history:
             if known.step == step and (known.value == value or (math.isnan(known.value) and math.isnan(value))):
                 return known, False
         return Metric(name, value, int(1000 * time.time()), step), True

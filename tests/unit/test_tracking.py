@@ -115,6 +115,11 @@ def test_more_than_a_thousand_epochs_arrive(folder, tracker):
     assert rows(folder, "SELECT count(*), sum(step) FROM metrics WHERE run_uuid = ?", tracker.id) == [(2402, 1201 * 1202)]
 
 
+def test_a_study_is_shown_as_one_of_model_training(folder, tracker):
+    query = "SELECT value FROM experiment_tags t JOIN experiments e USING (experiment_id) WHERE e.name = 'study' AND t.key = 'mlflow.experimentKind'"
+    assert rows(folder, query) == [("custom_model_development",)]
+
+
 def test_final_numbers_are_the_last_values_and_arrive_once(folder, tracker):
     tracker.log_epochs(CURVE)
     for _ in range(2):
@@ -122,14 +127,14 @@ def test_final_numbers_are_the_last_values_and_arrive_once(folder, tracker):
     latest = {key: value for key, value in rows(folder, "SELECT key, value FROM latest_metrics WHERE run_uuid = ?", tracker.id)}
     assert latest == {"test_error": 0.25, "floor": 0.1, "train_loss": pytest.approx(2 / 3)}
     assert [(key, step) for key, step, _, _ in points(folder, tracker.id) if key != "train_loss"] == [
-        ("floor", 3),
+        ("floor", 0),
         *(("test_error", step) for step in (1, 2, 3, 3)),
     ]
 
 
 def test_not_a_number_and_infinity_arrive_once_and_as_documented(folder, tracker):
     for _ in range(2):
-        tracker.log_final({"a": math.nan, "b": math.inf, "c": -math.inf})
+        tracker.log_final({"a": math.nan, "b": math.inf, "c": -math.inf}, step=3)
     found = rows(folder, "SELECT key, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key", tracker.id)
     assert found == [("a", 0.0, 1), ("b", sys.float_info.max, 0), ("c", -sys.float_info.max, 0)]
 
@@ -153,7 +158,7 @@ def test_the_data_set_is_noted_once_without_being_read(folder, tracker):
         tracker.log_dataset("digits", "0123456789" * 6, "s3://bucket/datasets/0123/manifest.json")
     query = "SELECT d.name, d.digest, d.dataset_source_type, d.dataset_source FROM datasets d JOIN inputs i ON i.source_id = d.dataset_uuid"
     [(name, digest, kind, source)] = rows(folder, f"{query} WHERE i.destination_id = ?", tracker.id)
-    assert (name, digest, kind) == ("digits", "012345678901234567890123456789012345", "s3")
+    assert (name, digest, kind) == ("digits", "012345678901", "s3")
     assert json.loads(source) == {"uri": "s3://bucket/datasets/0123/manifest.json"}
 
 
@@ -165,7 +170,7 @@ def test_the_model_is_noted_once_with_its_place_and_its_final_numbers(folder, tr
     assert (name, status) == (request.node.name, 2)  # 2: READY
     tags = dict(rows(folder, "SELECT tag_key, tag_value FROM logged_model_tags WHERE model_id = ?", model))
     assert tags["weights"] == "s3://bucket/runs/r/weights.safetensors"
-    assert rows(folder, "SELECT metric_name, metric_value, metric_step FROM logged_model_metrics WHERE model_id = ?", model) == [("test_error", 0.25, 3)]
+    assert rows(folder, "SELECT metric_name, metric_value, metric_step FROM logged_model_metrics WHERE model_id = ?", model) == [("test_error", 0.25, 0)]
     assert rows(folder, "SELECT param_key, param_value FROM logged_model_params WHERE model_id = ?", model) == [("depth", "20")]
     assert rows(folder, "SELECT count(*) FROM inputs WHERE source_id = ? AND destination_id = ?", tracker.id, model) == [(1,)]
     assert len(points(folder, tracker.id)) == 1

@@ -1,0 +1,129 @@
+"""The survey by a pool of processes: killed, interrupted, cut differently; always the same bits."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from lossmap.components import steps
+from lossmap.components.config.errors import LossmapError
+from lossmap.components.config.experiment import Axis, Blobs, Data, Experiment, Landscape, Plane, ResNet, Training
+from lossmap.components.config.settings import Settings
+from lossmap.components.landscape.merge import load_surfaces
+from lossmap.components.landscape.tiles import load_survey
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import save_experiment
+
+EXPERIMENT = Experiment(
+    name="test",
+    data=Data(source="blobs", blobs=Blobs(train_per_class=20, test_per_class=5)),
+    model=ResNet(depth=8),
+    training=Training(epochs=1, batch_size=16),
+    landscape=Landscape(plane=Plane(x=Axis(points=9), y=Axis(points=7)), line=Axis(points=5), samples=40, tile_points=4, workers=2),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A store with a trained run `base`, and its surface from one worker and one tile."""
+    settings = Settings(store=str(tmp_path_factory.mktemp("store")))
+    steps.prepare("base", EXPERIMENT, settings)
+    steps.train("base", settings)
+    return settings, _survey(settings, "base", tile_points=1000, workers=1)
+
+
+def _survey(settings, run, **changes):
+    """Survey the base run's weights once more under another name, in a surface folder of its own."""
+    _adopt(settings, run, **changes)
+    steps.evaluate(run, steps.plan(run, settings), settings)
+    steps.merge(run, settings)
+    return _bytes(settings, run)
+
+
+def _adopt(settings, run, **changes):
+    store = open_store(settings.store)
+    landscape = EXPERIMENT.landscape.model_copy(update=changes)
+    store.delete(layout.experiment(run))
+    save_experiment(store, run, EXPERIMENT.model_copy(update={"landscape": landscape}))
+    for place in (layout.run_dataset, layout.weights, layout.training_result):
+        store.write(place(run), store.read(place("base")))
+    for key in list(store.keys("surfaces/")):
+        store.delete(key)
+
+
+def _bytes(settings, run):
+    return {name: surface.loss.tobytes() + surface.error.tobytes() for name, surface in load_surfaces(open_store(settings.store), run).items()}
+
+
+@pytest.mark.parametrize(("tile_points", "workers"), [(4, 2), (7, 3), (1, 2)])
+def test_any_number_of_tiles_and_workers_gives_the_same_bits(trained, tile_points, workers):
+    settings, expected = trained
+    assert _survey(settings, "other", tile_points=tile_points, workers=workers) == expected
+
+
+def test_a_finer_survey_evaluates_only_new_points_and_agrees_on_the_old(trained):
+    settings, _ = trained
+    _survey(settings, "coarse")
+    coarse = load_surfaces(open_store(settings.store), "coarse")["plane"]
+    store = open_store(settings.store)
+    finer = EXPERIMENT.landscape.model_copy(update={"plane": Plane(x=Axis(points=17), y=Axis(points=7))})
+    save_experiment(store, "finer", EXPERIMENT.model_copy(update={"landscape": finer}))
+    for place in (layout.run_dataset, layout.weights, layout.training_result):
+        store.write(place("finer"), store.read(place("base")))
+    planned = steps.plan("finer", settings)
+    assert sum(len(tile.points) for tile in load_survey(store, "finer").tiles) == 8 * 7
+    steps.evaluate("finer", planned, settings)
+    steps.merge("finer", settings)
+    fine = load_surfaces(store, "finer")["plane"]
+    assert fine.loss[:, ::2].tobytes() == coarse.loss.tobytes()
+
+
+def test_a_killed_worker_is_one_clear_line_and_the_survey_goes_on(trained):
+    settings, expected = trained
+    _adopt(settings, "killed", tile_points=1)
+    tiles = steps.plan("killed", settings)
+    killed = []
+
+    def kill(done, _total, _detail):
+        if done >= 3 and not killed:
+            killed.append(next(child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())))
+            killed[0].kill()
+
+    with pytest.raises(LossmapError) as failed:
+        steps.evaluate("killed", tiles, settings, kill)
+    assert str(failed.value) == (
+        "a process evaluating the surface of killed was killed, perhaps for want of memory; finished tiles are kept: "
+        "go on with --resume killed, with fewer landscape.workers if memory is short"
+    )
+    store = open_store(settings.store)
+    finished = len(list(store.keys(layout.tiles(load_survey(store, "killed").surface))))
+    assert 3 <= finished < len(tiles)
+    steps.evaluate("killed", tiles, settings)
+    steps.merge("killed", settings)
+    assert _bytes(settings, "killed") == expected
+
+
+def test_workers_end_when_their_parent_is_killed(trained):
+    settings, _ = trained
+    _adopt(settings, "orphans", plane=Plane(x=Axis(points=301), y=Axis(points=301)))
+    steps.plan("orphans", settings)
+    script = "from lossmap.components import steps; from lossmap.components.config.settings import Settings as S; r = 'orphans'; s = S(); "
+    script += "steps.evaluate(r, steps.plan(r, s), s) if __name__ == '__main__' else None"
+    process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **settings.environment()})
+    store = open_store(settings.store)
+    prefix = layout.tiles(load_survey(store, "orphans").surface)
+    end = time.monotonic() + 60
+    while not list(store.keys(prefix)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
