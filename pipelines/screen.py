@@ -28,8 +28,9 @@ _COLUMNS = {
 }
 _SHARES = ("test_error", "basin_fraction", "line_convex_fraction")
 _LEGEND = (
-    "error: wrong answers on the test set · floor, ceiling: lowest and highest loss on the plane · basin: share of the plane where the loss is\n"
-    "lower than by guessing · convex: share of the line where its second difference is not negative"
+    " error: wrong answers on the test set; floor, ceiling: least and greatest loss\n"
+    " on the plane; basin: share of the plane with less loss than by guessing;\n"
+    " convex: share of the line where its second difference is not negative"
 )
 
 
@@ -87,12 +88,15 @@ def _stage(name: str) -> Iterator[plain.Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("gone,"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("left  {task.fields[detail]}"),
     )
     with Progress(*columns, console=console) as bars:
         task = bars.add_task(name, total=None, detail="")
         yield lambda done, total, detail: bars.update(task, completed=done, total=total, detail=detail)
+        total = bars.tasks[task].total or 1
+        bars.update(task, completed=total, total=total)
 
 
 def _table(found: Sequence[compare.Row]) -> Table:
