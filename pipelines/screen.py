@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from urllib.parse import unquote
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -117,7 +118,7 @@ def _shown(column: str, value: float | None) -> str:
 
 
 def _place(store: str, key: str) -> str:
-    return f"{store.removeprefix('file://')}/{key}"
+    return f"{unquote(store.removeprefix('file://')) if store.startswith('file://') else store}/{key}"
 
 
 def _options(settings: Settings) -> str:

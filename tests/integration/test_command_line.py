@@ -160,3 +160,13 @@ def test_a_training_process_that_fails_is_one_line_with_its_log(tmp_path):
     found = lossmap("run", "blobs-mlp", *SMALL, "--set", "training.batch_size=500", cwd=tmp_path, check=1)
     assert "training.batch_size is 500, expected at most the number of training images (160); see " in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_a_whole_run_lives_in_s3_as_well(s3, tmp_path):
+    found = lossmap("run", "blobs-mlp", *SMALL, "--store", s3, cwd=tmp_path)
+    store = open_store(s3)
+    records = json.loads(lossmap("compare", "--study", "blobs", "--json", "--store", s3, cwd=tmp_path).stdout)
+    run = records[0]["run"]
+    assert f"report       {s3}/{layout.report(run, 'page.html')}\n" in found.stdout
+    assert store.read(layout.report(run, "page.html")).startswith(b"<!doctype html>")
+    assert not (tmp_path / "lossmap-runs" / "runs").exists()
