@@ -28,7 +28,7 @@ def _quotas(available: dict[int, int], limit: int) -> dict[int, int]:
     quotas = dict.fromkeys(available, 0)
     while limit:
         open_classes = [label for label in available if quotas[label] < available[label]]
-        share = max(1, min(limit // len(open_classes), min(available[label] - quotas[label] for label in open_classes)))
+        share = max(1, min(limit // len(open_classes), *(available[label] - quotas[label] for label in open_classes)))
         for label in open_classes[:limit]:
             quotas[label] += share
             limit -= share

@@ -4,20 +4,27 @@ import functools
 import io
 import multiprocessing
 import os
+import signal
+import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from lossmap.components.config.errors import DataError
-from lossmap.components.data.files import Location, open_files
+from lossmap.components.data.files import Files, Location, open_files
 
 MOST_PIXELS = 16 * 2**20
 _CHUNK = 500
-_SINGLE_BITS = ("1", "L", "LA")
+# What a worker process keeps between chunks.
+_worker: dict[str, tuple[Location, int | None]] = {}
+_GREY = ("1", "L", "LA")
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def decode_all(location: Location, names: Sequence[str], image_size: int | None, progress: Callable[[int, int], None]) -> NDArray[np.uint8]:
@@ -44,12 +51,12 @@ def decode_all(location: Location, names: Sequence[str], image_size: int | None,
 def decode(content: bytes, name: str, image_size: int | None = None) -> NDArray[np.uint8]:
     """One image, uint8 H x W x C, with one channel if it is grey and three if not; transparency is dropped."""
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             warnings.simplefilter("ignore")
             _check(image, name)
-            converted = image.convert("L" if image.mode in _SINGLE_BITS else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+            converted = image.convert("L" if image.mode in _GREY else "RGB")
+    except _DAMAGE as error:
+        reason = "not a PNG or JPEG image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
         raise DataError(f"{name} cannot be decoded: {reason}; replace it or remove it") from None
     if image_size:
         converted = converted.resize((image_size, image_size), Image.Resampling.BICUBIC)
@@ -60,28 +67,43 @@ def decode(content: bytes, name: str, image_size: int | None = None) -> NDArray[
 def _check(image: Image.Image, name: str) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise DataError(f"{name} is {image.width}x{image.height}, expected at most {MOST_PIXELS} pixels")
-    if image.mode.startswith(("I", "F")):
-        raise DataError(f"{name} has more than 8 bits a channel (mode {image.mode}), expected 8; convert it")
+    if image.mode.startswith(("I", "F")) or ";16" in str(image.tile):  # Pillow would cut 16-bit colour to 8 bits without a word
+        raise DataError(f"{name} has more than 8 bits a channel, expected 8; convert it")
 
 
 def _decoded_chunks(location: Location, names: Sequence[str], image_size: int | None) -> Iterator[list[NDArray[np.uint8]]]:
-    chunks = [(location, names[start : start + _CHUNK], image_size) for start in range(0, len(names), _CHUNK)]
-    workers = min(os.cpu_count() or 1, len(chunks))
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    workers = min(_cores(), len(chunks))
     if workers == 1 or len(chunks) < 4:  # starting processes would take longer
-        yield from map(_decode_chunk, chunks)
+        files = open_files(location)
+        yield from (_decode_chunk(files, part, image_size) for part in chunks)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as executor:
-        try:
-            yield from executor.map(_decode_chunk, chunks)
-        finally:
-            executor.shutdown(cancel_futures=True)
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (location, image_size))
+    try:
+        yield from executor.map(_decode_in_worker, chunks)
+    except BrokenProcessPool:
+        raise DataError(f"a process decoding images of {location.source} was killed, perhaps for want of memory; run again with more of it") from None
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
-def _decode_chunk(chunk: tuple[Location, Sequence[str], int | None]) -> list[NDArray[np.uint8]]:
-    location, names, image_size = chunk
-    files = _files(location)
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _decode_chunk(files: Files, names: Sequence[str], image_size: int | None) -> list[NDArray[np.uint8]]:
     return [decode(files.read(name), name, image_size) for name in names]
 
 
-# A zip's directory is read once in a process, not once for each chunk.
-_files = functools.cache(open_files)
+def _start(location: Location, image_size: int | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
+    _worker["source"] = location, image_size
+
+
+def _decode_in_worker(names: Sequence[str]) -> list[NDArray[np.uint8]]:
+    location, image_size = _worker["source"]
+    return _decode_chunk(_opened(location), names, image_size)
+
+
+# Opened at the first chunk, not at the start, so that an error there reaches the parent as it is; a zip's directory is then read once.
+_opened = functools.cache(open_files)

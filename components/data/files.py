@@ -1,7 +1,11 @@
 """Files by name in a folder, a zip, or under an s3:// prefix; checked before anything is read from them."""
 
+import os
 import stat
+import struct
 import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -10,6 +14,7 @@ from urllib.parse import unquote, urlparse
 from lossmap.components.config.errors import DataError
 from lossmap.components.stores.objects import Store, open_store
 
+DEEPEST = 3  # folders above an image: <folder>/train/<class>
 MOST_FILES = 5_000_000
 MOST_BYTES = 64 * 2**30
 MOST_BYTES_OF_A_FILE = 64 * 2**20
@@ -34,8 +39,8 @@ class Location:
             return cls("zip", str(scratch / "source.zip"), source)
         if parts.scheme == "s3":
             return cls("store", source, source)
-        if parts.scheme not in ("", "file"):
-            raise DataError(f"data.source is {source!r}, expected a path, file:// or s3://")
+        if parts.scheme not in ("", "file") or (parts.scheme == "file" and parts.netloc not in ("", "localhost")):
+            raise DataError(f"data.source is {source!r}, expected a path, file:///folder or s3://bucket/prefix")
         path = Path(unquote(parts.path) if parts.scheme == "file" else source).expanduser()
         return cls("folder" if path.is_dir() else "zip", str(path), source)
 
@@ -44,7 +49,7 @@ class Files(Protocol):
     """Files by name."""
 
     def names(self) -> list[str]:
-        """Names of all files, with / between their parts."""
+        """Names of all files and folders, with / between their parts; a folder's name ends with /."""
 
     def read(self, name: str) -> bytes:
         """Content of a file."""
@@ -66,9 +71,9 @@ class FolderFiles:
         self._folder = folder
 
     def names(self) -> list[str]:
-        """Names of all files, with / between their parts."""
+        """Names of all files and folders, with / between their parts; a folder's name ends with /."""
         try:
-            return [path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*") if path.is_file()]
+            return list(_below(self._folder, "", DEEPEST))
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
 
@@ -87,21 +92,21 @@ class ZipFiles:
         self._source = location.source
         try:
             self._zip = zipfile.ZipFile(location.place)
-        except (zipfile.BadZipFile, EOFError):
+        except (zipfile.BadZipFile, EOFError, struct.error, ValueError, NotImplementedError):
             raise DataError(f"{self._source} is neither a folder nor a zip archive") from None
         except OSError as error:
             raise DataError(f"{self._source} cannot be read: {error.strerror}") from None
         self._check()
 
     def names(self) -> list[str]:
-        """Names of all files, with / between their parts."""
-        return [entry.filename for entry in self._zip.infolist() if not entry.is_dir()]
+        """Names of all files and folders, with / between their parts; a folder's name ends with /."""
+        return self._zip.namelist()
 
     def read(self, name: str) -> bytes:
         """Content of a file."""
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
             raise DataError(f"{name} in {self._source} cannot be read: {error}") from None
 
     def _check(self) -> None:
@@ -115,6 +120,8 @@ class ZipFiles:
                 raise DataError(f"{entry.filename!r} in {self._source} leads out of the archive; it is not opened")
             if stat.S_ISLNK(entry.external_attr >> 16):
                 raise DataError(f"{entry.filename!r} in {self._source} is a link; replace it by the file")
+            if entry.flag_bits & 1:
+                raise DataError(f"{entry.filename!r} in {self._source} is encrypted; unpack the archive and name its folder")
             if entry.file_size > max(2**20, MOST_COMPRESSION * entry.compress_size) or entry.file_size > MOST_BYTES_OF_A_FILE:
                 raise DataError(f"{entry.filename!r} in {self._source} would unpack from {entry.compress_size} to {entry.file_size} bytes; it is not opened")
 
@@ -126,9 +133,20 @@ class StoreFiles:
         self._store = store
 
     def names(self) -> list[str]:
-        """Names of all files, with / between their parts."""
+        """Names of all files and folders, with / between their parts; a folder's name ends with /."""
         return list(self._store.keys(""))
 
     def read(self, name: str) -> bytes:
         """Content of a file."""
         return self._store.read(name)
+
+
+def _below(folder: Path, prefix: str, deepest: int) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():  # links too: large folders are often kept elsewhere
+                yield f"{prefix}{entry.name}/"
+                if deepest:
+                    yield from _below(Path(entry.path), f"{prefix}{entry.name}/", deepest - 1)
+            else:
+                yield prefix + entry.name

@@ -43,17 +43,22 @@ def read_folder(data: Data, progress: Callable[[int, int], None]) -> tuple[tuple
 
 def _entries(names: Sequence[str], source: str) -> dict[Split, list[tuple[str, str]]]:
     """For each split the (name, class) of its images; a single folder around everything is looked through."""
-    images = [name for name in names if PurePosixPath(name).suffix.lower() in _ENDINGS and not _hidden(name)]
-    tops = {PurePosixPath(name).parts[0] for name in images}
+    visible = sorted(name for name in names if not _hidden(name))
+    tops = {PurePosixPath(name).parts[0] for name in visible if _is_image(name) and "/" in name}
     depth = 1 if len(tops) == 1 and not tops & set(get_args(Split)) else 0
     entries: dict[Split, list[tuple[str, str]]] = {split: [] for split in get_args(Split)}
-    for name in sorted(images):
-        parts = PurePosixPath(name).parts[depth:]
-        if len(parts) == 3 and parts[0] in entries:
-            entries[parts[0]].append((name, parts[1]))  # type: ignore[index]
+    folders: set[tuple[Split, str]] = set()
+    for name in visible:
+        match PurePosixPath(name).parts[depth:]:
+            case ("train" | "test") as split, label, _ if _is_image(name):
+                entries[split].append((name, label))
+            case ("train" | "test") as split, label, *below if below or name.endswith("/"):
+                folders.add((split, label))
     for split, found in entries.items():
         if not found:
             raise DataError(f"{source} has no images under {split}/<class>/, expected {', '.join(_ENDINGS)} files there")
+        for label in sorted({label for place, label in folders if place == split} - {label for _, label in found}):
+            raise DataError(f"class {label} has no images in {source} under {split}/; add some or remove its folder")
     return entries
 
 
@@ -71,6 +76,10 @@ def _choose(found: Sequence[tuple[str, str]], classes: Sequence[str], data: Data
     labels = np.array([places[label] for _, label in found], dtype=np.int64)
     limit = data.limit if split == "train" else data.test_limit
     return [(found[index][0], int(labels[index])) for index in balanced_choice(labels, limit, data.seed, split)]
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(_ENDINGS)
 
 
 def _hidden(name: str) -> bool:

@@ -100,7 +100,9 @@ def _torchvision(name: str) -> Callable[[Data], Source]:
             train, test = (kind(folder / data.source, train=train, download=True) for train in (True, False))
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{data.source} could not be downloaded to {folder / data.source}: {reason}; or set data.source to a folder of its images") from None
+            raise DataError(
+                f"{data.source} could not be downloaded to {folder / data.source}: {reason}; or set data.source to a folder of its images"
+            ) from None
         return Source(tuple(train.classes), {"train": _from_torchvision(train), "test": _from_torchvision(test)})
 
     return load

@@ -1,14 +1,19 @@
 """Objects by key, in a folder (file://) or in S3-compatible storage (s3://). The only module that speaks to boto3."""
 
+import base64
 import hashlib
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
 from lossmap.components.config.errors import StoreError
+
+_ATTEMPTS = 6  # with pauses of at most 1, 2, 4, 8 and 16 seconds: long enough for a server to start again
 
 
 class Store(Protocol):
@@ -40,7 +45,7 @@ def open_store(uri: str) -> Store:
     parts = urlparse(uri)
     if parts.scheme == "s3":
         return S3Store(uri)
-    if parts.scheme == "file":
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
         return FileStore(Path(unquote(parts.path)))
     if parts.scheme == "":
         return FileStore(Path(uri).expanduser())
@@ -56,24 +61,22 @@ class FileStore:
 
     def read(self, key: str) -> bytes:
         """The content of an object; StoreError where there is none."""
-        try:
-            return self._path(key).read_bytes()
-        except FileNotFoundError:
-            raise StoreError(f"{self.uri} has no object {key}") from None
-        except OSError as error:
-            raise StoreError(f"{self._path(key)} cannot be read: {error.strerror}") from None
+        with self._reading(key) as path:
+            return path.read_bytes()
 
     def write(self, key: str, content: bytes) -> None:
         """Create or replace an object."""
         path = self._path(key)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
+            with part.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(file.name, path)
+            part.replace(path)
         except OSError as error:
+            _remove(part)
             raise StoreError(f"{path} cannot be written: {error.strerror}; free space or choose another folder with --store") from None
 
     def exists(self, key: str) -> bool:
@@ -82,35 +85,50 @@ class FileStore:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that starts with the prefix, in order."""
-        start = self.folder / prefix.rpartition("/")[0]
-        found = (path.relative_to(self.folder).as_posix() for path in start.rglob("*") if path.is_file() and not path.name.startswith("."))
+        start = self.folder / _inside(prefix, self.uri).rpartition("/")[0]
+        found = (path.relative_to(self.folder).as_posix() for path in start.rglob("*") if path.is_file() and not _is_part(path))
         yield from sorted(key for key in found if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
-        self._path(key).unlink(missing_ok=True)
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise StoreError(f"{path} cannot be removed: {error.strerror}") from None
 
     def download(self, key: str, target: Path) -> None:
-        """Copy an object to a file."""
-        target.write_bytes(self.read(key))
+        """Copy an object to a file without holding it in memory."""
+        with self._reading(key) as path:
+            shutil.copyfile(path, target)
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[Path]:
+        path = self._path(key)
+        try:
+            yield path
+        except OSError as error:
+            if not path.is_file():
+                raise StoreError(f"{self.uri} has no object {key}") from None
+            raise StoreError(f"{error.filename or path} cannot be read or copied: {error.strerror}") from None
 
     def _path(self, key: str) -> Path:
-        path = (self.folder / key).resolve()
-        if not path.is_relative_to(self.folder):
-            raise StoreError(f"key is {key!r}, expected one inside {self.uri}")
-        return path
+        return self.folder / _inside(key, self.uri)
 
 
 class S3Store:
     """A bucket and a prefix. Endpoint, region and credentials come from the standard AWS variables and files."""
 
     def __init__(self, uri: str):
-        parts = urlparse(uri)
-        if not parts.netloc:
-            raise StoreError(f"store is {uri!r}, expected s3://bucket/prefix")
         self.uri = uri.rstrip("/")
-        self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
-        self._client = _s3_client()
+        self._bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        self._prefix = prefix.strip("/")
+        if not self._bucket:
+            raise StoreError(f"store is {uri!r}, expected s3://bucket/prefix")
+        with _explained(self.uri, ""):
+            self._client = _s3_client()
 
     def read(self, key: str) -> bytes:
         """The content of an object; StoreError where there is none."""
@@ -122,7 +140,7 @@ class S3Store:
         """Create or replace an object. The server checks the MD5 sum on arrival and refuses what was damaged on the way."""
         digest = hashlib.md5(content, usedforsecurity=False).digest()
         with _explained(self.uri, key):
-            self._client.put_object(Bucket=self._bucket, Key=self._name(key), Body=content, ContentMD5=_base64(digest))
+            self._client.put_object(Bucket=self._bucket, Key=self._name(key), Body=content, ContentMD5=base64.b64encode(digest).decode())
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
@@ -145,13 +163,13 @@ class S3Store:
             self._client.download_file(self._bucket, self._name(key), str(target))
 
     def _name(self, key: str) -> str:
+        key = _inside(key, self.uri)
         return f"{self._prefix}/{key}" if self._prefix else key
 
     def _list(self, prefix: str, limit: int | None = None) -> Iterator[dict[str, Any]]:
         with _explained(self.uri, prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=prefix, PaginationConfig={"MaxItems": limit} if limit else {}
-            )
+            limits = {"MaxItems": limit, "PageSize": limit} if limit else {}
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix, PaginationConfig=limits)
             for page in pages:
                 yield from page.get("Contents", ())
 
@@ -164,41 +182,57 @@ def _s3_client() -> Any:
     config = Config(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        retries={"mode": "standard", "max_attempts": 8},
+        retries={"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or _ATTEMPTS)},
         connect_timeout=5,
         read_timeout=60,
         s3={"addressing_style": "path"},
     )
-    return boto3.session.Session().client("s3", config=config, region_name=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return boto3.session.Session().client("s3", config=config, region_name=region)
 
 
-class _explained:
+@contextmanager
+def _explained(uri: str, key: str) -> Iterator[None]:
     """Turns boto3's errors into one line that names the store, the key and the cure."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
-    def __init__(self, uri: str, key: str):
-        self.uri, self.key = uri, key
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-        if isinstance(error, NoCredentialsError):
-            raise StoreError(f"{self.uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
-        if isinstance(error, ClientError):
-            code = error.response.get("Error", {}).get("Code", "")
-            if code in ("NoSuchKey", "404"):
-                raise StoreError(f"{self.uri} has no object {self.key}") from None
-            if code == "NoSuchBucket":
-                raise StoreError(f"{self.uri}: the bucket does not exist; create it or correct --store") from None
-            raise StoreError(f"{self.uri}: {code or error} for {self.key}; check the credentials and their rights") from None
-        if isinstance(error, (BotoCoreError, Boto3Error)):
-            raise StoreError(f"{self.uri} is out of reach: {str(error).splitlines()[0]}; check AWS_ENDPOINT_URL") from None
+    try:
+        yield
+    except NoCredentialsError:
+        raise StoreError(f"{uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
+    except ClientError as error:
+        raise StoreError(_refusal(uri, key, error.response.get("Error", {}).get("Code", "") or str(error))) from None
+    except ParamValidationError as error:
+        raise StoreError(f"store is {uri!r}, expected s3://bucket/prefix: {_line(error)}") from None
+    except (BotoCoreError, Boto3Error, ValueError) as error:  # boto3 refuses an endpoint without http:// by a ValueError
+        raise StoreError(f"{uri} is out of reach: {_line(error)}; check AWS_ENDPOINT_URL") from None
 
 
-def _base64(digest: bytes) -> str:
-    import base64
+def _refusal(uri: str, key: str, code: str) -> str:
+    if code in ("NoSuchKey", "404"):
+        return f"{uri} has no object {key}"
+    if code == "NoSuchBucket":
+        return f"{uri}: the bucket does not exist; create it or correct --store"
+    return f"{uri}: {code} for {key}; check the credentials and their rights"
 
-    return base64.b64encode(digest).decode()
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _inside(key: str, uri: str) -> str:
+    if key.startswith("/") or ".." in PurePosixPath(key).parts:
+        raise StoreError(f"key is {key!r}, expected one inside {uri}")
+    return key
+
+
+def _is_part(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix == ".part"
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # as in a folder that cannot be written; the first error is the one to tell
+        return

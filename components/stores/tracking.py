@@ -25,6 +25,7 @@ from lossmap.components.stores.tracking_server import (
     is_server,
     locked,
     serve_ui,
+    ui_address,
     without_password,
 )
 
@@ -72,6 +73,8 @@ class RunTracker:
         self._experiment = self._id = ""
         self._logged: dict[str, set[int]] = {}
         self._final: list[Metric] = []
+        for name, value in _ENVIRONMENT.items():  # before mlflow is imported
+            os.environ.setdefault(name, value)
 
     def start(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Find or create the MLflow run, log its parameters and tags, and mark it running. Returns its MLflow id.
@@ -165,7 +168,8 @@ class RunTracker:
 
     def url(self) -> str | None:
         """The run's page in the UI of the server; None for a database."""
-        return f"{without_password(self._uri).rstrip('/')}/#/experiments/{self._experiment}/runs/{self._id}" if is_server(self._uri) else None
+        page = f"experiments/{self._experiment}/runs/{self._id}"
+        return ui_address(self._uri, page) if is_server(self._uri) else None
 
     def _find_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
@@ -256,8 +260,6 @@ class RunTracker:
 
 
 def _client(uri: str) -> "MlflowClient":
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a line for each table of a new database

@@ -17,8 +17,8 @@ from lossmap.components.config.errors import TrackingError
 
 # No usage data for MLflow's makers; what the user has set stays.
 PRIVACY = {"MLFLOW_DISABLE_TELEMETRY": "true"}
-# Without job execution the server is one process instead of twelve.
-_SERVER = {**PRIVACY, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+# Without job execution the server is one process instead of twelve. The warning is about MLflow's own code.
+_SERVER = {**PRIVACY, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated"}
 _SQLITE = "sqlite:///"
 _BUSY_SECONDS = 20  # MLflow's own patience with a locked database
 
@@ -73,6 +73,11 @@ def without_password(text: str) -> str:
     return re.sub(r"://[^/\s@]*@", "://", text)
 
 
+def ui_address(uri: str, page: str = "experiments") -> str:
+    """A page of the UI, in its mode for model training; the other one is for chat bots."""
+    return f"{without_password(uri).rstrip('/')}/#/{page}?workflowType=machine_learning"
+
+
 def serve_ui(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
     """Serve the MLflow UI on the runs until Ctrl-C; returns the server's exit code. For a server, which has a UI, only says where.
 
@@ -80,18 +85,19 @@ def serve_ui(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
         TrackingError: there is no database yet, or the port cannot be used.
     """
     if is_server(uri):
-        print(f"the runs are on an MLflow server, open {without_password(uri)}")
+        print(f"the runs are on an MLflow server, open {ui_address(uri)}")
         return 0
     if not database(uri).exists():
         raise TrackingError(f"{database(uri)} does not exist yet; `lossmap run` makes it, or name another with --tracking or --store")
     _require_free(host, port)
-    print(f"MLflow UI at http://{host}:{port} in about ten seconds; Ctrl-C ends it", flush=True)
-    return _until_interrupted([*_command(uri), "--host", host, "--port", str(port), "--workers", "1"])
+    print(f"MLflow UI at {ui_address(f'http://{host}:{port}')} in about ten seconds; Ctrl-C ends it", flush=True)
+    return _until_interrupted([*_command(uri), "--host", host, "--port", str(port)])
 
 
 def _command(uri: str) -> list[str]:
-    storage = ["--backend-store-uri", f"{_SQLITE}{database(uri)}", "--artifacts-destination", artifact_folder(uri).as_uri()]
-    return [sys.executable, "-m", "mlflow", "server", *storage]
+    place = f"{_SQLITE}{database(uri)}"
+    storage = ["--backend-store-uri", place, "--registry-store-uri", place, "--artifacts-destination", artifact_folder(uri).as_uri()]
+    return [sys.executable, "-m", "mlflow", "server", *storage, "--workers", "1", "--uvicorn-opts", "--log-level warning"]
 
 
 def _require_free(host: str, port: int) -> None:

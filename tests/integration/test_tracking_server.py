@@ -104,7 +104,7 @@ def test_artifacts_are_served_as_they_were_logged(mlflow_server):
 def test_the_run_has_an_address_in_the_ui(mlflow_server):
     tracker, run = opened(mlflow_server, "address", "r")
     experiment = experiment_of(mlflow_server, "address")["experiment_id"]
-    assert tracker.url() == f"{mlflow_server.uri}/#/experiments/{experiment}/runs/{run}"
+    assert tracker.url() == f"{mlflow_server.uri}/#/experiments/{experiment}/runs/{run}?workflowType=machine_learning"
 
 
 def test_processes_that_start_at_once_share_study_and_run(mlflow_server):
@@ -236,7 +236,8 @@ def test_the_ui_serves_what_was_logged_without_it_and_ends_without_leavings(tmp_
     finally:
         ui.send_signal(asked)
         output = ui.communicate(timeout=30)[0]
-    assert output.startswith(f"MLflow UI at http://127.0.0.1:{port} in about ten seconds; Ctrl-C ends it\n")
+    address = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
+    assert output.startswith(f"MLflow UI at {address} in about ten seconds; Ctrl-C ends it\n")
     assert ui.returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock", "mlartifacts"}
     with socket.create_server(("127.0.0.1", port)):  # nobody listens any more

@@ -240,11 +240,15 @@ def test_mlflow_is_not_imported_before_it_is_needed():
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True).stdout == "False\n"
 
 
-def test_what_the_user_has_set_stays(uri, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-    RunTracker(uri, "study", "environment").start({}, {})
-    assert (os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) == ("77", "1")
+def test_waiting_is_bounded_and_usage_is_not_reported_before_mlflow_is_imported_but_what_the_user_has_set_stays():
+    program = (
+        "import os, sys; from lossmap.components.stores.tracking import RunTracker; RunTracker('http://host', 'study', 'r');"
+        "print('mlflow' in sys.modules, *(os.environ['MLFLOW_' + n] for n in ('HTTP_REQUEST_TIMEOUT', 'HTTP_REQUEST_MAX_RETRIES', 'DISABLE_TELEMETRY')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    for given, expected in (({}, "6 1 true"), ({"MLFLOW_HTTP_REQUEST_TIMEOUT": "77", "MLFLOW_DISABLE_TELEMETRY": "false"}, "77 1 false")):
+        found = subprocess.run([sys.executable, "-c", program], env=environment | given, capture_output=True, text=True, timeout=60, check=True)
+        assert found.stdout == f"False {expected}\n"
 
 
 def refusal(uri):
@@ -368,7 +372,7 @@ def test_an_unforeseen_error_is_told_and_harms_nothing(caplog):
 
 def test_the_ui_of_a_server_is_that_server(capsys):
     assert serve_ui("http://ann:secret@host:5000") == 0
-    assert capsys.readouterr().out == "the runs are on an MLflow server, open http://host:5000\n"
+    assert capsys.readouterr().out == "the runs are on an MLflow server, open http://host:5000/#/experiments?workflowType=machine_learning\n"
 
 
 def test_the_ui_needs_a_database(tmp_path):
