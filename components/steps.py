@@ -3,8 +3,11 @@
 The laptop's executor (pipelines/local.py) and the Kubeflow components (prepare.py … report.py) both call these functions.
 """
 
+import contextlib
 from collections.abc import Sequence
+from typing import Literal
 
+from lossmap.components.config.errors import LossmapError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.config.settings import Settings
@@ -43,6 +46,16 @@ def train(run: str, settings: Settings, progress: Progress = silent) -> None:
         launch(run, experiment.training, settings, Listeners(progress, tracker.send), settings.logs / run / "train.log")
     finally:
         tracker.close(_TRACKING_SECONDS)
+
+
+def end(run: str, settings: Settings, status: Literal["FAILED", "KILLED"]) -> None:
+    """Mark a run that did not finish as what it is in MLflow; without MLflow nothing happens."""
+    from lossmap.components.stores.run_tracking import open_tracker
+
+    store = open_store(settings.store)
+    with contextlib.suppress(LossmapError):
+        tracker = open_tracker(settings.tracking, store.uri, run, load_experiment(store, run), load_run_manifest(store, run))
+        tracker.finish(status)
 
 
 def plan(run: str, settings: Settings) -> list[str]:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from lossmap.components import steps
+from lossmap.components.config.errors import Interrupted, LossmapError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.progress import Progress
 from lossmap.components.config.settings import Settings
@@ -36,6 +37,17 @@ def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -
     """
     with stage("prepare") as progress:
         steps.prepare(run_id, experiment, settings, progress)
+    try:
+        _train_and_survey(run_id, settings, stage)
+    except (KeyboardInterrupt, Interrupted):
+        steps.end(run_id, settings, "KILLED")
+        raise
+    except LossmapError:
+        steps.end(run_id, settings, "FAILED")
+        raise
+
+
+def _train_and_survey(run_id: str, settings: Settings, stage: Stage) -> None:
     with stage("train") as progress:
         steps.train(run_id, settings, progress)
     with stage("survey") as progress:

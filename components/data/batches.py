@@ -55,7 +55,7 @@ def rank_share(batch: Tensor, rank: int, world: int) -> Tensor:
 
 def evaluation_share(count: int, rank: int, world: int) -> Tensor:
     """Indices of every world-th image: all ranks together have each exactly once."""
-    return torch.arange(rank, count, world)
+    return torch.arange(count)[rank::world]
 
 
 def sample_indices(count: int, samples: int, seed: int) -> Tensor:

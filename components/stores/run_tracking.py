@@ -30,6 +30,7 @@ def tags(store_uri: str, run_id: str, experiment: Experiment, manifest: Manifest
         "model": experiment.model.architecture,
         "data": manifest.source,
         "store": f"{store_uri}/{layout.run(run_id, '')}",
+        "mlflow.note.content": "Among the artifacts: `page.html` is the report, `experiment.yaml` runs the same again with `lossmap run experiment.yaml`.",
     }
 
 

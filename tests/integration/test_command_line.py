@@ -126,6 +126,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, ch
     run = _runs(tmp_path)[0]
     assert errors.splitlines()[-1] == f"lossmap: interrupted; what is finished is kept. Go on with: lossmap run --resume {run}"
     assert process.returncode == 130
+    with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
+        assert database.execute("select status from runs").fetchall() == [("KILLED",)]
     left = subprocess.run(["pgrep", "-f", run], capture_output=True, text=True, check=False).stdout
     assert left == ""
 
@@ -160,6 +162,8 @@ def test_a_training_process_that_fails_is_one_line_with_its_log(tmp_path):
     found = lossmap("run", "blobs-mlp", *SMALL, "--set", "training.batch_size=500", cwd=tmp_path, check=1)
     assert "training.batch_size is 500, expected at most the number of training images (160); see " in found.stderr
     assert "Traceback" not in found.stderr
+    with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
+        assert database.execute("select status from runs").fetchall() == [("FAILED",)]
 
 
 def test_a_whole_run_lives_in_s3_as_well(s3, tmp_path):
