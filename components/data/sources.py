@@ -99,7 +99,7 @@ def _torchvision(name: str) -> Callable[[Data], Source]:
         try:
             train, test = (kind(folder / data.source, train=train, download=True) for train in (True, False))
         except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise DataError(
                 f"{data.source} could not be downloaded to {folder / data.source}: {reason}; or set data.source to a folder of its images"
             ) from None

@@ -35,9 +35,7 @@ def random_direction(weights: Mapping[str, Tensor], seed: int, axis: str) -> dic
     }
 
 
-def normalize(
-    direction: Mapping[str, Tensor], weights: Mapping[str, Tensor], normalization: Normalization, ignore_bias_and_norm: bool
-) -> dict[str, Tensor]:
+def normalize(direction: Mapping[str, Tensor], weights: Mapping[str, Tensor], normalization: Normalization, ignore_bias_and_norm: bool) -> dict[str, Tensor]:
     """Give a direction the scale of the weights (Li et al. 2018, section 4).
 
     filter   d_i <- d_i / |d_i| |w_i| for each filter i: the weights that lead to one output channel or neuron

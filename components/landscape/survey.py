@@ -88,4 +88,3 @@ def _address(weights: bytes, directions: bytes, experiment: Experiment, manifest
         "evaluation": _EVALUATION,
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
-

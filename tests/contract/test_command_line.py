@@ -15,8 +15,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def _surface():
-    group = typer.main.get_command(app)
-    return {name: sorted(option for parameter in command.params for option in parameter.opts if option.startswith("-")) for name, command in group.commands.items()}
+    commands = typer.main.get_command(app).commands
+    options = {name: [option for parameter in command.params for option in parameter.opts] for name, command in commands.items()}
+    return {name: sorted(option for option in found if option.startswith("-")) for name, found in options.items()}
 
 
 def test_commands_and_options_are_the_listed_ones():

@@ -3,6 +3,11 @@ import hashlib
 import io
 import pickle
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -92,65 +97,86 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+class Served(NamedTuple):
+    """A folder whose files are at an address."""
+
+    folder: Path
+    address: str
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Says nothing on the terminal."""
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def served(tmp_path, cache):
+    (tmp_path / "served").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "served")) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield Served(tmp_path / "served", f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+        thread.join()
+
+
 def _md5(content):
     return hashlib.md5(content).hexdigest()
 
 
-def _cifar(monkeypatch, tmp_path, kind, files, labels_key):
+def _cifar(monkeypatch, served, kind, labels_key):
     """An archive as the authors of CIFAR publish it, at an address that torchvision will download from."""
-    images, contents = {}, {}
-    for index, name in enumerate([name for name in files if "meta" not in name]):
+    images, contents, meta = {}, {}, kind.meta["filename"]
+    for index, (name, _) in enumerate([*kind.train_list, *kind.test_list]):
         images[name] = np.random.default_rng(index).integers(0, 256, (6, 3, 32, 32)).astype(np.uint8)
         contents[name] = pickle.dumps({"data": images[name].reshape(6, -1), labels_key: [index, 1, 2, 3, 4, 5]})
-    for name in files:
-        contents[name] = contents.get(name) or pickle.dumps({kind.meta["key"]: [f"class-{index}" for index in range(6)]})
-    archive = tmp_path / kind.filename
+    contents[meta] = pickle.dumps({kind.meta["key"]: [f"class-{index}" for index in range(6)]})
+    archive = served.folder / kind.filename
     with tarfile.open(archive, "w:gz") as tar:
         for name, content in contents.items():
             entry = tarfile.TarInfo(f"{kind.base_folder}/{name}")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
-    monkeypatch.setattr(kind, "url", archive.as_uri())
+    monkeypatch.setattr(kind, "url", served.address + kind.filename)
     monkeypatch.setattr(kind, "tgz_md5", _md5(archive.read_bytes()))
     for part in ("train_list", "test_list"):
         monkeypatch.setattr(kind, part, [[name, _md5(contents[name])] for name, _ in getattr(kind, part)])
-    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": _md5(contents[kind.meta["filename"]])})
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": _md5(contents[meta])})
     return images
 
 
-@pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize(
-    ("name", "kind", "train", "test", "labels_key"),
-    [
-        ("cifar10", datasets.CIFAR10, [f"data_batch_{index}" for index in range(1, 6)], "test_batch", "labels"),
-        ("cifar100", datasets.CIFAR100, ["train"], "test", "fine_labels"),
-    ],
-)
-def test_cifar_is_read_from_the_archive_of_its_authors(monkeypatch, tmp_path, cache, name, kind, train, test, labels_key, again):
-    images = _cifar(monkeypatch, tmp_path, kind, [*train, test, kind.meta["filename"]], labels_key)
+@pytest.mark.parametrize(("name", "kind", "labels_key"), [("cifar10", datasets.CIFAR10, "labels"), ("cifar100", datasets.CIFAR100, "fine_labels")])
+def test_cifar_is_read_from_the_archive_of_its_authors(monkeypatch, served, name, kind, labels_key):
+    images = _cifar(monkeypatch, served, kind, labels_key)
     source = _load(source=name)
-    if again:
-        monkeypatch.setattr(kind, "url", "file:///no/longer/there")
-        source = _load(source=name)
+    train, test = [part for part, _ in kind.train_list], kind.test_list[0][0]
     assert source.classes == tuple(f"class-{index}" for index in range(6))
     np.testing.assert_array_equal(source.splits["train"].pixels, np.concatenate([images[part] for part in train]))
     np.testing.assert_array_equal(source.splits["test"].pixels, images[test])
     assert source.splits["test"].labels.tolist() == [len(train), 1, 2, 3, 4, 5]
     assert source.splits["train"].labels.tolist() == [label for index in range(len(train)) for label in [index, 1, 2, 3, 4, 5]]
     assert (source.splits["train"].pixels.dtype, source.splits["train"].labels.dtype) == (np.uint8, np.int64)
-    assert (cache / name).is_dir()
 
 
-def test_fashion_mnist_is_read_from_the_files_of_its_authors(monkeypatch, tmp_path, cache):
+def test_what_is_downloaded_once_needs_no_network_again(monkeypatch, served):
+    _cifar(monkeypatch, served, datasets.CIFAR10, "labels")
+    first = _load(source="cifar10")
+    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:1/nothing")
+    assert _rows(_load(source="cifar10").splits["train"]) == _rows(first.splits["train"])
+
+
+def test_fashion_mnist_is_read_from_the_files_of_its_authors(monkeypatch, served):
     kind, images, resources = datasets.FashionMNIST, {}, []
     for part, count in (("train", 7), ("t10k", 4)):
         images[part] = np.random.default_rng(count).integers(0, 256, (count, 28, 28)).astype(np.uint8)
         header = b"".join(number.to_bytes(4, "big") for number in (2051, count, 28, 28))
         labels = b"".join(number.to_bytes(4, "big") for number in (2049, count)) + bytes(range(count))
         for name, content in ((f"{part}-images-idx3-ubyte.gz", header + images[part].tobytes()), (f"{part}-labels-idx1-ubyte.gz", labels)):
-            (tmp_path / name).write_bytes(gzip.compress(content))
-            resources.append((name, _md5((tmp_path / name).read_bytes())))
-    monkeypatch.setattr(kind, "mirrors", [tmp_path.as_uri() + "/"])
+            (served.folder / name).write_bytes(gzip.compress(content))
+            resources.append((name, _md5((served.folder / name).read_bytes())))
+    monkeypatch.setattr(kind, "mirrors", [served.address])
     monkeypatch.setattr(kind, "resources", resources)
     source = _load(source="fashion-mnist")
     assert source.classes[:2] == ("T-shirt/top", "Trouser")
@@ -167,16 +193,18 @@ def test_a_download_that_fails_says_where_and_what_to_do(monkeypatch, cache):
     )
 
 
-def test_an_archive_of_somebody_else_is_not_read(monkeypatch, tmp_path, cache):
+def test_an_archive_of_somebody_else_is_not_read(monkeypatch, served, cache):
     kind = datasets.CIFAR10
-    _cifar(monkeypatch, tmp_path, kind, [*(name for name, _ in kind.train_list), "test_batch", "batches.meta"], "labels")
-    (tmp_path / kind.filename).write_bytes(b"something else")
-    assert _message(source="cifar10").startswith(f"cifar10 could not be downloaded to {cache}/cifar10: ")
+    _cifar(monkeypatch, served, kind, "labels")
+    (served.folder / kind.filename).write_bytes(b"something else")
+    assert _message(source="cifar10") == (
+        f"cifar10 could not be downloaded to {cache}/cifar10: File not found or corrupted; or set data.source to a folder of its images"
+    )
 
 
-def test_a_file_that_was_changed_after_the_download_is_not_unpickled(monkeypatch, tmp_path, cache):
+def test_a_file_that_was_changed_after_the_download_is_not_unpickled(monkeypatch, served, tmp_path, cache):
     kind = datasets.CIFAR10
-    _cifar(monkeypatch, tmp_path, kind, [*(name for name, _ in kind.train_list), "test_batch", "batches.meta"], "labels")
+    _cifar(monkeypatch, served, kind, "labels")
     expected = _load(source="cifar10").splits["train"].pixels
     (cache / "cifar10" / kind.base_folder / "data_batch_1").write_bytes(pickle.dumps(Exploding(str(tmp_path / "exploded"))))
     np.testing.assert_array_equal(_load(source="cifar10").splits["train"].pixels, expected)
