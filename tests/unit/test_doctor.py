@@ -38,7 +38,7 @@ def test_what_is_out_of_reach_is_said_with_its_cure(tmp_path, findings_of, s3):
 
 def test_the_command_prints_a_table_or_json_and_fails_where_something_is_not_well(tmp_path):
     lossmap = Path(sys.executable).with_name("lossmap")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {"COLUMNS": "200"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {"COLUMNS": "400"}
     well = subprocess.run([lossmap, "doctor", "--json"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert all(finding["ok"] for finding in json.loads(well.stdout))
     ill = subprocess.run([lossmap, "doctor", "--tracking", "http://127.0.0.1:9"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
