@@ -1,5 +1,6 @@
 """What `lossmap doctor` looks at: what is installed, what this machine has, and whether store and MLflow answer."""
 
+import base64
 import http.client
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,20 +19,23 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
 
 from lossmap.components.config.errors import StoreError, TrackingError
+from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.tracking_server import database, is_server, without_password
 
-_PACKAGES = ("torch", "torchvision", "mlflow", "kfp", "kubeflow-training", "boto3")
+PACKAGES = ("torch", "torchvision", "mlflow", "kfp", "kubeflow-training", "boto3")
 _PYTHON = (3, 11)
 _GIB = 1 << 30
-_LEAST_MEMORY, _LEAST_DISK = 2 * _GIB, 1 * _GIB
-_TORCH_SECONDS = 120  # the first import of torch after a start of the machine
-_HEALTH_SECONDS = 5
-_TORCHRUN = """
-import json, subprocess, sys, torch
-names = [torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())]
-import torch.distributed.run as torchrun
-torchrun.get_args_parser()
-print(json.dumps({"gpus": names, "cuda": torch.version.cuda, "distributed": torch.distributed.is_available()}))
+_SECONDS = 5  # for one answer of MLflow
+_TORCH_SECONDS = 120  # the first import of torch on a slow disk
+_INSTALL = "install lossmap again in this Python: python -m pip install --force-reinstall lossmap"
+_STORE_CURE = "name another store with --store or LOSSMAP_STORE"
+_TRACKING_CURE = "name another with --tracking or LOSSMAP_TRACKING"
+# In a process of its own: pipelines do not import torch, and an import that kills the process is a finding, too.
+_ASK_TORCH = """
+import json, torch, torch.distributed.run
+torch.distributed.run.get_args_parser()
+gpus = [torch.cuda.get_device_name(gpu) for gpu in range(torch.cuda.device_count())]
+print(json.dumps({"gpus": gpus, "distributed": torch.distributed.is_available()}))
 """
 
 
@@ -41,7 +45,7 @@ class Finding:
 
     Attributes:
         name: what.
-        ok: whether it is as it has to be.
+        ok: whether runs can do with it.
         detail: what was found.
         cure: what to do, in one sentence; empty where all is well.
     """
@@ -50,3 +54,154 @@ class Finding:
     ok: bool
     detail: str
     cure: str = ""
+
+
+def examine(store_uri: str, tracking_uri: str) -> list[Finding]:
+    """Look at everything a run needs. Nothing is raised for what is not well, and nothing is left in the store."""
+    return [_python(), *map(_package, PACKAGES), *_machine(store_uri), *_torch(), _store(store_uri), _mlflow(tracking_uri)]
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return _judged("Python", sys.version_info >= _PYTHON, f"{found} at {sys.executable}", "install lossmap in Python 3.11 or newer")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, True, version(name))
+    except PackageNotFoundError:
+        return Finding(name, False, "not installed", _INSTALL)
+
+
+def _machine(store_uri: str) -> Iterator[Finding]:
+    import psutil
+
+    yield Finding("cores", True, str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()))
+    memory = psutil.virtual_memory()
+    fewer = "close other programs, or take --set training.processes=1 --set landscape.workers=1"
+    yield _judged("memory", memory.available >= _GIB, f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free", fewer)
+    if not store_uri.startswith("s3:"):
+        place = _existing(Path(unquote(urlparse(store_uri).path)).absolute())
+        free = shutil.disk_usage(place).free
+        yield _judged("disk", free >= _GIB, f"{free / _GIB:.1f} GiB free at {place}", f"free space, or {_STORE_CURE}")
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        asked = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_TORCH_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        yield Finding("torchrun", False, f"does not start within {_TORCH_SECONDS} s", "look at the disk that Python is on, and try again")
+        return
+    if asked.returncode:
+        yield Finding("torchrun", False, (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1], _INSTALL)
+        return
+    found = json.loads(asked.stdout.splitlines()[-1])
+    yield _judged("torchrun", found["distributed"], "starts" if found["distributed"] else "this torch has no torch.distributed", _INSTALL)
+    yield _gpus(found["gpus"], [path.name for path in Path("/dev").glob("nvidia[0-9]*")])
+
+
+def _gpus(names: Sequence[str], devices: Sequence[str]) -> Finding:
+    if names or not devices:
+        return Finding("GPUs", True, f"{len(names)}: {', '.join(sorted(set(names)))}" if names else "none; training runs on the cores")
+    return Finding("GPUs", False, f"torch sees none of the {len(devices)} in /dev", "install a torch that is built for this machine's NVIDIA driver")
+
+
+def _store(uri: str) -> Finding:
+    key, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(64)
+    try:
+        with _few_attempts():
+            store = open_store(uri)
+            store.write(key, content)
+            found = store.read(key)
+            store.delete(key)
+    except StoreError as error:
+        detail, _, cure = str(error).rpartition("; ")
+        return Finding("store", False, detail or cure, cure if detail else _STORE_CURE)
+    return _judged("store", found == content, store.uri, "it gives back other bytes than were written; trust nothing in it, and " + _STORE_CURE)
+
+
+@contextmanager
+def _few_attempts() -> Iterator[None]:
+    """Runs wait half a minute for S3 to come back; who asks whether it is there does not."""
+    before = os.environ.get("AWS_MAX_ATTEMPTS")
+    os.environ["AWS_MAX_ATTEMPTS"] = before or "2"
+    try:
+        yield
+    finally:
+        os.environ.pop("AWS_MAX_ATTEMPTS")
+        if before is not None:
+            os.environ["AWS_MAX_ATTEMPTS"] = before
+
+
+def _mlflow(uri: str) -> Finding:
+    if is_server(uri):
+        return _server(uri)
+    try:
+        return _database(database(uri))
+    except TrackingError as error:
+        return Finding("MLflow", False, str(error), _TRACKING_CURE)
+
+
+def _database(file: Path) -> Finding:
+    if not file.exists() or not file.stat().st_size:
+        folder = _existing(file.parent)
+        detail, writable = f"{file}: the first run makes it", folder.is_dir() and os.access(folder, os.W_OK)
+        return Finding("MLflow", True, detail) if writable else Finding("MLflow", False, f"{file} cannot be made in {folder}", _TRACKING_CURE)
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=_SECONDS, isolation_level=None)) as connection:
+            [[runs]] = connection.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        return Finding("MLflow", False, f"{file} cannot be used: {error}", f"look at its rights and at who has it open, or {_TRACKING_CURE}")
+    except sqlite3.DatabaseError as error:
+        return Finding("MLflow", False, f"{file} is no MLflow database: {error}", _TRACKING_CURE)
+    return Finding("MLflow", True, f"{file}: {runs} run{'' if runs == 1 else 's'}")
+
+
+def _server(uri: str) -> Finding:
+    place = without_password(uri).rstrip("/")
+    try:
+        if _get(f"{place}/health") != b"OK":
+            return Finding("MLflow", False, f"{place} is no MLflow server", _TRACKING_CURE)
+        _get(f"{place}/api/2.0/mlflow/experiments/search?max_results=1", _credentials(uri))  # /health asks for no password and takes every host name
+    except urllib.error.HTTPError as error:
+        return Finding("MLflow", False, f"{place} answers {error.code} {error.reason}", _refusal(error))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        return Finding("MLflow", False, f"{place} is out of reach: {reason}", f"start the server, or {_TRACKING_CURE}")
+    return Finding("MLflow", True, place)
+
+
+def _get(address: str, headers: dict[str, str] | None = None) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers or {}), timeout=_SECONDS) as answer:
+        content: bytes = answer.read(1 << 20)
+        return content
+
+
+def _credentials(uri: str) -> dict[str, str]:
+    """What MLflow's own client would send: from the URI, or from MLFLOW_TRACKING_*."""
+    parts = urlparse(uri)
+    name = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    if name and password:
+        return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    if b"Invalid Host header" in error.read(1000):
+        return "add this name of the host to the server's --allowed-hosts"
+    if error.code in (401, 403):
+        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    return f"look at the server's log, or {_TRACKING_CURE}"
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _judged(name: str, ok: bool, detail: str, cure: str) -> Finding:
+    return Finding(name, ok, detail, "" if ok else cure)

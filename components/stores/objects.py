@@ -61,8 +61,13 @@ class FileStore:
 
     def read(self, key: str) -> bytes:
         """The content of an object; StoreError where there is none."""
-        with self._reading(key) as path:
+        path = self._path(key)
+        try:
             return path.read_bytes()
+        except OSError as error:
+            if not path.is_file():
+                raise StoreError(f"{self.uri} has no object {key}") from None
+            raise StoreError(f"{path} cannot be read: {error.strerror}") from None
 
     def write(self, key: str, content: bytes) -> None:
         """Create or replace an object."""
@@ -101,18 +106,10 @@ class FileStore:
 
     def download(self, key: str, target: Path) -> None:
         """Copy an object to a file without holding it in memory."""
-        with self._reading(key) as path:
-            shutil.copyfile(path, target)
-
-    @contextmanager
-    def _reading(self, key: str) -> Iterator[Path]:
-        path = self._path(key)
-        try:
-            yield path
-        except OSError as error:
-            if not path.is_file():
-                raise StoreError(f"{self.uri} has no object {key}") from None
-            raise StoreError(f"{error.filename or path} cannot be read or copied: {error.strerror}") from None
+        if not self.exists(key):
+            raise StoreError(f"{self.uri} has no object {key}")
+        with _copying(self.uri, key, target):
+            shutil.copyfile(self._path(key), target)
 
     def _path(self, key: str) -> Path:
         return self.folder / _inside(key, self.uri)
@@ -159,7 +156,7 @@ class S3Store:
 
     def download(self, key: str, target: Path) -> None:
         """Copy an object to a file without holding it in memory."""
-        with _explained(self.uri, key):
+        with _explained(self.uri, key), _copying(self.uri, key, target):
             self._client.download_file(self._bucket, self._name(key), str(target))
 
     def _name(self, key: str) -> str:
@@ -219,6 +216,14 @@ def _refusal(uri: str, key: str, code: str) -> str:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
+
+
+@contextmanager
+def _copying(uri: str, key: str, target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{uri}/{key} cannot be copied to {target}: {error.strerror}") from None
 
 
 def _inside(key: str, uri: str) -> str:

@@ -20,13 +20,14 @@ def open_tracker(uri: str, store_uri: str, run_id: str, experiment: Experiment, 
 def parameters(experiment: Experiment, manifest: Manifest) -> dict[str, Any]:
     """The flattened experiment, with what identifies data and code."""
     fields = experiment.model_dump(mode="json", exclude={"name", "study"})
-    return {**dict(_flat(fields)), "data.digest": manifest.digest, "experiment.digest": experiment.digest(), "version": version("lossmap")}
+    return {**dict(_flat(fields)), "data.digest": manifest.digest, "version": version("lossmap")}
 
 
 def tags(store_uri: str, run_id: str, experiment: Experiment, manifest: Manifest) -> dict[str, str]:
     """What one filters and groups by."""
     return {
         "recipe": experiment.name,
+        "experiment.digest": experiment.digest(),
         "model": experiment.model.architecture,
         "data": manifest.source,
         "store": f"{store_uri}/{layout.run(run_id, '')}",

@@ -82,17 +82,20 @@ class RunTracker:
         Raises:
             TrackingError: MLflow is out of reach, or already knows the run with other parameters.
         """
-        from mlflow.entities import RunTag
+        from mlflow.exceptions import MlflowException
 
         with self._explained():
             self._client = _client(self._uri)
             self._experiment = self._find_experiment()
-            run = self._find_run() or self._create_run()
-            self._id = run.info.run_id
-            self._log_parameters(run, parameters)
-            self._client.log_batch(self._id, tags=[RunTag(name, value) for name, value in tags.items()], synchronous=True)
-            self._client.update_run(self._id, status="RUNNING")
-            return self._id
+            while True:
+                self._id = (self._find_run() or self._create_run()).info.run_id
+                try:
+                    self._describe(parameters, tags)
+                    return self._id
+                except MlflowException:
+                    if self._client.get_run(self._id).info.lifecycle_stage != "deleted":
+                        raise
+                    # Another process had begun to create an older one, and has just put ours into the bin.
 
     def log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
         """Log the metrics of epochs, at step `epoch` and time `timestamp` (seconds), as far as MLflow does not have them yet."""
@@ -200,14 +203,20 @@ class RunTracker:
         run = self._client.create_run(self._experiment, run_name=self._run_id, tags=tags)
         return self._find_run() or run
 
-    def _log_parameters(self, run: "Run", parameters: Mapping[str, Any]) -> None:
+    def _describe(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.log_batch(self._id, params=self._new_parameters(run.data.params, parameters), synchronous=True)
+            self._log_parameters(parameters)
         except MlflowException:  # as when another process logs the same at the same moment
-            known = self._client.get_run(self._id).data.params
-            self._client.log_batch(self._id, params=self._new_parameters(known, parameters), synchronous=True)
+            self._log_parameters(parameters)
+        self._client.log_batch(self._id, tags=[RunTag(name, value) for name, value in tags.items()], synchronous=True)
+        self._client.update_run(self._id, status="RUNNING")
+
+    def _log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        known = self._client.get_run(self._id).data.params
+        self._client.log_batch(self._id, params=self._new_parameters(known, parameters), synchronous=True)
 
     def _new_parameters(self, known: Mapping[str, str], parameters: Mapping[str, Any]) -> "list[Param]":
         from mlflow.entities import Param

@@ -170,10 +170,10 @@ def test_a_folder_in_the_place_of_an_object_is_named(tmp_path):
     assert list(store.keys("")) == ["a/x"]
 
 
-def test_a_download_to_a_place_that_does_not_exist_names_the_place(tmp_path):
-    store = open_store(str(tmp_path))
+def test_a_download_to_a_place_that_does_not_exist_names_the_place(store, tmp_path):
     store.write("x", b"1")
-    assert _message(store.download, "x", tmp_path / "no" / "copy") == f"{tmp_path}/no/copy cannot be read or copied: No such file or directory"
+    target = tmp_path / "no" / "copy"
+    assert _message(store.download, "x", target) == f"{store.uri}/x cannot be copied to {target}: No such file or directory"
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/x", "file://runs", "file://host/runs", "http://host", "file:"])
