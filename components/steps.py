@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Literal
 
-from lossmap.components.config.errors import LossmapError
+from lossmap.components.config.errors import DataError, LossmapError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.config.settings import Settings
@@ -24,9 +24,12 @@ def prepare(run: str, experiment: Experiment, settings: Settings, progress: Prog
 
     store = open_store(settings.store)
     save_experiment(store, run, experiment)
-    if store.exists(layout.run_dataset(run)):
-        return load_run_manifest(store, run).digest
+    begun = load_run_manifest(store, run) if store.exists(layout.run_dataset(run)) else None
+    if begun and pack.is_whole(store, begun):
+        return begun.digest
     manifest = pack.prepare(experiment.data, store, lambda done, total: progress(done, total, ""))
+    if begun and manifest.digest != begun.digest:
+        raise DataError(f"{experiment.data.source} has other images than when run {run} began; start a new run")
     save_run_manifest(store, run, manifest)
     return manifest.digest
 
@@ -67,7 +70,8 @@ def plan(run: str, settings: Settings) -> list[str]:
 
 def evaluate(run: str, tiles: Sequence[str], settings: Settings, progress: Progress = silent) -> None:
     """Evaluate the named tiles of the plan by a pool of processes."""
-    from lossmap.components.landscape.pool import available_cores, evaluate_tiles
+    from lossmap.components.config.machine import available_cores
+    from lossmap.components.landscape.pool import evaluate_tiles
     from lossmap.components.landscape.tiles import load_survey
 
     store = open_store(settings.store)

@@ -58,7 +58,7 @@ class Finding:
 
 def examine(store_uri: str, tracking_uri: str) -> list[Finding]:
     """Look at everything a run needs. Nothing is raised for what is not well, and nothing is left in the store."""
-    return [_python(), *map(_package, PACKAGES), *_machine(store_uri), *_torch(), _store(store_uri), _mlflow(tracking_uri)]
+    return [_python(), *map(_package, PACKAGES), *_machine(store_uri), *_torch(), examine_store(store_uri), examine_tracking(tracking_uri)]
 
 
 def _python() -> Finding:
@@ -106,7 +106,8 @@ def _gpus(names: Sequence[str], devices: Sequence[str]) -> Finding:
     return Finding("GPUs", False, f"torch sees none of the {len(devices)} in /dev", "install a torch that is built for this machine's NVIDIA driver")
 
 
-def _store(uri: str) -> Finding:
+def examine_store(uri: str) -> Finding:
+    """Whether a small object can be written, read and removed."""
     key, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(64)
     try:
         with _few_attempts():
@@ -133,7 +134,8 @@ def _few_attempts() -> Iterator[None]:
             os.environ["AWS_MAX_ATTEMPTS"] = before
 
 
-def _mlflow(uri: str) -> Finding:
+def examine_tracking(uri: str) -> Finding:
+    """Whether MLflow takes runs: a server that answers, or a database that can be written or made."""
     if is_server(uri):
         return _server(uri)
     try:

@@ -1,12 +1,12 @@
 """What can go wrong and is not a defect of lossmap.
 
-    LossmapError                 the message is one line: the value, what was expected, what to do next; exit code 1
-    ├── ExperimentError          an experiment that cannot be run as it is written (exit code 2: usage)
-    ├── DataError                the data set is not what it has to be
-    ├── StoreError               an object is missing, damaged, or out of reach
-    ├── TrackingError            MLflow is out of reach or refuses
-    ├── TrainingError            training failed or diverged
-    └── Interrupted              asked to stop; what is finished is kept (exit code 130)
+LossmapError                 the message is one line: the value, what was expected, what to do next; exit code 1
+├── ExperimentError          an experiment that cannot be run as it is written (exit code 2: usage)
+├── DataError                the data set is not what it has to be
+├── StoreError               an object is missing, damaged, or out of reach
+├── TrackingError            MLflow is out of reach or refuses
+├── TrainingError            training failed or diverged
+└── Interrupted              asked to stop; what is finished is kept (exit code 130)
 """
 
 

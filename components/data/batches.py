@@ -101,5 +101,5 @@ def _padded(pixels: Tensor, padding: int, manifest: Manifest) -> Tensor:
 def _load_shard(store: Store, shard: Shard) -> dict[str, Tensor]:
     content = store.read(shard.key)
     if hashlib.sha256(content).hexdigest() != shard.sha256:
-        raise StoreError(f"{store.uri}/{shard.key} is damaged: its SHA-256 differs from the manifest's; delete it and run again")
+        raise StoreError(f"{store.uri}/{shard.key} is damaged: its SHA-256 differs from the manifest's; `lossmap run --resume RUN` packs it again")
     return load(content)

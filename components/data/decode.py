@@ -3,7 +3,6 @@
 import functools
 import io
 import multiprocessing
-import os
 import signal
 import struct
 import warnings
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from lossmap.components.config.errors import DataError
+from lossmap.components.config.machine import available_cores
 from lossmap.components.data.files import Files, Location, open_files
 
 MOST_PIXELS = 16 * 2**20
@@ -73,7 +73,7 @@ def _check(image: Image.Image, name: str) -> None:
 
 def _decoded_chunks(location: Location, names: Sequence[str], image_size: int | None) -> Iterator[list[NDArray[np.uint8]]]:
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
-    workers = min(_cores(), len(chunks))
+    workers = min(available_cores(), len(chunks))
     if workers == 1 or len(chunks) < 4:  # starting processes would take longer
         files = open_files(location)
         yield from (_decode_chunk(files, part, image_size) for part in chunks)
@@ -85,10 +85,6 @@ def _decoded_chunks(location: Location, names: Sequence[str], image_size: int | 
         raise DataError(f"a process decoding images of {location.source} was killed, perhaps for want of memory; run again with more of it") from None
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _decode_chunk(files: Files, names: Sequence[str], image_size: int | None) -> list[NDArray[np.uint8]]:

@@ -40,6 +40,11 @@ def load_manifest(store: Store, digest: str) -> Manifest:
     return Manifest.model_validate_json(store.read(layout.dataset(digest)))
 
 
+def is_whole(store: Store, manifest: Manifest) -> bool:
+    """Whether the store holds every shard, undamaged."""
+    return all(store.exists(shard.key) and _sha256(store.read(shard.key)) == shard.sha256 for shard in (*manifest.train, *manifest.test))
+
+
 def _shards(images: Labelled) -> list[tuple[int, bytes]]:
     """Count and content of each shard."""
     parts = []

@@ -48,11 +48,6 @@ def evaluate_tiles(store_uri: str, run_id: str, surface: str, tiles: Sequence[Ti
         executor.shutdown(cancel_futures=True)
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _start(store_uri: str, run_id: str, stopping: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then sets `stopping`
     threading.Thread(target=_end_with_parent, daemon=True).start()

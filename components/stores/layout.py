@@ -1,17 +1,17 @@
 """The place of every object in the store, decided here and nowhere else.
 
-    datasets/<digest>/manifest.json, train-00000.safetensors, …       digest = content
-    runs/<run>/experiment.json
-    runs/<run>/dataset.json                                           the manifest of the run's data set
-    runs/<run>/checkpoints/step-00001234/…, LATEST
-    runs/<run>/trajectory/00012.safetensors                           weights after epoch 12; 00000 is the start
-    runs/<run>/epochs/00012.json                                      metrics of epoch 12
-    runs/<run>/weights.safetensors, training.json                     the trained network: its presence ends training
-    runs/<run>/survey.json                                            which surface and which grids belong to the run
-    runs/<run>/report/…
-    comparisons/<digest>/page.html, comparison.png                    digest = names of the runs
-    surfaces/<digest>/directions.safetensors, tiles/<digest>.npz      digest = weights + data + evaluation settings
-    surfaces/<digest>/grids/<digest>.npz                              a grid assembled from tiles
+datasets/<digest>/manifest.json, train-00000.safetensors, …       digest = content
+runs/<run>/experiment.json
+runs/<run>/dataset.json                                           the manifest of the run's data set
+runs/<run>/checkpoints/step-00001234/…, LATEST
+runs/<run>/trajectory/00012.safetensors                           weights after epoch 12; 00000 is the start
+runs/<run>/epochs/00012.json                                      metrics of epoch 12
+runs/<run>/weights.safetensors, training.json                     the trained network: its presence ends training
+runs/<run>/survey.json                                            which surface and which grids belong to the run
+runs/<run>/report/…
+comparisons/<digest>/page.html, comparison.png                    digest = names of the runs
+surfaces/<digest>/directions.safetensors, tiles/<digest>.npz      digest = weights + data + evaluation settings
+surfaces/<digest>/grids/<digest>.npz                              a grid assembled from tiles
 """
 
 MANIFEST = "manifest.json"

@@ -107,14 +107,17 @@ def test_the_run_has_an_address_in_the_ui(mlflow_server):
     assert tracker.url() == f"{mlflow_server.uri}/#/experiments/{experiment}/runs/{run}?workflowType=machine_learning"
 
 
-def test_processes_that_start_at_once_share_study_and_run(mlflow_server):
-    threads = [threading.Thread(target=opened, args=(mlflow_server, "at-once", "same")) for _ in range(6)]
+@pytest.mark.parametrize("study", [f"at-once-{number}" for number in range(5)])
+def test_processes_that_start_at_once_share_study_and_run(mlflow_server, study):
+    threads = [threading.Thread(target=opened, args=(mlflow_server, study, "same")) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    _, run = opened(mlflow_server, "at-once", "same")
-    assert [found["info"]["run_id"] for found in active_runs(mlflow_server, "at-once")] == [run]
+    _, run = opened(mlflow_server, study, "same")
+    assert [found["info"]["run_id"] for found in active_runs(mlflow_server, study)] == [run]
+    tags = run_of(mlflow_server, run)["data"]["tags"]
+    assert [pair["value"] for pair in tags if pair["key"] == "model"] == ["resnet"]
 
 
 def test_a_deleted_study_is_restored(mlflow_server, caplog):

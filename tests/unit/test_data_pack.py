@@ -114,7 +114,7 @@ def test_a_damaged_shard_is_refused_and_preparing_again_mends_it(store, damage):
     store.write(key, damage(whole))
     with pytest.raises(StoreError) as caught:
         load_images(store, manifest, "train")
-    assert str(caught.value) == f"{store.uri}/{key} is damaged: its SHA-256 differs from the manifest's; delete it and run again"
+    assert str(caught.value) == f"{store.uri}/{key} is damaged: its SHA-256 differs from the manifest's; `lossmap run --resume RUN` packs it again"
     assert pack.prepare(BLOBS, store) == manifest
     assert store.read(key) == whole
 
