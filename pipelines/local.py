@@ -17,8 +17,9 @@ Stage = Callable[[str], AbstractContextManager[Progress]]
 
 
 def new_run(experiment: Experiment) -> str:
-    """A name for a new run: the experiment's, the day, and six random hexadecimal digits."""
-    return f"{experiment.name}-{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(3)}"
+    """A name for a new run: the experiment's, the day, and nine hexadecimal digits: the second of the day, so that names sort by time, and chance."""
+    now = datetime.now(UTC)
+    return f"{experiment.name}-{now:%Y%m%d}-{3600 * now.hour + 60 * now.minute + now.second:05x}{secrets.token_hex(2)}"
 
 
 def stored_experiment(run_id: str, settings: Settings) -> Experiment:

@@ -1,11 +1,15 @@
 """What a person sees while runs go on and when they are done."""
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import unquote
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -41,7 +45,7 @@ def carry_out(run: str, experiment: Experiment, settings: Settings) -> None:
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the message says how to go on.
     """
-    console.print(f"[bold]{run}[/bold]")
+    console.print(run, style="bold")
     start = time.monotonic()
     try:
         local.run(run, experiment, settings, _stage)
@@ -61,7 +65,7 @@ def conclude(runs: Sequence[str], settings: Settings) -> None:
         console.print(f"report       {_place(settings.store, layout.report(run, 'page.html'))}", soft_wrap=True)
     if len(runs) > 1:
         console.print(f"comparison   {_place(settings.store, compare.write_page(store, runs))}", soft_wrap=True)
-    console.print(f"MLflow UI    lossmap ui{_options(settings)}", soft_wrap=True)
+    console.print(f"MLflow UI    {_command()} ui{_options(settings)}", soft_wrap=True)
 
 
 def comparison(found: Sequence[compare.Row], settings: Settings) -> None:
@@ -73,9 +77,10 @@ def comparison(found: Sequence[compare.Row], settings: Settings) -> None:
 
 def findings(found: Sequence[Finding]) -> None:
     """Show what `doctor` found, each with its cure where it is not well."""
-    table = Table("", "what", "found", box=None)
+    table = Table("", "what", box=None)
+    table.add_column("found", overflow="fold")
     for finding in found:
-        table.add_row("ok" if finding.ok else "NO", finding.name, finding.detail if finding.ok else f"{finding.detail}; {finding.cure}")
+        table.add_row("ok" if finding.ok else "NO", finding.name, escape(finding.detail if finding.ok else f"{finding.detail}; {finding.cure}"))
     console.print(table)
 
 
@@ -121,5 +126,14 @@ def _place(store: str, key: str) -> str:
     return f"{unquote(store.removeprefix('file://')) if store.startswith('file://') else store}/{key}"
 
 
+def _command() -> str:
+    """How the user calls lossmap: by its name where the shell finds it, else by its path."""
+    found = shutil.which("lossmap")
+    return "lossmap" if found and Path(found).samefile(sys.argv[0]) else sys.argv[0]
+
+
 def _options(settings: Settings) -> str:
-    return "" if settings.tracking == Settings().tracking else f" --tracking {settings.tracking}"
+    if settings.tracking == Settings().tracking:
+        return ""
+    beside_the_store = settings.tracking == Settings.model_validate({"store": settings.store}).tracking
+    return f" --store {settings.store}" if beside_the_store else f" --tracking {settings.tracking}"

@@ -9,10 +9,17 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.stores import layout
 from lossmap.components.stores.tracking import RunTracker
 
+STUDY = (
+    "The chart button shows the runs side by side; `lossmap compare --study {study}` draws their surfaces on one scale. "
+    "`test_error`: wrong answers on the test set. `centre_loss`: loss at the trained weights. `floor`, `ceiling`: least and greatest finite loss "
+    "on the plane. `basin_fraction`: share of the plane with less loss than by guessing. `line_convex_fraction`: share of the line where its "
+    "second difference is not negative."
+)
+
 
 def open_tracker(uri: str, store_uri: str, run_id: str, experiment: Experiment, manifest: Manifest) -> RunTracker:
     """The run's place in MLflow, made where it is not there yet."""
-    tracker = RunTracker(uri, experiment.study, run_id)
+    tracker = RunTracker(uri, experiment.study, run_id, STUDY.format(study=experiment.study))
     tracker.start(parameters(experiment, manifest), tags(store_uri, run_id, experiment, manifest))
     return tracker
 

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-import re
 import sqlite3
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from urllib.parse import urlparse
 
 from lossmap.components.config.errors import TrackingError
 from lossmap.components.stores.tracking_background import BackgroundTracker
+from lossmap.components.stores.tracking_errors import explanation
 from lossmap.components.stores.tracking_server import (
     PRIVACY,
     artifact_folder,
@@ -41,19 +41,6 @@ _logger = logging.getLogger(__name__)
 _ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "6", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", **PRIVACY}
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes training runs for those of a chat bot
 _PARAMETER_LENGTH = 6000  # MLflow cuts what is longer
-_CAUSES = (
-    (r"timed out|timeout exception", "does not answer in time; look at the server, or raise MLFLOW_HTTP_REQUEST_TIMEOUT"),
-    (r"Invalid Host header", "does not accept this name of its host; add it to the server's --allowed-hosts"),
-    (r"error code 40[13]\b", "refuses; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
-    (r"error code 404 !=|valid JSON|Expecting value", "is not an MLflow server; correct LOSSMAP_TRACKING or --tracking"),
-    (r"HTTPS?ConnectionPool|Connection aborted", "is out of reach; start it, or correct LOSSMAP_TRACKING or --tracking"),
-    (r"out-of-date database schema|Can't locate revision", "is of another version of MLflow; install that one, or run `mlflow db upgrade` on it"),
-    (
-        r"sqlite3|is not a database|unable to open|is locked|Errno",
-        "cannot be used; look at the file and its disk, or name another with --tracking",
-    ),
-)
-_OTHERWISE = "refuses; look at its log, or name another with --tracking"
 
 
 class RunTracker:
@@ -65,10 +52,11 @@ class RunTracker:
         uri: http(s):// address of an MLflow server, or sqlite:/// and the path of a database.
         study: name of the MLflow experiment.
         run_id: name of the lossmap run; the MLflow run carries it as tag `lossmap.run` and as its name.
+        description: Markdown that stands above the runs of a study; one that the study has already stays.
     """
 
-    def __init__(self, uri: str, study: str, run_id: str):
-        self._uri, self._study, self._run_id = uri, study, run_id
+    def __init__(self, uri: str, study: str, run_id: str, description: str = ""):
+        self._uri, self._study, self._run_id, self._description = uri, study, run_id, description
         self._client: MlflowClient
         self._experiment = self._id = ""
         self._logged: dict[str, set[int]] = {}
@@ -77,7 +65,7 @@ class RunTracker:
             os.environ.setdefault(name, value)
 
     def start(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Find or create the MLflow run, log its parameters and tags, and mark it running. Returns its MLflow id.
+        """Find or create the MLflow run, log its parameters and tags, and mark it running unless it is finished. Returns its MLflow id.
 
         Raises:
             TrackingError: MLflow is out of reach, or already knows the run with other parameters.
@@ -165,9 +153,10 @@ class RunTracker:
                 self._client.log_outputs(self._id, [LoggedModelOutput(model.model_id, step=0)])
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Mark the run ended."""
+        """Mark the run ended; one that is finished keeps the time of its end."""
         with self._explained():
-            self._client.set_terminated(self._id, status)
+            if self._client.get_run(self._id).info.status != "FINISHED":
+                self._client.set_terminated(self._id, status)
 
     def url(self) -> str | None:
         """The run's page in the UI of the server; None for a database."""
@@ -180,7 +169,8 @@ class RunTracker:
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
             try:
-                return str(self._client.create_experiment(self._study, _artifact_location(self._uri, self._study), _EXPERIMENT_TAGS))
+                tags = {**_EXPERIMENT_TAGS, "mlflow.note.content": self._description}
+                return str(self._client.create_experiment(self._study, _artifact_location(self._uri, self._study), tags))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
@@ -212,7 +202,8 @@ class RunTracker:
         except MlflowException:  # as when another process logs the same at the same moment
             self._log_parameters(parameters)
         self._client.log_batch(self._id, tags=[RunTag(name, value) for name, value in tags.items()], synchronous=True)
-        self._client.update_run(self._id, status="RUNNING")
+        if self._client.get_run(self._id).info.status != "FINISHED":  # what is finished is only logged again
+            self._client.update_run(self._id, status="RUNNING")
 
     def _log_parameters(self, parameters: Mapping[str, Any]) -> None:
         known = self._client.get_run(self._id).data.params
@@ -265,7 +256,7 @@ class RunTracker:
             yield
         except (MlflowException, SQLAlchemyError, sqlite3.Error, requests.RequestException, OSError, ValueError) as error:
             self._logged.clear()  # who knows what arrived
-            raise TrackingError(_explanation(self._uri, error)) from None
+            raise TrackingError(explanation(self._uri, error)) from None
 
 
 def _client(uri: str) -> "MlflowClient":
@@ -287,11 +278,3 @@ def _is_not_a_retry_of_mlflow(record: logging.LogRecord) -> bool:
 def _artifact_location(uri: str, study: str) -> str | None:
     """Beside a sqlite database; a server knows its own place."""
     return None if is_server(uri) else (artifact_folder(uri) / study).as_uri()
-
-
-def _explanation(uri: str, error: Exception) -> str:
-    reason = without_password(" ".join(str(error).split())).partition(" [SQL: ")[0]
-    cause = next((text for pattern, text in _CAUSES if re.search(pattern, reason)), _OTHERWISE)
-    system = re.search(r'\[Errno -?\d+\][^"()]*', reason)
-    innermost = system[0] if system else reason.rpartition("(Caused by ")[2][:200]
-    return f"MLflow at {without_password(uri)} {cause} ({innermost})"

@@ -64,7 +64,6 @@ def _torchrun(run_id: str, training: Training, settings: Settings) -> "subproces
         **settings.environment(),
         "OMP_NUM_THREADS": str(training.threads),
         "LOSSMAP_LAUNCHER": str(os.getpid()),
-        "PYTHONUNBUFFERED": "1",
     }
     return subprocess.Popen(
         [*command, "-m", "lossmap.components.training.main", run_id],

@@ -103,7 +103,9 @@ def _launcher() -> int | None:
 
 
 def _say(**event: Any) -> None:
-    print(json.dumps(event), flush=True)
+    # One write for the whole line: several processes share the pipe.
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

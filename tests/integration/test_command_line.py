@@ -54,7 +54,7 @@ def test_a_run_prints_where_report_comparison_and_ui_are(place):
         assert f"report       {place}/lossmap-runs/runs/{run}/report/page.html" in output
     comparison = next(line.split()[1] for line in output.splitlines() if line.startswith("comparison"))
     assert Path(comparison).read_text().startswith("<!doctype html>")
-    assert "MLflow UI    lossmap ui\n" in output
+    assert f"MLflow UI    {LOSSMAP} ui\n" in output
 
 
 def test_every_object_is_where_the_layout_says(place):

@@ -16,6 +16,7 @@ import pytest
 
 from lossmap.components.config.errors import TrackingError
 from lossmap.components.stores.tracking import BackgroundTracker, RunTracker
+from lossmap.pipelines.doctor import Finding, examine_tracking
 
 # MLflow 3.17 with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning")
@@ -245,3 +246,9 @@ def test_the_ui_serves_what_was_logged_without_it_and_ends_without_leavings(tmp_
     assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock", "mlartifacts"}
     with socket.create_server(("127.0.0.1", port)):  # nobody listens any more
         pass
+
+
+def test_the_doctor_is_content_with_a_server_and_with_a_database_that_runs_are_in(mlflow_server, tmp_path):
+    assert examine_tracking(mlflow_server.uri) == Finding("MLflow", True, mlflow_server.uri)
+    RunTracker(f"sqlite:///{tmp_path}/mlflow.db", "local", "r").start({}, {})
+    assert examine_tracking(f"sqlite:///{tmp_path}/mlflow.db") == Finding("MLflow", True, f"{tmp_path}/mlflow.db: 1 run")

@@ -79,7 +79,7 @@ def test_killed_and_resumed_training_has_the_bits_of_an_undisturbed_one(settings
     _kill(process)
     assert not store.exists(layout.weights("killed"))
     reached = json.loads(store.read(layout.latest_checkpoint("killed")))[0]["step"]
-    assert 8 <= reached < 160
+    assert 7 <= reached < 160  # the checkpoint of step 8 follows the metrics of epoch 2
     steps.train("killed", settings)
     assert _equal(undisturbed, _weights(settings, "killed"))
     numbers = [[(e["epoch"], e["train_loss"], e["test_loss"], e["gradient_norm"]) for e in load_epochs(store, run)] for run in ("undisturbed", "killed")]

@@ -10,8 +10,6 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
-
 from lossmap.components.stores.objects import open_store
 from lossmap.pipelines import doctor
 from lossmap.pipelines.doctor import Finding, examine, examine_store, examine_tracking

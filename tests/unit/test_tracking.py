@@ -120,6 +120,13 @@ def test_a_study_is_shown_as_one_of_model_training(folder, tracker):
     assert rows(folder, query) == [("custom_model_development",)]
 
 
+def test_a_study_keeps_the_description_that_it_has(folder, uri):
+    for description in ("first", "second"):
+        RunTracker(uri, "described", "r", description).start({}, {})
+    query = "SELECT value FROM experiment_tags t JOIN experiments e USING (experiment_id) WHERE e.name = 'described' AND t.key = 'mlflow.note.content'"
+    assert rows(folder, query) == [("first",)]
+
+
 def test_final_numbers_are_the_last_values_and_arrive_once(folder, tracker):
     tracker.log_epochs(CURVE)
     for _ in range(2):
@@ -182,6 +189,21 @@ def test_a_finished_run_has_its_status_and_end(folder, tracker, status):
     [(found, ended)] = rows(folder, "SELECT status, end_time FROM runs WHERE run_uuid = ?", tracker.id)
     assert found == status
     assert abs(ended / 1000 - time.time()) < 60
+
+
+def test_a_run_that_has_ended_can_go_on(folder, uri, tracker, request):
+    tracker.finish("KILLED")
+    RunTracker(uri, "study", request.node.name).start({}, {})
+    assert rows(folder, "SELECT status FROM runs WHERE run_uuid = ?", tracker.id) == [("RUNNING",)]
+
+
+def test_a_finished_run_that_is_logged_again_keeps_its_status_and_its_end(folder, uri, tracker, request):
+    tracker.finish("FINISHED")
+    before = rows(folder, "SELECT status, end_time FROM runs WHERE run_uuid = ?", tracker.id)
+    again = RunTracker(uri, "study", request.node.name)
+    again.start({}, {})
+    again.finish("FINISHED")
+    assert rows(folder, "SELECT status, end_time FROM runs WHERE run_uuid = ?", tracker.id) == before
 
 
 def test_a_database_has_no_address(tracker):
