@@ -1,7 +1,9 @@
 """How a run appears in MLflow: its parameters and tags."""
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from lossmap.components.config.experiment import Experiment
@@ -25,21 +27,36 @@ def open_tracker(uri: str, store_uri: str, run_id: str, experiment: Experiment, 
 
 
 def parameters(experiment: Experiment, manifest: Manifest) -> dict[str, Any]:
-    """The flattened experiment, with what identifies data and code."""
+    """The flattened experiment, with the digest of its data."""
     fields = experiment.model_dump(mode="json", exclude={"name", "study"})
-    return {**dict(_flat(fields)), "data.digest": manifest.digest, "version": version("lossmap")}
+    return {**dict(_flat(fields)), "data.digest": manifest.digest}
 
 
 def tags(store_uri: str, run_id: str, experiment: Experiment, manifest: Manifest) -> dict[str, str]:
-    """What one filters and groups by."""
+    """What one filters and groups by. The code's version is a tag and no parameter: a run may be resumed by a newer one."""
     return {
         "recipe": experiment.name,
         "experiment.digest": experiment.digest(),
         "model": experiment.model.architecture,
         "data": manifest.source,
+        "version": code_version(),
         "store": f"{store_uri}/{layout.run(run_id, '')}",
         "mlflow.note.content": "Among the artifacts: `page.html` is the report, `experiment.yaml` runs the same again with `lossmap run experiment.yaml`.",
     }
+
+
+def code_version() -> str:
+    """The installed version, and from a git checkout its commit: 0.1.0+g1234567, with -dirty where files were changed."""
+    here = Path(__file__)
+    try:
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)  # a wheel may lie inside somebody else's checkout
+        return f"{version('lossmap')}+g{_git(here.parent, 'describe', '--always', '--dirty', '--exclude', '*')}"
+    except (OSError, subprocess.CalledProcessError):
+        return version("lossmap")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -31,7 +31,7 @@ def settings(tmp_path, monkeypatch):
     return settings
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default", "ignore:You may be attemping to run a task that uses custom")
 def test_the_whole_chain_runs_as_components(settings, tmp_path):
     from kfp import local
 
