@@ -3,34 +3,19 @@ import copy
 import pytest
 import torch
 from reference.landscape import naive_point
+from reference.manifests import manifest
 from torch import nn
 
 from lossmap.components.config.experiment import Landscape, ResNet
-from lossmap.components.config.manifest import Manifest
 from lossmap.components.landscape.directions import normalized_direction
 from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.surface import Evaluator
 from lossmap.components.models import build
 
-MANIFEST = Manifest(
-    digest="0" * 64,
-    source="test",
-    classes=("a", "b", "c"),
-    channels=3,
-    height=8,
-    width=8,
-    mean=(0.5,) * 3,
-    deviation=(0.25,) * 3,
-    train=(),
-    test=(),
-    train_counts=(),
-    test_counts=(),
-)
-
 
 def _case(model, ignore_bias_and_norm=True):
     generator = torch.Generator().manual_seed(7)
-    network = build(model, MANIFEST).eval()
+    network = build(model, manifest(channels=3, classes=3)).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.weight.data, module.bias.data, module.running_mean, module.running_var):

@@ -1,27 +1,10 @@
 import pytest
 import torch
+from reference.manifests import manifest
 from torch import nn
 
 from lossmap.components.config.experiment import Linear, Mlp, ResNet
-from lossmap.components.config.manifest import Manifest
 from lossmap.components.models import build, count_parameters
-
-
-def _manifest(channels=3, size=32, classes=10):
-    return Manifest(
-        digest="0" * 64,
-        source="test",
-        classes=tuple(str(label) for label in range(classes)),
-        channels=channels,
-        height=size,
-        width=size,
-        mean=(0.5,) * channels,
-        deviation=(0.25,) * channels,
-        train=(),
-        test=(),
-        train_counts=(),
-        test_counts=(),
-    )
 
 
 def _published(depth):
@@ -35,7 +18,7 @@ def _published(depth):
 @pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.73)])
 @pytest.mark.parametrize("shortcuts", [True, False])
 def test_option_a_has_the_published_number_of_parameters(depth, millions, shortcuts):
-    count = count_parameters(build(ResNet(depth=depth, shortcuts=shortcuts), _manifest()))
+    count = count_parameters(build(ResNet(depth=depth, shortcuts=shortcuts), manifest(3, 32)))
     assert count == _published(depth)
     assert count / 1e6 == pytest.approx(millions, abs=0.006)  # the paper rounds to 0.01; ResNet-56 has 0.8557 and is given as 0.85
 
@@ -43,11 +26,11 @@ def test_option_a_has_the_published_number_of_parameters(depth, millions, shortc
 @pytest.mark.parametrize("depth", [20, 56])
 def test_option_b_adds_two_projections_and_their_norms(depth):
     extra = 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64
-    assert count_parameters(build(ResNet(depth=depth, shortcut_option="B"), _manifest())) == _published(depth) + extra
+    assert count_parameters(build(ResNet(depth=depth, shortcut_option="B"), manifest(3, 32))) == _published(depth) + extra
 
 
 def test_layers_have_the_papers_shapes():
-    network = build(ResNet(depth=20), _manifest())
+    network = build(ResNet(depth=20), manifest(3, 32))
     shapes = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -58,7 +41,7 @@ def test_layers_have_the_papers_shapes():
 
 
 def test_option_a_shortcut_takes_every_second_pixel_and_adds_zero_channels():
-    block = build(ResNet(depth=8), _manifest())[4]
+    block = build(ResNet(depth=8), manifest(3, 32))[4]
     x = torch.randn(1, 16, 8, 8)
     expected = torch.zeros(1, 32, 4, 4)
     expected[:, 8:24] = x[:, :, ::2, ::2]
@@ -66,7 +49,7 @@ def test_option_a_shortcut_takes_every_second_pixel_and_adds_zero_channels():
 
 
 def test_without_shortcuts_a_block_is_its_plain_layers():
-    network = build(ResNet(depth=8, shortcuts=False), _manifest()).eval()
+    network = build(ResNet(depth=8, shortcuts=False), manifest(3, 32)).eval()
     x = torch.randn(2, 16, 8, 8)
     block = network[3]
     plain = torch.relu(block.norm2(block.conv2(torch.relu(block.norm1(block.conv1(x))))))
@@ -74,7 +57,7 @@ def test_without_shortcuts_a_block_is_its_plain_layers():
 
 
 def test_with_and_without_shortcuts_share_every_weight_of_the_same_seed():
-    with_them, without = (build(ResNet(depth=20, shortcuts=value), _manifest()).state_dict() for value in (True, False))
+    with_them, without = (build(ResNet(depth=20, shortcuts=value), manifest(3, 32)).state_dict() for value in (True, False))
     assert with_them.keys() == without.keys()
     assert all(torch.equal(with_them[name], without[name]) for name in with_them)
 
@@ -82,7 +65,7 @@ def test_with_and_without_shortcuts_share_every_weight_of_the_same_seed():
 @pytest.mark.parametrize("model", [Linear(), Mlp(), ResNet(depth=8), ResNet(depth=8, shortcut_option="B")])
 @pytest.mark.parametrize(("channels", "size", "classes"), [(1, 8, 10), (3, 32, 100), (1, 28, 10), (3, 9, 2)])
 def test_every_network_takes_the_data_sets_shape(model, channels, size, classes):
-    network = build(model, _manifest(channels, size, classes))
+    network = build(model, manifest(channels, size, classes))
     assert network(torch.zeros(3, channels, size, size)).shape == (3, classes)
 
 
@@ -90,13 +73,13 @@ def test_the_seed_decides_the_weights_and_torchs_own_generator_is_left_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    first = build(Mlp(seed=1), _manifest()).state_dict()
+    first = build(Mlp(seed=1), manifest(3, 32)).state_dict()
     assert torch.equal(torch.rand(1), expected)
-    again, other = build(Mlp(seed=1), _manifest()).state_dict(), build(Mlp(seed=2), _manifest()).state_dict()
+    again, other = build(Mlp(seed=1), manifest(3, 32)).state_dict(), build(Mlp(seed=2), manifest(3, 32)).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["1.weight"], other["1.weight"])
 
 
 def test_softmax_regression_starts_where_the_loss_is_ln_of_the_classes():
-    logits = build(Linear(), _manifest())(torch.randn(4, 3, 32, 32))
+    logits = build(Linear(), manifest(3, 32))(torch.randn(4, 3, 32, 32))
     assert not logits.any()

@@ -4,34 +4,20 @@ import math
 import pytest
 import torch
 from reference.landscape import naive_point
+from reference.manifests import manifest
 from torch import nn
 
 from lossmap.components.config.experiment import Landscape, Linear, Mlp, ResNet
-from lossmap.components.config.manifest import Manifest
 from lossmap.components.landscape.directions import normalized_direction
 from lossmap.components.landscape.surface import Evaluator
 from lossmap.components.models import build
 
-MANIFEST = Manifest(
-    digest="0" * 64,
-    source="test",
-    classes=("a", "b", "c", "d"),
-    channels=1,
-    height=8,
-    width=8,
-    mean=(0.5,),
-    deviation=(0.25,),
-    train=(),
-    test=(),
-    train_counts=(),
-    test_counts=(),
-)
 POINTS = [(0.0, 0.0), (0.3, -0.2), (-1.0, 0.7), (1.0, 1.0)]
 
 
 def _case(model, samples=24):
     generator = torch.Generator().manual_seed(5)
-    network = build(model, MANIFEST)
+    network = build(model, manifest(classes=4))
     for name, tensor in network.state_dict().items():
         if "running" in name:
             tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
