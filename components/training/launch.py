@@ -51,6 +51,8 @@ def launch(run_id: str, training: Training, settings: Settings, listeners: Liste
         except BaseException:  # Ctrl-C above all: torchrun passes SIGTERM on, and every process saves
             _stop(process)
             raise
+    if code and listener.killed:
+        raise TrainingError(f"a process training {run_id} was killed, perhaps for want of memory; go on with: lossmap run --resume {run_id}; see {log}")
     if code and listener.stopped and not listener.reason:
         raise Interrupted(listener.stopped)
     if code:
@@ -81,9 +83,10 @@ class _Listener:
 
     def __init__(self, listeners: Listeners):
         self._listeners, self._detail = listeners, ""
-        self.reason, self.stopped = "", ""
+        self.reason, self.stopped, self.killed = "", "", False
 
     def hear(self, line: str) -> None:
+        self.killed = self.killed or "(SIGKILL) received" in line  # torchrun's own summary
         event = _parsed(line)
         kind = event.pop("event", "")
         if kind == "epoch":

@@ -101,6 +101,22 @@ def test_sigterm_saves_and_ends_every_process(settings):
     assert saved >= 12
 
 
+def test_a_killed_process_ends_the_others_and_is_one_clear_line(settings):
+    steps.prepare("run", _experiment(2, epochs=4000), settings)
+
+    def kill_one(*_):
+        workers = [process for process in psutil.Process().children(recursive=True) if "lossmap.components.training.main" in process.cmdline()]
+        killed.extend(workers)
+        max(workers, key=lambda process: process.pid).kill()
+
+    killed = []
+    with pytest.raises(TrainingError) as failed:
+        steps.train("run", settings, lambda done, *_: kill_one() if done > 3 and not killed else None)
+    expected = "a process training run was killed, perhaps for want of memory; go on with: lossmap run --resume run"
+    assert str(failed.value) == f"{expected}; see {settings.logs}/run/train.log"
+    assert psutil.wait_procs(killed, timeout=10)[1] == []
+
+
 def test_a_loss_that_is_not_finite_is_one_clear_line(settings):
     experiment = _experiment(2, optimizer=Optimizer(learning_rate=1e30))
     with pytest.raises(TrainingError) as failed:
