@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from lossmap.components import steps
-from lossmap.components.config.errors import Interrupted, LossmapError
+from lossmap.components.config.errors import Interrupted, LossmapError, TrackingError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.progress import Progress
 from lossmap.components.config.settings import Settings
@@ -42,6 +42,8 @@ def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -
         _train_and_survey(run_id, settings, stage)
     except (KeyboardInterrupt, Interrupted):
         steps.end(run_id, settings, "KILLED")
+        raise
+    except TrackingError:  # nothing failed but MLflow
         raise
     except LossmapError:
         steps.end(run_id, settings, "FAILED")

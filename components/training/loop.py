@@ -55,6 +55,7 @@ class Trainer:
         self.optimizer = _optimizer(training, self.network)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=training.precision == "float16")
         self.step = 0
+        self._order, self._order_epoch = torch.empty(0, dtype=torch.int64), -1
         self.sums = torch.zeros(4, dtype=torch.float64, device=group.device)
 
     @property
@@ -116,8 +117,8 @@ class Trainer:
 
     def _share(self) -> tuple[Tensor, Tensor]:
         epoch, position = divmod(self.step, self.steps_per_epoch)
-        if position == 0 or not hasattr(self, "_order"):
-            self._order = epoch_order(len(self.images), self.training.seed, epoch)
+        if epoch != self._order_epoch:
+            self._order, self._order_epoch = epoch_order(len(self.images), self.training.seed, epoch), epoch
         batch = self._order[position * self.training.batch_size : (position + 1) * self.training.batch_size]
         mine = rank_share(batch, self.group.rank, self.group.world).to(self.group.device)
         generator = stream("augment", self.training.seed, self.step, self.group.rank)

@@ -174,3 +174,15 @@ def test_a_whole_run_lives_in_s3_as_well(s3, tmp_path):
     assert f"report       {s3}/{layout.report(run, 'page.html')}\n" in found.stdout
     assert store.read(layout.report(run, "page.html")).startswith(b"<!doctype html>")
     assert not (tmp_path / "lossmap-runs" / "runs").exists()
+
+
+def test_without_mlflow_a_run_is_complete_and_says_how_to_send_it_later(tmp_path):
+    found = lossmap("run", "blobs-mlp", *SMALL, "--tracking", "http://127.0.0.1:9", cwd=tmp_path)
+    run = _runs(tmp_path)[0]
+    assert (tmp_path / "lossmap-runs" / layout.scalars(run)).exists()
+    assert "MLflow did not get this run: MLflow at http://127.0.0.1:9 is out of reach" in found.stdout
+    assert f"the report is complete; send it later: lossmap run --resume {run}" in found.stdout
+    lossmap("run", "--resume", run, cwd=tmp_path)
+    with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
+        assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
+        assert database.execute("select count(*) from metrics where key = 'train_loss' and step > 0").fetchone()[0] >= 3
