@@ -106,7 +106,8 @@ def _stage(name: str) -> Iterator[plain.Progress]:
 
 
 def _table(found: Sequence[compare.Row]) -> Table:
-    table = Table("run", box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("run", overflow="fold")
     for column in _COLUMNS.values():
         table.add_column(column, justify="right", no_wrap=True)
     for row in found:
