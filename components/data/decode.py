@@ -1,5 +1,6 @@
 """Image files to arrays, by several processes."""
 
+import contextlib
 import functools
 import io
 import multiprocessing
@@ -7,7 +8,7 @@ import signal
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -37,22 +38,27 @@ def decode_all(location: Location, names: Sequence[str], image_size: int | None,
         progress: called with (done, total).
     """
     images: list[NDArray[np.uint8]] = []
-    for part in _decoded_chunks(location, names, image_size):
-        images += part
-        progress(len(images), len(names))
-    for name, image in zip(names, images, strict=True):
-        if image.shape[:2] != images[0].shape[:2]:
-            sizes = " and ".join(f"{other} is {array.shape[1]}x{array.shape[0]}" for other, array in ((names[0], images[0]), (name, image)))
-            raise DataError(f"images in {location.source} differ in size: {sizes}; resize all: --set data.image_size={images[0].shape[0]}")
+    with contextlib.closing(_decoded_chunks(location, names, image_size)) as parts:  # closed at an error, so that no process outlives it
+        for part in parts:
+            images += part
+            _check_sizes(location.source, names, images, len(part))
+            progress(len(images), len(names))
     channels = max(image.shape[2] for image in images)
     return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]).transpose(0, 3, 1, 2)
+
+
+def _check_sizes(source: str, names: Sequence[str], images: Sequence[NDArray[np.uint8]], last: int) -> None:
+    first = images[0].shape[:2]
+    for index in range(len(images) - last, len(images)):
+        if images[index].shape[:2] != first:
+            sizes = " and ".join(f"{names[place]} is {images[place].shape[1]}x{images[place].shape[0]}" for place in (0, index))
+            raise DataError(f"images in {source} differ in size: {sizes}; resize all: --set data.image_size={first[0]}")
 
 
 def decode(content: bytes, name: str, image_size: int | None = None) -> NDArray[np.uint8]:
     """One image, uint8 H x W x C, with one channel if it is grey and three if not; transparency is dropped."""
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             _check(image, name)
             converted = image.convert("L" if image.mode in _GREY else "RGB")
     except _DAMAGE as error:
@@ -71,7 +77,7 @@ def _check(image: Image.Image, name: str) -> None:
         raise DataError(f"{name} has more than 8 bits a channel, expected 8; convert it")
 
 
-def _decoded_chunks(location: Location, names: Sequence[str], image_size: int | None) -> Iterator[list[NDArray[np.uint8]]]:
+def _decoded_chunks(location: Location, names: Sequence[str], image_size: int | None) -> Generator[list[NDArray[np.uint8]]]:
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     workers = min(available_cores(), len(chunks))
     if workers == 1 or len(chunks) < 4:  # starting processes would take longer

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlparse
 from lossmap.components.config.errors import DataError
 from lossmap.components.stores.objects import Store, open_store
 
-DEEPEST = 3  # folders above an image: <folder>/train/<class>
+DEEPEST = 4  # folders that are looked into: <folder>/train/<class>, and one below, so that an image there is told, not lost
 MOST_FILES = 5_000_000
 MOST_BYTES = 64 * 2**30
 MOST_BYTES_OF_A_FILE = 64 * 2**20
@@ -41,8 +41,11 @@ class Location:
             return cls("store", source, source)
         if parts.scheme not in ("", "file") or (parts.scheme == "file" and parts.netloc not in ("", "localhost")):
             raise DataError(f"data.source is {source!r}, expected a path, file:///folder or s3://bucket/prefix")
-        path = Path(unquote(parts.path) if parts.scheme == "file" else source).expanduser()
-        return cls("folder" if path.is_dir() else "zip", str(path), source)
+        try:
+            path = Path(unquote(parts.path) if parts.scheme == "file" else source).expanduser()
+            return cls("folder" if path.is_dir() else "zip", str(path), source)
+        except OSError as error:
+            raise DataError(f"{source} cannot be read: {error.strerror}") from None
 
 
 class Files(Protocol):
@@ -114,7 +117,11 @@ class ZipFiles:
         total = sum(entry.file_size for entry in entries)
         if len(entries) > MOST_FILES or total > MOST_BYTES:
             raise DataError(f"{self._source} holds {len(entries)} files of {total} bytes, expected at most {MOST_FILES} files of {MOST_BYTES} bytes")
+        seen: set[str] = set()
         for entry in entries:
+            if entry.filename in seen and not entry.is_dir():
+                raise DataError(f"{entry.filename!r} is in {self._source} more than once; keep one of them")
+            seen.add(entry.filename)
             parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
             if ".." in parts or entry.filename.startswith(("/", "\\")) or ":" in entry.filename.split("/")[0]:
                 raise DataError(f"{entry.filename!r} in {self._source} leads out of the archive; it is not opened")

@@ -1,4 +1,8 @@
-"""Images in a user's folder or zip, `train/<class>/*.png|jpg|jpeg` and `test/<class>/…`, on disk or in S3."""
+"""Images in a user's folder or zip, `train/<class>/*.png|jpg|jpeg` and `test/<class>/…`, on disk or in S3.
+
+One folder may lie around both. Hidden files, __MACOSX, files with other endings, and whatever is outside the class folders are passed over;
+an image in a folder below a class is refused.
+"""
 
 import tempfile
 from collections import Counter
@@ -52,6 +56,8 @@ def _entries(names: Sequence[str], source: str) -> dict[Split, list[tuple[str, s
         match PurePosixPath(name).parts[depth:]:
             case ("train" | "test") as split, label, _ if _is_image(name):
                 entries[split].append((name, label))
+            case ("train" | "test") as split, _, _, *_ if _is_image(name):
+                raise DataError(f"{name} in {source} is deeper than {split}/<class>/; move it up, or out of {split}/")
             case ("train" | "test") as split, label, *below if below or name.endswith("/"):
                 folders.add((split, label))
     for split, found in entries.items():

@@ -46,12 +46,22 @@ def load_source(data: Data, progress: Count) -> Source:
     if data.source in _NAMED:
         source = _NAMED[data.source](data)
         return Source(source.classes, {split: _limited(data, split, images) for split, images in source.splits.items()})
-    if "://" not in data.source and not Path(data.source).expanduser().exists():
+    if "://" not in data.source and not _is_there(data.source):
         near = difflib.get_close_matches(data.source, _NAMED, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(_NAMED)}, or the path or s3:// URI of a folder or zip"
-        raise DataError(f"data.source is {data.source!r}, which is no data set and no file; {hint}")
+        hint = f"did you mean {near[0]}? " if near else ""
+        accepted = f"expected {', '.join(_NAMED)}, or the path or s3:// URI of a folder or zip"
+        raise DataError(f"data.source is {data.source!r}, which is no data set and no file; {hint}{accepted}")
     classes, splits = read_folder(data, progress)
     return Source(classes, {split: Labelled(*arrays) for split, arrays in splits.items()})
+
+
+def _is_there(source: str) -> bool:
+    try:
+        return Path(source).expanduser().exists()
+    except PermissionError:  # perhaps it is; reading it will tell
+        return True
+    except (OSError, RuntimeError):  # a name too long, or the home of nobody
+        return False
 
 
 def _limited(data: Data, split: Split, images: Labelled) -> Labelled:
@@ -98,10 +108,11 @@ def _torchvision(name: str) -> Callable[[Data], Source]:
         kind = getattr(datasets, name)
         try:
             train, test = (kind(folder / data.source, train=train, download=True) for train in (True, False))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError, AssertionError) as error:  # the last two are of files cut short after their check
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise DataError(
-                f"{data.source} could not be downloaded to {folder / data.source}: {reason}; or set data.source to a folder of its images"
+                f"{data.source} cannot be downloaded to {folder / data.source} or read there: {reason}; "
+                "remove that folder and run again, or set data.source to a folder of its images"
             ) from None
         return Source(tuple(train.classes), {"train": _from_torchvision(train), "test": _from_torchvision(test)})
 

@@ -147,3 +147,11 @@ def use_log_scale(axes: Axes, *values: Any) -> None:
     if (np.isfinite(everything) & (everything > 0)).any():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: _between_decades(axes, value))
+
+
+def _between_decades(axes: Axes, value: float) -> str:
+    """Label of a tick that is no power of ten: all on a short axis, 2 and 5 on a longer one, none where there are decades enough."""
+    low, high = axes.get_ylim()
+    digit = round(value / 10 ** np.floor(np.log10(value)), 6)
+    return f"{value:g}" if high < 4 * low or (high < 20 * low and digit in (2, 5)) else ""

@@ -77,8 +77,8 @@ def network(experiment: Experiment) -> str:
 
 
 def title(run: RunSummary) -> str:
-    """Network and data set."""
-    return f"{network(run.experiment)} on {run.manifest.source}"
+    """Network and data set; of a folder or zip the last part of its name."""
+    return f"{network(run.experiment)} on {run.manifest.source.rstrip('/').rpartition('/')[2]}"
 
 
 def split(run: RunSummary) -> str:

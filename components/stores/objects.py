@@ -13,7 +13,10 @@ from urllib.parse import unquote, urlparse
 
 from lossmap.components.config.errors import StoreError
 
-_ATTEMPTS = 6  # with pauses of at most 1, 2, 4, 8 and 16 seconds: long enough for a server to start again
+# botocore 1.44 pauses at most 0.05, 0.1, 0.2, 0.4 and 0.8 s between attempts (1 to 16 s where the server asks for patience):
+# an endpoint that does not answer is told within 20 s, and a server that starts again is not waited for.
+_ATTEMPTS = 6
+_CONNECT_SECONDS = 3
 
 
 class Store(Protocol):
@@ -180,7 +183,7 @@ def _s3_client() -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         retries={"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or _ATTEMPTS)},
-        connect_timeout=5,
+        connect_timeout=_CONNECT_SECONDS,
         read_timeout=60,
         s3={"addressing_style": "path"},
     )

@@ -14,7 +14,7 @@ from reference.summaries import bowl, evaluate, rugged, summary, with_values
 
 from lossmap.components.config.errors import LossmapError
 from lossmap.components.figures import plots
-from lossmap.components.figures.panels import draw_epochs, draw_map, draw_profile, draw_surface
+from lossmap.components.figures.panels import draw_epochs, draw_map, draw_profile, draw_surface, use_log_scale
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.figures.scale import frame
 from lossmap.components.landscape.grid import Surface
@@ -214,3 +214,23 @@ def test_a_run_without_a_line_has_no_profile():
 def test_nothing_cannot_be_compared():
     with pytest.raises(LossmapError, match=r"^no run to compare, expected at least one; name the runs$"):
         plots.comparison([])
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ((1.7, 9.4), {"2", "5"}),  # less than a decade: no power of ten inside
+        ((1.65, 2.55), {"1.8", "2", "2.2", "2.4"}),
+        ((0.01, 100.0), {"0.01", "0.1", "1", "10", "100"}),
+    ],
+)
+def test_logarithmic_ticks_are_plain_numbers_on_short_and_on_long_axes(losses: tuple[float, float], expected: set[str]):
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.plot([0, 1], losses)
+    with matplotlib.rc_context({"text.parse_math": False}):
+        use_log_scale(axes, losses)
+        figure.canvas.draw()
+        shown = {label.get_text() for minor in (False, True) for label in axes.get_yticklabels(minor=minor)} - {""}
+    assert expected <= shown
+    assert not any("$" in text or "e" in text for text in shown)

@@ -88,3 +88,10 @@ def test_a_surface_without_a_finite_loss_has_a_caption():
 
 def test_an_unknown_scalar_is_named_by_its_key():
     assert words.label("top_hessian_eigenvalue") == "Top hessian eigenvalue"
+
+
+@pytest.mark.parametrize(("source", "shown"), [("digits", "digits"), ("../shared/data/cifar10.zip", "cifar10.zip"), ("s3://bucket/images/", "images")])
+def test_a_title_names_the_data_set_without_its_path(source: str, shown: str):
+    run = summary()
+    run = dataclasses.replace(run, manifest=run.manifest.model_copy(update={"source": source}))
+    assert words.title(run).endswith(f" on {shown}")
