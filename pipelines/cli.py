@@ -53,13 +53,14 @@ def run(
         raise ExperimentError("run takes recipes or files, or else --resume RUN; see `lossmap recipes`")
     if resume and sets:
         raise ExperimentError("--set cannot change a run that has begun; start a new one without --resume")
-    experiments = [resolve(target, sets or []) for target in targets or []]
-    planned = {local.new_run(experiment): experiment for experiment in experiments}
+    experiments = [resolve(target, sets or []) for target in targets or []]  # all are checked before the first one starts
     if resume:
-        planned = {resume: local.stored_experiment(resume, settings)}
-    for name, experiment in planned.items():
-        screen.carry_out(name, experiment, settings)
-    screen.conclude(list(planned), settings)
+        experiments = [local.stored_experiment(resume, settings)]
+    names = []
+    for experiment in experiments:
+        names.append(resume or local.new_run(experiment))
+        screen.carry_out(names[-1], experiment, settings)
+    screen.conclude(names, settings)
 
 
 @app.command()

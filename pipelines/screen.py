@@ -58,21 +58,18 @@ def carry_out(run: str, experiment: Experiment, settings: Settings) -> None:
 
 def conclude(runs: Sequence[str], settings: Settings) -> None:
     """Say what came out and where it lies."""
-    store = open_store(settings.store)
-    found = compare.rows(store, runs)
-    console.print(_table(found), _LEGEND, sep="\n")
-    for run in runs:
-        console.print(f"report       {_place(settings.store, layout.report(run, 'page.html'))}", soft_wrap=True)
-    if len(runs) > 1:
-        console.print(f"comparison   {_place(settings.store, compare.write_page(store, runs))}", soft_wrap=True)
-    console.print(f"MLflow UI    {_command()} ui{_options(settings)}", soft_wrap=True)
+    comparison(compare.rows(open_store(settings.store), runs), settings)
+    console.print(f"MLflow UI    {_command()} ui{_options(settings)}", soft_wrap=True, markup=False)
 
 
 def comparison(found: Sequence[compare.Row], settings: Settings) -> None:
-    """Show a comparison as a table, and write its page."""
+    """Show finished runs as a table and say where their reports are; of several, write the comparison page."""
     console.print(_table(found), _LEGEND, sep="\n")
-    key = compare.write_page(open_store(settings.store), [row.run for row in found])
-    console.print(f"comparison   {_place(settings.store, key)}", soft_wrap=True)
+    pages = [("report", layout.report(row.run, "page.html")) for row in found]
+    if len(found) > 1:
+        pages.append(("comparison", compare.write_page(open_store(settings.store), [row.run for row in found])))
+    for name, key in pages:
+        console.print(f"{name:12} {_place(settings.store, key)}", soft_wrap=True, markup=False)
 
 
 def findings(found: Sequence[Finding]) -> None:
@@ -110,8 +107,10 @@ def _table(found: Sequence[compare.Row]) -> Table:
     table.add_column("run", overflow="fold")
     for column in _COLUMNS.values():
         table.add_column(column, justify="right", no_wrap=True)
-    for row in found:
-        table.add_row(row.run, *(_shown(name, row.scalars.get(name)) for name in _COLUMNS))
+    recipes = [row.experiment.name for row in found]
+    for row in found:  # the recipe's name is short, and enough where no two runs share it
+        name = row.experiment.name if recipes.count(row.experiment.name) == 1 else row.run
+        table.add_row(name, *(_shown(column, row.scalars.get(column)) for column in _COLUMNS))
     return table
 
 

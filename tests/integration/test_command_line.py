@@ -88,8 +88,10 @@ def test_compare_gives_the_same_numbers_as_table_json_csv_and_page(place):
     assert all(float(row["test_error"]) == by_run[row["run"]]["test_error"] for row in rows)
     table = lossmap("compare", "--study", "blobs", cwd=place).stdout
     for record in records:
-        line = next(line for line in table.splitlines() if line.split()[:1] == [record["run"]])
+        line = next(line for line in table.splitlines() if line.split()[:1] == [record["recipe"]])
         assert f"{record['test_error']:.2%}" in line
+    twice = lossmap("compare", _runs(place)[0], _runs(place)[0], cwd=place).stdout
+    assert [line.split()[0] for line in twice.splitlines()[1:3]] == [_runs(place)[0]] * 2
 
 
 def test_the_linear_networks_line_is_convex(place):

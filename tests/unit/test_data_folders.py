@@ -1,7 +1,10 @@
 import io
 import multiprocessing
+import os
 import stat
+import tempfile
 import zipfile
+from pathlib import Path
 
 import boto3
 import numpy as np
@@ -252,6 +255,18 @@ def test_images_of_mixed_sizes_name_two_and_the_cure(source):
     assert _message(place) == expected
 
 
+def test_a_picture_whose_pixels_pillow_warns_of_is_not_decoded(source):
+    place = source(_files() | {"train/cat/1.png": png(Image.new("1", (10_000, 10_000)))})
+    assert _message(place) == "train/cat/1.png is 10000x10000, expected at most 16777216 pixels"
+
+
+@pytest.mark.parametrize("top", ["", "top/"])
+def test_an_image_below_its_class_is_refused_not_lost(source, top):
+    contents = {f"{top}{name}": content for name, content in (_files() | {"train/cat/more/x.png": png(_noise(5, 4, 3))}).items()}
+    place = source(contents)
+    assert _message(place) == f"{top}train/cat/more/x.png in {place} is deeper than train/<class>/; move it up, or out of train/"
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("name", ["", "notes.txt"])
 def test_a_class_folder_without_images_is_named(source, tmp_path, split, name):
@@ -334,6 +349,18 @@ def test_an_archive_that_would_unpack_to_too_much_is_refused(tmp_path, monkeypat
     assert _message(place) == f"{place} holds 2 files of 1200 bytes, expected at most 5000000 files of 1000 bytes"
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_entry_that_is_there_twice_is_refused_and_a_folder_is_not(tmp_path):
+    place = write_zip(tmp_path / "x.zip", _files())
+    with zipfile.ZipFile(place, "a") as archive:
+        archive.writestr("train/", b"")
+        archive.writestr("train/", b"")
+    assert _read(place)[0] == ("cat", "dog")
+    with zipfile.ZipFile(place, "a") as archive:
+        archive.writestr("train/cat/0.png", png(_noise(5, 4, 3, seed=99)))
+    assert _message(place) == f"'train/cat/0.png' is in {place} more than once; keep one of them"
+
+
 def test_an_encrypted_entry_is_refused(tmp_path):
     place = write_zip(tmp_path / "x.zip", {"train/cat/0.png": b"content"})
     content = bytearray(place.read_bytes())
@@ -348,6 +375,45 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (folder / "train" / "cat" / "0.png").unlink()
     (folder / "train" / "cat" / "0.png").symlink_to("nowhere")
     assert _message(folder) == f"{folder}/train/cat/0.png cannot be read: No such file or directory"
+
+
+@pytest.fixture
+def powerless():
+    """A folder that everybody can reach, and a process without root's right to read everything."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        user = os.geteuid()
+
+        def become(other):
+            if user == 0:
+                os.seteuid(other)
+
+        yield Path(place), lambda: become(65534)
+        become(0)
+        for path in Path(place).rglob("*"):
+            path.chmod(0o755)
+
+
+@pytest.mark.parametrize("locked", ["train/cat", "train", "."])
+def test_a_folder_that_may_not_be_read_is_named(powerless, locked):
+    place, drop_rights = powerless
+    folder = write_folder(place / "images", _files())
+    (folder / locked).chmod(0)
+    drop_rights()
+    assert _message(folder) == f"{folder / locked} cannot be read: Permission denied"
+
+
+def test_a_folder_behind_one_that_may_not_be_entered_is_named(powerless):
+    place, drop_rights = powerless
+    folder = write_folder(place / "locked" / "images", _files())
+    (place / "locked").chmod(0)
+    drop_rights()
+    assert _message(folder) == f"{folder} cannot be read: Permission denied"
+
+
+def test_an_address_that_is_too_long_is_told():
+    place = "file:///" + "a" * 5000
+    assert _message(place) == f"{place} cannot be read: File name too long"
 
 
 def test_a_link_in_a_circle_is_not_followed_for_ever(tmp_path):
@@ -398,6 +464,16 @@ def test_several_processes_decode_what_one_does_and_say_how_far_they_are(many):
         expected = [decode.decode(contents[name], name)[None, :, :, 0] for name in sorted(contents) if name.startswith(split)]
         np.testing.assert_array_equal(pixels, np.stack(expected))
     assert said == [(500, 2040), (1000, 2040), (1500, 2040), (2000, 2040), (2040, 2040)]
+
+
+def test_mixed_sizes_are_told_at_once_and_no_process_is_left(many):
+    place, contents = many
+    write_zip(place, contents | {"train/a/0001.png": png(_noise(6, 4))})
+    said = []
+    with pytest.raises(DataError, match=r"train/a/0000.png is 4x4 and train/a/0001.png is 4x6"):
+        read_folder(Data(source=str(place)), lambda done, _total: said.append(done))
+    assert said == []
+    assert multiprocessing.active_children() == []
 
 
 def test_an_error_in_another_process_is_the_same_line(many):

@@ -76,6 +76,17 @@ def test_the_manifest_is_read_as_it_was_written(store):
     assert pack.load_manifest(store, manifest.digest) == manifest
 
 
+def test_a_damaged_manifest_is_one_line_and_packing_again_mends_it(store):
+    manifest = pack.prepare(BLOBS, store)
+    key = layout.dataset(manifest.digest)
+    store.write(key, store.read(key)[:100])
+    with pytest.raises(StoreError) as caught:
+        pack.load_manifest(store, manifest.digest)
+    assert str(caught.value) == f"{store.uri}/{key} is damaged, expected a manifest; a run on the same images writes it again"
+    pack.prepare(BLOBS, store)
+    assert pack.load_manifest(store, manifest.digest) == manifest
+
+
 def test_the_manifest_counts_what_is_there(store):
     manifest = pack.prepare(BLOBS.model_copy(update={"limit": 31}), store)
     assert (manifest.channels, manifest.height, manifest.width) == (1, 5, 5)

@@ -18,6 +18,8 @@ from lossmap.components.config.errors import DataError
 from lossmap.components.config.experiment import Blobs, Data
 from lossmap.components.data.sources import load_source
 
+ACCEPTED = "expected digits, cifar10, cifar100, fashion-mnist, blobs, or the path or s3:// URI of a folder or zip"
+
 
 def _load(**settings):
     return load_source(Data(**settings), lambda _done, _total: None)
@@ -186,10 +188,30 @@ def test_fashion_mnist_is_read_from_the_files_of_its_authors(monkeypatch, served
     assert source.splits["test"].labels.dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "invalid literal for int() with base 16: b''"),
+        (b"".join(number.to_bytes(4, "big") for number in (2051, 7, 28, 28)) + b"abc", "shape '[7, 28, 28]' is invalid for input of size 3"),
+    ],
+)
+def test_unpacked_files_that_were_cut_short_are_told(cache, content, reason):
+    raw = cache / "fashion-mnist" / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (raw / f"{part}-{kind}-ubyte").write_bytes(content)
+    assert _message(source="fashion-mnist") == (
+        f"fashion-mnist cannot be downloaded to {cache}/fashion-mnist or read there: {reason}; "
+        "remove that folder and run again, or set data.source to a folder of its images"
+    )
+
+
 def test_a_download_that_fails_says_where_and_what_to_do(monkeypatch, cache):
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:1/x.tar.gz")
     assert _message(source="cifar10") == (
-        f"cifar10 could not be downloaded to {cache}/cifar10: <urlopen error [Errno 111] Connection refused>; or set data.source to a folder of its images"
+        f"cifar10 cannot be downloaded to {cache}/cifar10 or read there: <urlopen error [Errno 111] Connection refused>; "
+        "remove that folder and run again, or set data.source to a folder of its images"
     )
 
 
@@ -198,7 +220,8 @@ def test_an_archive_of_somebody_else_is_not_read(monkeypatch, served, cache):
     _cifar(monkeypatch, served, kind, "labels")
     (served.folder / kind.filename).write_bytes(b"something else")
     assert _message(source="cifar10") == (
-        f"cifar10 could not be downloaded to {cache}/cifar10: File not found or corrupted; or set data.source to a folder of its images"
+        f"cifar10 cannot be downloaded to {cache}/cifar10 or read there: File not found or corrupted; "
+        "remove that folder and run again, or set data.source to a folder of its images"
     )
 
 
@@ -224,14 +247,16 @@ class Exploding:
 
 
 def test_a_name_that_is_nearly_right_gets_a_hint():
-    assert _message(source="cifar-10") == "data.source is 'cifar-10', which is no data set and no file; did you mean cifar10?"
+    assert _message(source="cifar-10") == f"data.source is 'cifar-10', which is no data set and no file; did you mean cifar10? {ACCEPTED}"
 
 
 def test_a_name_that_is_no_file_either_is_refused():
-    assert _message(source="/no/such/place") == (
-        "data.source is '/no/such/place', which is no data set and no file; "
-        "expected digits, cifar10, cifar100, fashion-mnist, blobs, or the path or s3:// URI of a folder or zip"
-    )
+    assert _message(source="/no/such/place") == f"data.source is '/no/such/place', which is no data set and no file; {ACCEPTED}"
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-this-name/images"])
+def test_a_name_that_can_be_no_file_is_refused(name):
+    assert _message(source=name) == f"data.source is {name!r}, which is no data set and no file; {ACCEPTED}"
 
 
 def test_a_name_with_a_null_character_is_refused():

@@ -243,12 +243,26 @@ def test_an_endpoint_that_nobody_answers_is_told_in_bounded_time(s3, monkeypatch
     with socket.create_server(("127.0.0.1", 0)) as free:
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     start = time.monotonic()
     found = _message(open_store(s3).read, "k")
     assert time.monotonic() - start < 20
     name = s3.removeprefix("s3://")
     assert found == f'{s3} is out of reach: Could not connect to the endpoint URL: "{endpoint}/{name}/k"; check AWS_ENDPOINT_URL'
+
+
+def test_an_endpoint_that_takes_no_connection_is_told_within_twenty_seconds(s3, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, socket.socket() as first, socket.socket() as second:
+        for waiting in (first, second):  # they fill the queue of a server that never takes anybody from it
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        start = time.monotonic()
+        found = _message(open_store(s3).read, "k")
+        seconds = time.monotonic() - start
+    assert found == f'{s3} is out of reach: Connect timeout on endpoint URL: "{endpoint}/{s3.removeprefix("s3://")}/k"; check AWS_ENDPOINT_URL'
+    assert 6 * 2.5 < 6 * seconds < 21  # six attempts without the variable, and pauses of 1.6 seconds in all
 
 
 def test_attempts_are_bounded_without_the_variable_too(s3):
