@@ -32,8 +32,9 @@ def test_every_command_has_help():
 
 
 def _commands_in_readme():
-    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", README, flags=re.DOTALL)
-    lines = [line.removeprefix("$ ").partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"```(sh|console)\n(.*?)```", README, flags=re.DOTALL)
+    typed = [line for kind, block in blocks for line in block.splitlines() if kind == "sh" or line.startswith("$ ")]
+    lines = [line.removeprefix("$ ").partition(" #")[0].strip() for line in typed]
     return [shlex.split(line) for line in lines if line.startswith(("lossmap ", "make ", ".venv/bin/lossmap "))]
 
 

@@ -230,7 +230,9 @@ def test_the_ui_serves_what_was_logged_without_it_and_ends_without_leavings(tmp_
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [os.path.join(os.path.dirname(sys.executable), "lossmap"), "ui", "--port", str(port), "--tracking", place]
-    ui = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # A shell that starts the tests in the background hands down an ignored SIGINT.
+    heed = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    ui = subprocess.Popen([sys.executable, "-c", heed, *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         wait_for_address(f"http://127.0.0.1:{port}/health")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/get-artifact?run_uuid={run}&path=page.html", timeout=30) as answer:

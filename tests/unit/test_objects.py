@@ -258,11 +258,12 @@ def test_an_endpoint_that_takes_no_connection_is_told_within_twenty_seconds(s3, 
         endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        store = open_store(s3)
         start = time.monotonic()
-        found = _message(open_store(s3).read, "k")
+        found = _message(store.read, "k")
         seconds = time.monotonic() - start
     assert found == f'{s3} is out of reach: Connect timeout on endpoint URL: "{endpoint}/{s3.removeprefix("s3://")}/k"; check AWS_ENDPOINT_URL'
-    assert 6 * 2.5 < 6 * seconds < 21  # six attempts without the variable, and pauses of 1.6 seconds in all
+    assert 6 * seconds + 1.6 < 22  # six attempts without the variable, and the pauses between them; 19.6 if nothing else delays it
 
 
 def test_attempts_are_bounded_without_the_variable_too(s3):
