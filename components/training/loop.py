@@ -47,10 +47,10 @@ class Trainer:
         self.images = images.to(group.device)
         self._layout = torch.channels_last if training.channels_last else torch.contiguous_format
         self.network = network.to(device=group.device).to(memory_format=self._layout)
-        # Finding unused parameters also keeps the gradient buckets as they are. Otherwise they are rebuilt after the first step of
-        # every process's life, and with three or more ranks a resumed run would add its gradients in another order.
         # Images with one channel are in both memory layouts at once; torch may then warn that a gradient is in the other one.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        # Finding unused parameters also keeps the gradient buckets as they are. Otherwise they are rebuilt after the first step of
+        # every process's life, and with three or more ranks a resumed run would add its gradients in another order.
         self._parallel = DistributedDataParallel(self.network, find_unused_parameters=True)
         self.optimizer = _optimizer(training, self.network)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=training.precision == "float16")

@@ -8,7 +8,7 @@ from lossmap.components.config.experiment import Schedule
 def factor(schedule: Schedule, epoch: float, epochs: int) -> float:
     """What the base learning rate is multiplied by at a fractional epoch in [0, epochs).
 
-    warm-up   (epoch + 0) / warmup_epochs, rising linearly, while epoch < warmup_epochs; times what follows
+    warm-up   epoch / warmup_epochs while epoch < warmup_epochs, times what follows
     constant  1
     step      decay ** (number of milestones <= epoch)
     cosine    (1 + cos(pi t)) / 2 with t the share done of what follows the warm-up (Loshchilov & Hutter 2017, eq. 5)
