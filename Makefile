@@ -9,7 +9,7 @@ BIN := .venv/bin
 LOCK := requirements.lock
 CUDA_ONLY := ^(nvidia-|cuda-|triton)
 
-.PHONY: help demo test check lock golden benchmark cluster-test wheel clean
+.PHONY: help demo test check lock golden benchmark cluster-test kubeconfig clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,9 +30,11 @@ check: .venv/installed build/mypy/lossmap ## style, types, and which module may 
 	MYPYPATH=build/mypy $(BIN)/mypy -p lossmap.components -p lossmap.pipelines
 	$(BIN)/lint-imports
 
-cluster-test: .venv/installed ## the tests on a Kubernetes cluster; needs KUBECONFIG
-	@test -n "$$KUBECONFIG" || { echo 'cluster-test: KUBECONFIG is not set; point it at a cluster' >&2; exit 2; }
+cluster-test: kubeconfig .venv/installed ## the tests on a Kubernetes cluster; needs KUBECONFIG
 	$(BIN)/python -m pytest -m cluster
+
+kubeconfig:
+	@test -n "$$KUBECONFIG" || { echo 'cluster-test: KUBECONFIG is not set; point it at a cluster' >&2; exit 2; }
 
 benchmark: .venv/installed ## ratios of speed against the obvious ways
 	$(BIN)/python tests/benchmarks/surface.py
