@@ -123,7 +123,7 @@ def examine_store(uri: str) -> Finding:
 
 @contextmanager
 def _few_attempts() -> Iterator[None]:
-    """Runs wait half a minute for S3 to come back; who asks whether it is there does not."""
+    """Runs try more often; who only asks whether S3 is there does not."""
     before = os.environ.get("AWS_MAX_ATTEMPTS")
     os.environ["AWS_MAX_ATTEMPTS"] = before or "2"
     try:
