@@ -50,11 +50,13 @@ golden: .venv/installed ## write the list of commands and options that tests/con
 clean: ## remove what make made, not the runs
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-# The stamp is written last: an installation that was interrupted is repaired by the next call.
+# The stamp is there only between whole installations; without it .venv is made anew, because uv takes a half-written package for installed.
 .venv/installed: $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	    { echo 'lossmap needs Python 3.11 or newer; name one: make PYTHON=python3.12' >&2; exit 1; }
+	@test -e $@ || rm -rf .venv
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@rm -f $@
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@mkdir -p build
 ifeq ($(TORCH),cpu)
