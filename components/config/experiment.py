@@ -176,6 +176,68 @@ class Landscape(Frozen):
     seed: NonNegativeInt = 0
 
 
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$", description="a Kubernetes quantity, such as 500m or 2Gi")]
+
+
+class Resources(Frozen):
+    """What one pod requests of its node, and is limited to."""
+
+    cpu: Quantity = "1"
+    memory: Quantity = "2Gi"
+
+
+class Toleration(Frozen):
+    """A taint of nodes that the pods tolerate."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+_GPU_PROFILE = {
+    "training": {"cpu": "8", "memory": "32Gi"},
+    "survey": {"cpu": "4", "memory": "16Gi"},
+    "shared_memory": "8Gi",
+    "tolerations": ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
+}
+
+
+class Cluster(Frozen):
+    """What a run asks of a Kubernetes cluster. On a laptop it means nothing, and no number depends on it.
+
+    The profile gpu gives every training process one GPU, and every survey pod one where landscape.device is cuda.
+    """
+
+    profile: Literal["cpu", "gpu"] = Field("cpu", description="where the other fields' defaults come from")
+    nodes: PositiveInt | None = Field(None, description="training pods, with the same number of processes each; without it one a process (cpu) or one (gpu)")
+    least_nodes: PositiveInt | None = Field(None, description="go on with as few training pods as this when others are lost (elastic); the bits then differ")
+    training: Resources = Field(Resources(), description="of each training pod")
+    survey: Resources = Field(Resources(), description="of each survey pod; landscape.workers processes in it, one a core without that")
+    steps: Resources = Field(Resources(cpu="500m"), description="of every other step's pod")
+    survey_pods: PositiveInt = Field(2, description="pods that evaluate tiles at the same time")
+    gpu_resource: str = Field("nvidia.com/gpu", description="what the nodes call a GPU")
+    shared_memory: Quantity = Field("256Mi", description="size of /dev/shm in a training pod, out of its memory")
+    node_selector: dict[str, str] = Field({}, description="labels of the nodes for training and survey")
+    tolerations: tuple[Toleration, ...] = Field((), description="of training and survey pods")
+    queue: str | None = Field(None, description="Kueue's local queue for the training job")
+    priority_class: str | None = Field(None, description="of the training pods")
+    restarts: NonNegativeInt = Field(3, description="how often lost training pods are replaced before training fails")
+    start_minutes: PositiveFloat = Field(30.0, description="how long training pods may wait for nodes and images; time in a queue does not count")
+    hours: PositiveFloat = Field(24.0, description="after which a training job is stopped")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_profile(cls, values: Any) -> Any:
+        return {**_GPU_PROFILE, **values} if isinstance(values, dict) and values.get("profile") == "gpu" else values
+
+    @model_validator(mode="after")
+    def _least_is_not_most(self) -> Self:
+        if self.least_nodes and self.least_nodes > (self.nodes or 0):
+            raise ValueError(f"least_nodes is {self.least_nodes}, expected at most nodes ({self.nodes})")
+        return self
+
+
 class Experiment(Frozen):
     """A complete description of a run. The same experiment gives the same numbers."""
 
@@ -185,6 +247,22 @@ class Experiment(Frozen):
     model: Model = ResNet()
     training: Training = Training()
     landscape: Landscape = Landscape()
+    cluster: Cluster = Cluster()
+
+    @model_validator(mode="after")
+    def _processes_fit_the_nodes(self) -> Self:
+        nodes, processes, batch = self.cluster.nodes or 1, self.training.processes, self.training.batch_size
+        if processes % nodes:
+            raise ValueError(f"cluster.nodes is {nodes}, expected a divisor of training.processes ({processes})")
+        for fewer in range(self.cluster.least_nodes or nodes, nodes):
+            if batch % (processes // nodes * fewer):
+                raise ValueError(f"training.batch_size is {batch}, expected a multiple of the {processes // nodes * fewer} processes on {fewer} nodes")
+        return self
+
+    @property
+    def nodes(self) -> int:
+        """Number of training pods on a cluster."""
+        return self.cluster.nodes or (1 if self.cluster.profile == "gpu" else self.training.processes)
 
     def canonical_json(self) -> str:
         """The experiment as JSON with sorted keys and no white space: equal experiments, equal text."""

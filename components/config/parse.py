@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Experiment, Linear, Mlp, ResNet
+from lossmap.components.config.experiment import Cluster, Experiment, Linear, Mlp, ResNet
 
 _ARCHITECTURES = tuple(model().architecture for model in (Linear, Mlp, ResNet))
 
@@ -69,8 +69,17 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
         raise ExperimentError(_unknown(path, values))
     if path == "model.architecture" and value != place.get("architecture"):
         values["model"] = {"architecture": value, "seed": place["seed"]}  # the fields of the former architecture mean nothing in the new one
+    elif path == "cluster.profile" and value != place.get("profile"):
+        values["cluster"] = _profile(value)  # in place of the former profile's defaults
     else:
         place[field] = value
+
+
+def _profile(name: Any) -> dict[str, Any]:
+    try:
+        return Cluster(profile=name).model_dump(mode="json")
+    except ValidationError:
+        return {"profile": name}  # refused when the whole experiment is
 
 
 def _another_architecture(values: dict[str, Any], path: str) -> bool:
