@@ -1,0 +1,125 @@
+"""Trains on a cluster: torchrun in the pods of a PyTorchJob, and this process, in a pod of its own, that waits for them."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from lossmap.components.config.errors import ClusterError, Interrupted, LossmapError
+from lossmap.components.config.experiment import Cluster, Training
+from lossmap.components.config.settings import Settings
+from lossmap.components.jobs import submission
+from lossmap.components.jobs.connection import Api, connect
+from lossmap.components.jobs.pytorchjob import Launcher, Request, render
+from lossmap.components.jobs.transcript import Say, Transcript
+from lossmap.components.jobs.watch import Pace, Watch, failure
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import Store, open_store
+from lossmap.components.training.heartbeat import beating
+from lossmap.components.training.listen import Listener, Listeners
+
+_DELETION_SECONDS = 45.0
+_PACE = Pace()
+
+
+def printed(line: str) -> None:
+    """Print a line of a training at once."""
+    print(line, flush=True)
+
+
+def launch(training: str, processes: Training, cluster: Cluster, nodes: int, settings: Settings, listeners: Listeners, say: Say = printed) -> None:
+    """Carry out a training by a PyTorchJob in this pod's cluster; returns when the store has its result.
+
+    Asked for again, it goes on with the job that is there. The job ends with this process: deleted where it is asked to stop, and by
+    itself, within a minute, where it is killed (see training/heartbeat.py).
+
+    Args:
+        training: its address; its task and data set are in the store.
+        processes: how many processes, and of how many threads.
+        cluster: what the pods ask for.
+        nodes: number of pods.
+        settings: handed on to the processes.
+        listeners: called as training goes on.
+        say: gets what every rank prints, as `rank N: line`, and a line for every reason to wait; progress is for the listeners alone.
+
+    Raises:
+        TrainingError: it cannot start, or it failed; the message holds the reason.
+        ClusterError: the API server refuses, or is away for longer than a minute and a half.
+        Interrupted: somebody asked this process, or the training, to stop.
+    """
+    run = os.environ.get("LOSSMAP_RUN") or training[:12]
+    carry_out(Request(training, run, settings.store, processes, cluster, nodes), listeners, say, None)
+
+
+def carry_out(request: Request, listeners: Listeners, say: Say, api: Api | None, pace: Pace = _PACE) -> None:
+    """As `launch`, in any cluster that has this pod in it, looking as often as wanted."""
+    store = open_store(request.store)
+    if store.exists(layout.training_result(request.training)):
+        return
+    api = api or connect()
+    with _terminable(), beating(store, request.training):
+        _see_through(api, request, store, Transcript(api, Listener(listeners), say), pace)
+
+
+def _see_through(api: Api, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
+    job = render(request, Launcher.of(api.core.read_namespaced_pod(_own_name(), api.namespace)))
+    name, say = job.metadata.name, transcript.say
+    watch = Watch(api, request, name, transcript)
+    try:
+        submission.submit(api, job, api.namespace, say)
+        ended, words = watch.until_it_ends(pace)
+        transcript.close()
+        if not _has_result(store, request.training, pace.result if ended == "Succeeded" else 0.0):
+            raise _gone(name) if ended == "gone" else failure(watch, transcript, request, words)
+    except KeyboardInterrupt:
+        _delete(api, name, say)
+        raise Interrupted(f"training was asked to stop; PyTorchJob {name} is deleted") from None
+    except LossmapError:
+        _delete(api, name, say)
+        raise
+
+
+def _own_name() -> str:
+    return os.environ.get("KFP_POD_NAME") or socket.gethostname()
+
+
+def _has_result(store: Store, training: str, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not store.exists(layout.training_result(training)):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(1.0)
+    return True
+
+
+def _gone(name: str) -> Interrupted:
+    return Interrupted(f"PyTorchJob {name} was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from its checkpoint")
+
+
+def _delete(api: Api, name: str, say: Say) -> None:
+    try:
+        if not submission.delete(api, name, api.namespace, _DELETION_SECONDS):
+            say(f"PyTorchJob {name} is still being deleted after {_DELETION_SECONDS:.0f} s")
+    except ClusterError as error:  # what went wrong before is the error to tell
+        say(f"PyTorchJob {name} could not be deleted, and stops by itself within a minute: {error}")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, which ends a pod, is a KeyboardInterrupt as Ctrl-C is; other threads than the main one cannot ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,62 @@
+"""Ends training jobs by their labels, and waits until nothing of them is left."""
+
+import time
+from collections.abc import Iterator
+
+from kubernetes import client
+
+from lossmap.components.jobs.connection import Api, ApiError, connect
+from lossmap.components.jobs.pytorchjob import JOB_LABEL
+
+_JOBS = ("kubeflow.org", "v1")
+_PAUSE_SECONDS = 1.0
+
+
+def stop(namespace: str, label_selector: str, api: Api | None = None, seconds: float = 60.0) -> list[str]:
+    """Delete the PyTorchJobs that a label selector such as `lossmap/run=NAME` selects, and wait for their pods and services to go.
+
+    Returns:
+        What was left after so many seconds, such as `pod train-x-worker-0`; nothing when all is well.
+
+    Raises:
+        ClusterError: the API server refuses, or stays away.
+    """
+    api, end = api or connect(), time.monotonic() + seconds
+    names = [job["metadata"]["name"] for job in _jobs(api, namespace, label_selector)]
+    for name in names:
+        api.delete_job(name, namespace)
+    while left := list(_left(api, namespace, label_selector, names)):
+        if time.monotonic() >= end:
+            break
+        time.sleep(_PAUSE_SECONDS)
+    return left
+
+
+def _left(api: Api, namespace: str, label_selector: str, names: list[str]) -> Iterator[str]:
+    for job in _jobs(api, namespace, label_selector):
+        yield f"pytorchjob {job['metadata']['name']}"
+    if names:
+        selector = f"{JOB_LABEL} in ({','.join(names)})"
+        for pod in api.core.list_namespaced_pod(namespace, label_selector=selector).items:
+            yield f"pod {pod.metadata.name}"
+        for service in _services(api, namespace, selector):
+            yield f"service {service.metadata.name}"
+
+
+def _services(api: Api, namespace: str, selector: str) -> list[client.V1Service]:
+    try:
+        return list(api.core.list_namespaced_service(namespace, label_selector=selector).items)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return []  # a job is there until its services are gone, so that this look is for certainty alone
+
+
+def _jobs(api: Api, namespace: str, label_selector: str) -> list[dict[str, dict[str, str]]]:
+    try:
+        found = api.custom.list_namespaced_custom_object(*_JOBS, namespace, "pytorchjobs", label_selector=label_selector)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return []  # without the operator there are no jobs
+    return list(found["items"])

@@ -1,0 +1,77 @@
+"""One PyTorchJob for one request, however often it is asked for; and its end."""
+
+import time
+from collections.abc import Callable
+
+from kubeflow.training import KubeflowOrgV1PyTorchJob
+
+from lossmap.components.config.errors import ClusterError
+from lossmap.components.jobs.connection import Api, ApiError
+from lossmap.components.jobs.pytorchjob import PIPELINE_LABEL, RUN_LABEL, TRAINING_ANNOTATION
+
+_PAUSE_SECONDS = 1.0
+_PATIENCE_SECONDS = 120.0
+
+
+def submit(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str, say: Callable[[str], None]) -> None:
+    """Create the job, or adopt the one that an earlier start of the same step created.
+
+    One of the same name that has ended, or is being deleted, makes room first.
+
+    Raises:
+        ClusterError: a job of that name belongs to somebody else, or does not make room.
+    """
+    name, end = job.metadata.name, time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < end:
+        if _created(api, job, namespace):
+            say(f"created PyTorchJob {namespace}/{name}")
+            return
+        found = api.get_job(name, namespace)
+        if found and not found.metadata.deletion_timestamp:
+            _refuse_a_stranger(found, job)
+            if not ending(found):
+                say(f"going on with PyTorchJob {namespace}/{name}, which is there already")
+                return
+            api.delete_job(name, namespace)
+        time.sleep(_PAUSE_SECONDS)
+    raise ClusterError(f"PyTorchJob {namespace}/{name} is being deleted for more than {_PATIENCE_SECONDS:.0f} s; see: kubectl describe pytorchjob {name}")
+
+
+def ending(job: KubeflowOrgV1PyTorchJob) -> tuple[str, str] | None:
+    """How a job ended, Succeeded or Failed, and the operator's words for it; None while it has not."""
+    for condition in (job.status and job.status.conditions) or ():
+        if condition.type in ("Succeeded", "Failed") and condition.status == "True":
+            return condition.type, condition.message or ""
+    return None
+
+
+def delete(api: Api, name: str, namespace: str, seconds: float) -> bool:
+    """Delete a job with its pods and services; whether it was gone within some seconds."""
+    end = time.monotonic() + seconds
+    api.delete_job(name, namespace)
+    while api.get_job(name, namespace):
+        if time.monotonic() > end:
+            return False
+        time.sleep(_PAUSE_SECONDS)
+    return True
+
+
+def _created(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str) -> bool:
+    try:
+        api.create_job(job, namespace)
+    except ApiError as error:
+        if error.status != 409:
+            raise
+        return False
+    return True
+
+
+def _refuse_a_stranger(found: KubeflowOrgV1PyTorchJob, wanted: KubeflowOrgV1PyTorchJob) -> None:
+    if _identity(found) != _identity(wanted):
+        there, asked = ("; ".join(f"{key}: {value}" for key, value in _identity(job).items()) for job in (found, wanted))
+        raise ClusterError(f"PyTorchJob {found.metadata.name} is there for somebody else ({there}, expected {asked}); delete it or choose another run name")
+
+
+def _identity(job: KubeflowOrgV1PyTorchJob) -> dict[str, str | None]:
+    labels, annotations = job.metadata.labels or {}, job.metadata.annotations or {}
+    return {RUN_LABEL: labels.get(RUN_LABEL), PIPELINE_LABEL: labels.get(PIPELINE_LABEL), TRAINING_ANNOTATION: annotations.get(TRAINING_ANNOTATION)}
