@@ -4,8 +4,8 @@ The laptop's executor (pipelines/local.py) and the Kubeflow components (prepare.
 """
 
 import contextlib
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from lossmap.components.config.errors import DataError, LossmapError
 from lossmap.components.config.experiment import Experiment
@@ -13,9 +13,14 @@ from lossmap.components.config.progress import Progress, silent
 from lossmap.components.config.settings import Settings
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import load_experiment, load_run_manifest, save_experiment, save_run_manifest
+from lossmap.components.stores.runs import links, load_experiment, load_run_manifest, save_experiment, save_run_manifest
+
+if TYPE_CHECKING:
+    from lossmap.components.training.listen import Listeners
 
 _TRACKING_SECONDS = 60.0
+
+Launch = Callable[[str, Experiment, "Listeners"], None]  # address of the training, what it belongs to, who hears of it
 
 
 def prepare(run: str, experiment: Experiment, settings: Settings, progress: Progress = silent) -> str:
@@ -34,21 +39,38 @@ def prepare(run: str, experiment: Experiment, settings: Settings, progress: Prog
     return manifest.digest
 
 
-def train(run: str, settings: Settings, progress: Progress = silent) -> None:
-    """Train the network by torchrun, from the newest checkpoint where there is one."""
+def train(run: str, settings: Settings, launch: Launch, progress: Progress = silent) -> str:
+    """Train the network, from the newest checkpoint where there is one, unless the store has it; returns the training's address.
+
+    Args:
+        run: name of the run.
+        settings: where things are.
+        launch: starts the training processes and waits for them: here, or on a cluster.
+        progress: hears of every step.
+    """
     from lossmap.components.stores.run_tracking import open_tracker
     from lossmap.components.stores.tracking import BackgroundTracker
-    from lossmap.components.training.launch import Listeners, launch
+    from lossmap.components.training.listen import Listeners
 
     store = open_store(settings.store)
-    if store.exists(layout.training_result(run)):
-        return
+    training = links(store, run).training
+    if store.exists(layout.training_result(training)):
+        progress(1, 1, "found in the store")
+        return training
     experiment, manifest = load_experiment(store, run), load_run_manifest(store, run)
     tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, store.uri, run, experiment, manifest))
     try:
-        launch(run, experiment.training, settings, Listeners(progress, tracker.send), settings.logs / run / "train.log")
+        launch(training, experiment, Listeners(progress, tracker.send))
     finally:
         tracker.close(_TRACKING_SECONDS)
+    return training
+
+
+def locally(run: str, settings: Settings) -> Launch:
+    """Train by processes of this machine; what they print goes to a file."""
+    from lossmap.components.training.launch import launch
+
+    return lambda training, experiment, listeners: launch(training, experiment.training, settings, listeners, settings.logs / run / "train.log")
 
 
 def end(run: str, settings: Settings, status: Literal["FAILED", "KILLED"]) -> None:

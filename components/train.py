@@ -14,4 +14,5 @@ def train(run: str) -> None:
     from lossmap.components.config.progress import Printed
     from lossmap.components.config.settings import Settings
 
-    steps.train(run, Settings(), Printed("train"))
+    settings = Settings()
+    steps.train(run, settings, steps.locally(run, settings), Printed("train"))

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from lossmap.components import steps
-from lossmap.components.config.errors import Interrupted, LossmapError, TrackingError
+from lossmap.components.config.errors import Interrupted, LossmapError, TrackingError, TrainingKilled
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.progress import Progress
 from lossmap.components.config.settings import Settings
@@ -45,6 +45,9 @@ def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -
         raise
     except TrackingError:  # nothing failed but MLflow
         raise
+    except TrainingKilled as error:
+        steps.end(run_id, settings, "FAILED")
+        raise TrainingKilled(f"{error}; go on with: lossmap run --resume {run_id}") from None
     except LossmapError:
         steps.end(run_id, settings, "FAILED")
         raise
@@ -52,7 +55,7 @@ def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -
 
 def _train_and_survey(run_id: str, settings: Settings, stage: Stage) -> None:
     with stage("train") as progress:
-        steps.train(run_id, settings, progress)
+        steps.train(run_id, settings, steps.locally(run_id, settings), progress)
     with stage("survey") as progress:
         steps.evaluate(run_id, steps.plan(run_id, settings), settings, progress)
         steps.merge(run_id, settings, progress)

@@ -6,6 +6,8 @@ LossmapError                 the message is one line: the value, what was expect
 ├── StoreError               an object is missing, damaged, or out of reach
 ├── TrackingError            MLflow is out of reach or refuses
 ├── TrainingError            training failed or diverged
+│   └── TrainingKilled       a training process was killed; to go on from the last checkpoint helps
+├── ClusterError             Kubernetes or Kubeflow Pipelines is out of reach, refuses, or a run there failed
 └── Interrupted              asked to stop; what is finished is kept (exit code 130)
 """
 
@@ -36,6 +38,14 @@ class TrackingError(LossmapError):
 
 class TrainingError(LossmapError):
     """Training failed or diverged."""
+
+
+class TrainingKilled(TrainingError):
+    """A training process was killed; to go on from the last checkpoint helps."""
+
+
+class ClusterError(LossmapError):
+    """Kubernetes or Kubeflow Pipelines is out of reach, refuses, or a run there failed."""
 
 
 class Interrupted(LossmapError):

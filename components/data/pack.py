@@ -5,10 +5,9 @@ import hashlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors.torch import save
 
-from lossmap.components.config.errors import DataError, StoreError
+from lossmap.components.config.errors import DataError
 from lossmap.components.config.experiment import Data, canonical_json
 from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.data.sources import Count, Labelled, Source, load_source
@@ -34,15 +33,6 @@ def prepare(data: Data, store: Store, progress: Count = lambda _done, _total: No
     manifest = _manifest(data, source, digest, shards)
     _write_if_changed(store, layout.dataset(digest), manifest.model_dump_json().encode())
     return manifest
-
-
-def load_manifest(store: Store, digest: str) -> Manifest:
-    """The manifest of a packed data set; StoreError where it is missing or damaged."""
-    key = layout.dataset(digest)
-    try:
-        return Manifest.model_validate_json(store.read(key))
-    except ValidationError:
-        raise StoreError(f"{store.uri}/{key} is damaged, expected a manifest; a run on the same images writes it again") from None
 
 
 def is_whole(store: Store, manifest: Manifest) -> bool:

@@ -15,7 +15,7 @@ from lossmap.components.landscape.merge import load_surfaces
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.run_tracking import open_tracker
-from lossmap.components.stores.runs import load_epochs, load_experiment, load_json, load_run_manifest
+from lossmap.components.stores.runs import links, load_epochs, load_experiment, load_json, load_run_manifest
 
 PAGE = "page.html"
 
@@ -42,12 +42,13 @@ def report(store: Store, run_id: str, tracking: str, progress: Progress = silent
 def summarize(store: Store, run_id: str) -> RunSummary:
     """Everything that a report shows of a run whose survey is merged."""
     experiment, manifest, surfaces = load_experiment(store, run_id), load_run_manifest(store, run_id), load_surfaces(store, run_id)
-    scalars = _scalars(load_json(store, layout.training_result(run_id)), manifest, surfaces)
+    training = links(store, run_id).training
+    scalars = _scalars(load_json(store, layout.training_result(training)), manifest, surfaces)
     return RunSummary(
         run=run_id,
         experiment=experiment,
         manifest=manifest,
-        epochs=tuple(load_epochs(store, run_id)),
+        epochs=tuple(load_epochs(store, training)),
         scalars=scalars,
         plane=surfaces["plane"],
         line=surfaces.get("line"),
@@ -93,5 +94,5 @@ def _track(store: Store, summary: RunSummary, files: Mapping[str, bytes], tracki
     tracker.log_final(summary.scalars, step=summary.experiment.training.epochs)
     tracker.log_artifacts({**files, "scalars.json": json.dumps(dict(summary.scalars), indent=2).encode()})
     tracker.log_dataset(summary.manifest.source, summary.manifest.digest, f"{store.uri}/{layout.dataset(summary.manifest.digest)}")
-    tracker.log_model(summary.run, f"{store.uri}/{layout.weights(summary.run)}")
+    tracker.log_model(summary.run, f"{store.uri}/{layout.weights(links(store, summary.run).training)}")
     tracker.finish("FINISHED")

@@ -22,7 +22,7 @@ from lossmap.components.landscape.tiles import Survey, cut, evaluated_points, lo
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import load_experiment, load_run_manifest
+from lossmap.components.stores.runs import links, load_experiment, load_run_manifest
 
 # Part of every surface's address: raise it when the same settings begin to give other values.
 _EVALUATION = 1
@@ -31,7 +31,7 @@ _EVALUATION = 1
 def plan(store: Store, run_id: str) -> Survey:
     """Make the directions, address the surface, and cut the points that nobody has evaluated yet into tiles."""
     experiment, manifest = load_experiment(store, run_id), load_run_manifest(store, run_id)
-    weights = store.read(layout.weights(run_id))
+    weights = store.read(layout.weights(links(store, run_id).training))
     directions = _directions(load(weights), experiment, manifest)
     surface = _address(weights, directions, experiment, manifest)
     store.write(layout.directions(surface), directions)
@@ -48,7 +48,7 @@ def evaluator(store: Store, run_id: str) -> Evaluator:
     experiment, manifest = load_experiment(store, run_id), load_run_manifest(store, run_id)
     landscape, device = experiment.landscape, experiment.landscape.device
     network = build(experiment.model, manifest)
-    network.load_state_dict(load(store.read(layout.weights(run_id))))
+    network.load_state_dict(load(store.read(layout.weights(links(store, run_id).training))))
     stored = load(store.read(layout.directions(load_survey(store, run_id).surface)))
     directions: Directions = (_axis(stored, "x"), _axis(stored, "y"))
     if landscape.batch_norm == "frozen":

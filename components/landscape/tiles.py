@@ -10,6 +10,7 @@ from lossmap.components.config.experiment import Frozen
 from lossmap.components.landscape.grid import Point, Result, from_npz, points_digest, to_npz
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
+from lossmap.components.stores.runs import links
 
 Evaluate = Callable[[float, float], Result]
 
@@ -22,7 +23,7 @@ class Tile(Frozen):
 
 
 class Survey(Frozen):
-    """What a run's survey consists of: its surface, and the tiles that were missing when it was planned."""
+    """What a survey consists of: its surface, and the tiles that were missing when it was planned."""
 
     surface: str
     tiles: tuple[Tile, ...]
@@ -30,12 +31,12 @@ class Survey(Frozen):
 
 def save_survey(store: Store, run_id: str, survey: Survey) -> None:
     """Keep the plan of a run's survey."""
-    store.write(layout.survey(run_id), survey.model_dump_json().encode())
+    store.write(layout.survey_plan(links(store, run_id).survey), survey.model_dump_json().encode())
 
 
 def load_survey(store: Store, run_id: str) -> Survey:
     """The plan of a run's survey."""
-    return Survey.model_validate_json(store.read(layout.survey(run_id)))
+    return Survey.model_validate_json(store.read(layout.survey_plan(links(store, run_id).survey)))
 
 
 def cut(points: Sequence[Point], size: int) -> tuple[Tile, ...]:

@@ -1,17 +1,20 @@
 """The place of every object in the store, decided here and nowhere else.
 
 datasets/<digest>/manifest.json, train-00000.safetensors, …       digest = content
-runs/<run>/experiment.json
-runs/<run>/dataset.json                                           the manifest of the run's data set
-runs/<run>/checkpoints/step-00001234/…, LATEST
-runs/<run>/trajectory/00012.safetensors                           weights after epoch 12; 00000 is the start
-runs/<run>/epochs/00012.json                                      metrics of epoch 12
-runs/<run>/weights.safetensors, training.json                     the trained network: its presence ends training
-runs/<run>/survey.json                                            which surface and which grids belong to the run
-runs/<run>/report/…
-comparisons/<digest>/page.html, comparison.png                    digest = names of the runs
+trainings/<address>/task.json                                     address = data + model + training settings + software
+trainings/<address>/checkpoints/step-00001234/…, LATEST
+trainings/<address>/trajectory/00012.safetensors                  weights after epoch 12; 00000 is the start
+trainings/<address>/epochs/00012.json                             metrics of epoch 12
+trainings/<address>/launcher                                      changes as long as somebody waits for a training on a cluster
+trainings/<address>/weights.safetensors, training.json            the trained network: its presence ends training
+surveys/<address>/plan.json                                       which surface and which tiles; address = training + landscape settings + software
 surfaces/<digest>/directions.safetensors, tiles/<digest>.npz      digest = weights + data + evaluation settings
 surfaces/<digest>/grids/<digest>.npz                              a grid assembled from tiles
+runs/<run>/experiment.json
+runs/<run>/dataset.json                                           the manifest of the run's data set
+runs/<run>/links.json                                             addresses of the run's training and survey
+runs/<run>/report/…
+comparisons/<digest>/page.html, comparison.png                    digest = names of the runs
 """
 
 MANIFEST = "manifest.json"
@@ -42,39 +45,69 @@ def run_dataset(run_id: str) -> str:
     return run(run_id, "dataset.json")
 
 
-def checkpoint(run_id: str, step: int, name: str) -> str:
+def links(run_id: str) -> str:
+    """Which training and which survey are the run's."""
+    return run(run_id, "links.json")
+
+
+def training(address: str, name: str) -> str:
+    """An object of a training, by its name within the training."""
+    return f"trainings/{address}/{name}"
+
+
+def training_task(address: str) -> str:
+    """What is trained, on what, and how."""
+    return training(address, "task.json")
+
+
+def checkpoint(address: str, step: int, name: str) -> str:
     """An object of the checkpoint after `step` optimiser steps."""
-    return run(run_id, f"checkpoints/step-{step:08d}/{name}")
+    return training(address, f"checkpoints/step-{step:08d}/{name}")
 
 
-def latest_checkpoint(run_id: str) -> str:
+def latest_checkpoint(address: str) -> str:
     """The object that names the newest whole checkpoint."""
-    return run(run_id, "checkpoints/LATEST")
+    return training(address, "checkpoints/LATEST")
 
 
-def snapshot(run_id: str, epoch: int) -> str:
+def snapshots(address: str) -> str:
+    """The prefix of all snapshots of the weights."""
+    return training(address, "trajectory/")
+
+
+def snapshot(address: str, epoch: int) -> str:
     """The weights after `epoch` epochs."""
-    return run(run_id, f"trajectory/{epoch:05d}.safetensors")
+    return f"{snapshots(address)}{epoch:05d}.safetensors"
 
 
-def epoch_metrics(run_id: str, epoch: int) -> str:
+def epochs(address: str) -> str:
+    """The prefix of all epochs' metrics."""
+    return training(address, "epochs/")
+
+
+def epoch_metrics(address: str, epoch: int) -> str:
     """The metrics of one epoch."""
-    return run(run_id, f"epochs/{epoch:05d}.json")
+    return f"{epochs(address)}{epoch:05d}.json"
 
 
-def weights(run_id: str) -> str:
+def launcher(address: str) -> str:
+    """The sign of life of whoever waits for a training on a cluster."""
+    return training(address, "launcher")
+
+
+def weights(address: str) -> str:
     """The trained weights."""
-    return run(run_id, "weights.safetensors")
+    return training(address, "weights.safetensors")
 
 
-def training_result(run_id: str) -> str:
+def training_result(address: str) -> str:
     """The metrics of the trained network; written last, so that its presence means that training is complete."""
-    return run(run_id, "training.json")
+    return training(address, "training.json")
 
 
-def survey(run_id: str) -> str:
-    """The plan of the run's survey."""
-    return run(run_id, "survey.json")
+def survey_plan(address: str) -> str:
+    """The plan of a survey: its surface and its tiles."""
+    return f"surveys/{address}/plan.json"
 
 
 def report(run_id: str, name: str) -> str:

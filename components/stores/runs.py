@@ -4,9 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from lossmap.components.config import software
 from lossmap.components.config.errors import ExperimentError, StoreError
-from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.experiment import Experiment, Frozen
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.tasks import SurveyTask, TrainingTask
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 
@@ -34,6 +38,15 @@ def list_runs(store: Store) -> list[str]:
     return sorted(names, key=lambda name: name.rsplit("-", 2)[1:])
 
 
+def load_manifest(store: Store, digest: str) -> Manifest:
+    """The manifest of a packed data set; StoreError where it is missing or damaged."""
+    key = layout.dataset(digest)
+    try:
+        return Manifest.model_validate_json(store.read(key))
+    except ValidationError:
+        raise StoreError(f"{store.uri}/{key} is damaged, expected a manifest; a run on the same images writes it again") from None
+
+
 def save_run_manifest(store: Store, run_id: str, manifest: Manifest) -> None:
     """Note which data set the run uses."""
     store.write(layout.run_dataset(run_id), manifest.model_dump_json().encode())
@@ -44,14 +57,48 @@ def load_run_manifest(store: Store, run_id: str) -> Manifest:
     return Manifest.model_validate_json(store.read(layout.run_dataset(run_id)))
 
 
-def save_epoch(store: Store, run_id: str, metrics: Mapping[str, float]) -> None:
+class Links(Frozen):
+    """The addresses of a run's training and survey. Runs that ask for the same share them."""
+
+    training: str
+    survey: str
+
+
+def links(store: Store, run_id: str) -> Links:
+    """The run's training and survey: those that it began with, also when lossmap has changed since."""
+    key = layout.links(run_id)
+    if not store.exists(key):
+        store.write(key, _new_links(store, run_id).model_dump_json().encode())
+    return Links.model_validate_json(store.read(key))
+
+
+def _new_links(store: Store, run_id: str) -> Links:
+    experiment = load_experiment(store, run_id)
+    task = TrainingTask(
+        dataset=load_run_manifest(store, run_id).digest,
+        model=experiment.model,
+        training=experiment.training,
+        software=software.software_of(software.TRAINING),
+    )
+    training = task.address()
+    store.write(layout.training_task(training), task.model_dump_json().encode())
+    survey = SurveyTask(training=training, landscape=experiment.landscape, software=software.software_of(software.SURVEY))
+    return Links(training=training, survey=survey.address())
+
+
+def load_training_task(store: Store, training: str) -> TrainingTask:
+    """What a training is to do."""
+    return TrainingTask.model_validate_json(store.read(layout.training_task(training)))
+
+
+def save_epoch(store: Store, training: str, metrics: Mapping[str, float]) -> None:
     """Keep the metrics of one epoch, under its number `epoch`."""
-    store.write(layout.epoch_metrics(run_id, int(metrics["epoch"])), json.dumps(dict(metrics)).encode())
+    store.write(layout.epoch_metrics(training, int(metrics["epoch"])), json.dumps(dict(metrics)).encode())
 
 
-def load_epochs(store: Store, run_id: str) -> list[dict[str, float]]:
+def load_epochs(store: Store, training: str) -> list[dict[str, float]]:
     """The metrics of all finished epochs, in order."""
-    return [json.loads(store.read(key)) for key in store.keys(layout.run(run_id, "epochs/"))]
+    return [json.loads(store.read(key)) for key in store.keys(layout.epochs(training))]
 
 
 def load_json(store: Store, key: str) -> Any:

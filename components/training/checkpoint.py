@@ -32,12 +32,12 @@ class Entry:
     files: dict[str, str]
 
 
-def save_checkpoint(store: Store, run_id: str, trainer: Trainer, sums: Tensor, seconds: float) -> None:
+def save_checkpoint(store: Store, training: str, trainer: Trainer, sums: Tensor, seconds: float) -> None:
     """Write a checkpoint whole, then name it in LATEST, then delete those before the newest two.
 
     Args:
-        store: where the run is kept.
-        run_id: the run.
+        store: where the training is kept.
+        training: address of the training.
         trainer: what is saved; the same on every rank, so that one of them writes.
         sums: the sums of the running epoch over all ranks.
         seconds: time spent on training so far.
@@ -49,25 +49,25 @@ def save_checkpoint(store: Store, run_id: str, trainer: Trainer, sums: Tensor, s
         "state.json": json.dumps(state).encode(),
     }
     for name, content in contents.items():
-        store.write(layout.checkpoint(run_id, trainer.step, name), content)
+        store.write(layout.checkpoint(training, trainer.step, name), content)
     newest = Entry(trainer.step, {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()})
-    others = [entry for entry in _entries(store, run_id) if entry.step != trainer.step]
+    others = [entry for entry in _entries(store, training) if entry.step != trainer.step]
     kept = [newest, *others[: _KEPT - 1]]
-    store.write(layout.latest_checkpoint(run_id), json.dumps([vars(entry) for entry in kept]).encode())
+    store.write(layout.latest_checkpoint(training), json.dumps([vars(entry) for entry in kept]).encode())
     for entry in others[_KEPT - 1 :]:
-        _delete(store, run_id, entry)
+        _delete(store, training, entry)
 
 
-def load_checkpoint(store: Store, run_id: str, trainer: Trainer) -> tuple[float, list[str]]:
+def load_checkpoint(store: Store, training: str, trainer: Trainer) -> tuple[float, list[str]]:
     """Put the newest undamaged checkpoint into the trainer.
 
     Returns:
         The seconds of training before it (0 without one), and a line for each damaged checkpoint.
     """
     damaged = []
-    for entry in _entries(store, run_id):
+    for entry in _entries(store, training):
         try:
-            files = {name: _verified(store, layout.checkpoint(run_id, entry.step, name), digest) for name, digest in entry.files.items()}
+            files = {name: _verified(store, layout.checkpoint(training, entry.step, name), digest) for name, digest in entry.files.items()}
         except StoreError as error:
             damaged.append(str(error))
             continue
@@ -111,8 +111,8 @@ def _restore_optimizer(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     trainer.optimizer.load_state_dict({"state": {places[name]: values for name, values in state.items()}, "param_groups": groups})
 
 
-def _entries(store: Store, run_id: str) -> list[Entry]:
-    key = layout.latest_checkpoint(run_id)
+def _entries(store: Store, training: str) -> list[Entry]:
+    key = layout.latest_checkpoint(training)
     return [Entry(**entry) for entry in json.loads(store.read(key))] if store.exists(key) else []
 
 
@@ -123,6 +123,6 @@ def _verified(store: Store, key: str, digest: str) -> bytes:
     return content
 
 
-def _delete(store: Store, run_id: str, entry: Entry) -> None:
+def _delete(store: Store, training: str, entry: Entry) -> None:
     for name in entry.files:
-        store.delete(layout.checkpoint(run_id, entry.step, name))
+        store.delete(layout.checkpoint(training, entry.step, name))

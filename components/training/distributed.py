@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from lossmap.components.config.errors import TrainingError
 
+# gloo raises plain RuntimeErrors.
+_LOSSES = ("gloo", "Connection closed by peer", "Connection reset", "Broken pipe", "Timed out waiting", "Socket Timeout")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -55,6 +58,13 @@ def process_group(device: str) -> Iterator[Group]:
         yield Group(rank, world, place)
     finally:
         dist.destroy_process_group()
+
+
+def is_loss_of_peer(error: Exception) -> bool:
+    """Whether an error of a collective means that another process or the network is gone, and nothing is wrong with this one."""
+    if isinstance(error, dist.DistNetworkError | dist.DistBackendError | dist.DistStoreError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOSSES)
 
 
 def _device(device: str, local_rank: int) -> torch.device:

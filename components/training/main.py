@@ -1,11 +1,17 @@
-"""Trains the network of a run. Started by torchrun, in one of three ways:
+"""Carries out a training, given by its address. Started by torchrun, in one of three ways:
 
-    torchrun --standalone --nproc-per-node 2 -m lossmap.components.training.main RUN                     on this machine
-    torchrun --nnodes 2 --node-rank R --master-addr HOST -m lossmap.components.training.main RUN         on several machines
-    torchrun -m lossmap.components.training.main RUN                                                     in a PyTorchJob, which sets PET_*
+    torchrun --standalone --nproc-per-node 2 -m lossmap.components.training.main TRAINING                     on this machine
+    torchrun --nnodes 2 --node-rank R --master-addr HOST -m lossmap.components.training.main TRAINING         on several machines
+    torchrun -m lossmap.components.training.main TRAINING                                                     in a PyTorchJob, which sets PET_*
 
-LOSSMAP_STORE says where the run is kept. SIGTERM saves a checkpoint and exits with 143; the same command goes on from there. Standard
-output carries one JSON object a line: progress, epoch, warning, error; whoever started torchrun tells MLflow.
+LOSSMAP_STORE says where the training is kept. SIGTERM saves a checkpoint and exits with 143; the same command goes on from there.
+LOSSMAP_LAUNCHER says who waits for the training: the number of a process, or `store` for somebody who gives signs of life there; when
+that one is gone, training saves and exits with 0. Standard output carries one JSON object a line, and whoever started torchrun tells MLflow:
+
+    progress, epoch, warning
+    stopped    asked to stop, or nobody waits any longer; saved
+    error      the experiment, the data or the code is wrong: to start again does not help
+    lost       another process or the network is gone: to start again goes on from the last checkpoint
 """
 
 import json
@@ -22,15 +28,16 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import torch
 
 from lossmap.components.config.errors import ExperimentError, Interrupted, LossmapError
-from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.tasks import TrainingTask
 from lossmap.components.data.batches import load_images
 from lossmap.components.models import build
 from lossmap.components.stores.objects import Store, open_store
-from lossmap.components.stores.runs import load_experiment, load_run_manifest
+from lossmap.components.stores.runs import load_manifest, load_training_task
 from lossmap.components.training.checkpoint import load_checkpoint
-from lossmap.components.training.distributed import Group, process_group
+from lossmap.components.training.distributed import Group, is_loss_of_peer, process_group
+from lossmap.components.training.heartbeat import Abandoned, Launcher, NoLauncher, ProcessLauncher, StoreLauncher
 from lossmap.components.training.loop import Trainer
 from lossmap.components.training.session import Outlets, Session, Stop
 
@@ -38,14 +45,17 @@ EXIT_STOPPED = 128 + signal.SIGTERM
 _PROGRESS_SECONDS = 0.2
 
 
-def main(run_id: str) -> int:
-    """Train the run; the exit code says how it ended."""
+def main(training: str) -> int:
+    """Train; the exit code says how it ended."""
     if "RANK" not in os.environ:
         _say(event="error", message="RANK is not set: this program is started by torchrun, see its first lines")
         return 2
     rank = int(os.environ["RANK"])
     try:
-        train(run_id, Settings(), Stop(_launcher()))
+        train(training, Settings())
+    except Abandoned as stopped:
+        _say(event="stopped", rank=rank, message=str(stopped))
+        return 0
     except Interrupted as stopped:
         _say(event="stopped", rank=rank, message=str(stopped))
         return EXIT_STOPPED
@@ -54,32 +64,35 @@ def main(run_id: str) -> int:
         return error.exit_code
     except Exception as error:
         traceback.print_exc()
-        _say(event="error", rank=rank, message=f"rank {rank}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        first = str(error).partition("\n")[0]
+        _say(event="lost" if is_loss_of_peer(error) else "error", rank=rank, message=f"rank {rank}: {type(error).__name__}: {first}")
         return 1
     return 0
 
 
-def train(run_id: str, settings: Settings, stop: Stop) -> None:
+def train(training: str, settings: Settings) -> None:
     """Train to the end, from the newest checkpoint where there is one."""
     store = open_store(settings.store)
-    experiment, manifest = load_experiment(store, run_id), load_run_manifest(store, run_id)
-    torch.set_num_threads(experiment.training.threads)
+    stop = Stop(_launcher(store, training))
+    task = load_training_task(store, training)
+    manifest = load_manifest(store, task.dataset)
+    torch.set_num_threads(task.training.threads)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
-    with process_group(experiment.training.device) as group:
-        trainer = _trainer(experiment, manifest, store, group)
-        seconds, damaged = load_checkpoint(store, run_id, trainer)
+    with process_group(task.training.device) as group:
+        trainer = _trainer(task, manifest, store, group)
+        seconds, damaged = load_checkpoint(store, training, trainer)
         for line in damaged if group.rank == 0 else ():
             _say(event="warning", message=f"{line}; going on from an older checkpoint")
-        Session(run_id, store, trainer, _outlets(), seconds).run(load_images(store, manifest, "test"), stop)
+        Session(training, store, trainer, _outlets(), seconds).run(load_images(store, manifest, "test"), stop)
 
 
-def _trainer(experiment: Experiment, manifest: Manifest, store: Store, group: Group) -> Trainer:
-    training, images = experiment.training, manifest.count("train")
+def _trainer(task: TrainingTask, manifest: Manifest, store: Store, group: Group) -> Trainer:
+    training, images = task.training, manifest.count("train")
     if training.batch_size % group.world:
         raise ExperimentError(f"training.batch_size is {training.batch_size}, expected a multiple of the {group.world} processes")
     if images < training.batch_size:
         raise ExperimentError(f"training.batch_size is {training.batch_size}, expected at most the number of training images ({images})")
-    return Trainer(training, manifest, build(experiment.model, manifest), load_images(store, manifest, "train"), group)
+    return Trainer(training, manifest, build(task.model, manifest), load_images(store, manifest, "train"), group)
 
 
 def _outlets() -> Outlets:
@@ -97,9 +110,11 @@ def _outlets() -> Outlets:
     return Outlets(progress, epoch)
 
 
-def _launcher() -> int | None:
-    value = os.environ.get("LOSSMAP_LAUNCHER")
-    return int(value) if value else None
+def _launcher(store: Store, training: str) -> Launcher:
+    value = os.environ.get("LOSSMAP_LAUNCHER", "")
+    if value == "store":
+        return StoreLauncher(store, training) if os.environ["RANK"] == "0" else NoLauncher()
+    return ProcessLauncher(int(value)) if value else NoLauncher()
 
 
 def _say(**event: Any) -> None:

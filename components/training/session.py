@@ -1,8 +1,7 @@
-"""Training a run to its end: the loop with its checkpoints, snapshots and metrics."""
+"""Training to the end: the loop with its checkpoints, snapshots and metrics."""
 
 import json
 import math
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -19,19 +18,24 @@ from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import save_epoch
 from lossmap.components.training.checkpoint import network_bytes, save_checkpoint
+from lossmap.components.training.heartbeat import Abandoned, Launcher
 from lossmap.components.training.loop import Trainer
 
 
 class Stop:
-    """Whether this process was asked to stop: by SIGTERM or SIGINT, or by the end of the launcher that started it."""
+    """Whether this process was asked to stop, by SIGTERM or SIGINT.
 
-    def __init__(self, launcher: int | None):
-        self._asked, self._launcher = False, launcher
+    Attributes:
+        launcher: whoever waits for the training.
+    """
+
+    def __init__(self, launcher: Launcher):
+        self._asked, self.launcher = False, launcher
         for kind in (signal.SIGTERM, signal.SIGINT):
             signal.signal(kind, self._ask)
 
     def __bool__(self) -> bool:
-        return self._asked or (self._launcher is not None and not _is_alive(self._launcher))
+        return self._asked
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
@@ -51,10 +55,10 @@ class Outlets:
 
 
 class Session:
-    """One process's part in training a run."""
+    """One process's part in a training, given by its address."""
 
-    def __init__(self, run_id: str, store: Store, trainer: Trainer, outlets: Outlets, seconds: float):
-        self._run_id, self._store, self._trainer, self._outlets = run_id, store, trainer, outlets
+    def __init__(self, training: str, store: Store, trainer: Trainer, outlets: Outlets, seconds: float):
+        self._training, self._store, self._trainer, self._outlets = training, store, trainer, outlets
         self._leads = trainer.group.rank == 0
         self._saved = time.monotonic()
         self._start = self._saved - seconds
@@ -75,9 +79,11 @@ class Session:
     def _pause(self, stop: Stop) -> None:
         trainer = self._trainer
         due = self._leads and time.monotonic() - self._saved >= trainer.training.checkpoint_seconds
-        stopping, saving = trainer.group.any(bool(stop), due)
-        if stopping or saving:
+        stopping, abandoned, saving = trainer.group.any(bool(stop), stop.launcher.gone(), due)
+        if stopping or abandoned or saving:
             self._save()
+        if abandoned:
+            raise Abandoned(f"nobody waits for this training any longer; it saved step {trainer.step} of {trainer.steps}")
         if stopping:
             raise Interrupted(f"training was asked to stop and saved step {trainer.step} of {trainer.steps}")
         if self._leads:
@@ -87,7 +93,7 @@ class Session:
     def _save(self) -> None:
         sums = self._trainer.group.total(self._trainer.sums.clone())
         if self._leads:
-            save_checkpoint(self._store, self._run_id, self._trainer, sums, time.monotonic() - self._start)
+            save_checkpoint(self._store, self._training, self._trainer, sums, time.monotonic() - self._start)
         self._saved = time.monotonic()
 
     def _finish_epoch(self, test: Images) -> None:
@@ -112,7 +118,7 @@ class Session:
             "timestamp": time.time(),
         }
         if self._leads:
-            save_epoch(self._store, self._run_id, metrics)
+            save_epoch(self._store, self._training, metrics)
             self._outlets.epoch(metrics)
         if epoch % trainer.training.trajectory_every == 0 or epoch == trainer.training.epochs:
             self._keep_snapshot(epoch)
@@ -121,7 +127,7 @@ class Session:
     def _keep_snapshot(self, epoch: int) -> None:
         self._trainer.group.share_buffers(self._trainer.network)
         if self._leads:
-            self._store.write(layout.snapshot(self._run_id, epoch), network_bytes(self._trainer.network))
+            self._store.write(layout.snapshot(self._training, epoch), network_bytes(self._trainer.network))
 
     def _finish(self, test: Images) -> None:
         trainer = self._trainer
@@ -137,15 +143,6 @@ class Session:
             "torch": torch.__version__,
         }
         if self._leads:
-            self._store.write(layout.weights(self._run_id), network_bytes(trainer.network))
-            self._store.write(layout.training_result(self._run_id), json.dumps(result).encode())
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+            self._store.write(layout.weights(self._training), network_bytes(trainer.network))
+            self._store.write(layout.training_result(self._training), json.dumps(result).encode())
+        trainer.group.any(False)  # on a cluster the job ends with the first process that does, and whatever still runs is killed

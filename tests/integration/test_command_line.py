@@ -16,6 +16,7 @@ import pytest
 
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import links
 
 LOSSMAP = Path(sys.executable).with_name("lossmap")
 SMALL = [
@@ -60,12 +61,13 @@ def test_a_run_prints_where_report_comparison_and_ui_are(place):
 def test_every_object_is_where_the_layout_says(place):
     store = open_store(str(place / "lossmap-runs"))
     for run in _runs(place):
-        for key in (layout.experiment(run), layout.weights(run), layout.training_result(run), layout.survey(run), layout.scalars(run)):
+        training, survey = vars(links(store, run)).values()
+        for key in (layout.experiment(run), layout.weights(training), layout.training_result(training), layout.survey_plan(survey), layout.scalars(run)):
             assert store.exists(key), key
         names = {key.rsplit("/", 1)[1] for key in store.keys(layout.report(run, ""))}
         pictures = {"contour.png", "surface.png", "learning_curves.png", "line.png"}
         assert names == pictures | {"page.html", "experiment.yaml", "scalars.json", "surface.npz", "line.npz"}
-        assert len(list(store.keys(layout.run(run, "trajectory/")))) == 4
+        assert len(list(store.keys(layout.snapshots(training)))) == 4
         surface = np.load(place / "lossmap-runs" / layout.report(run, "surface.npz"), allow_pickle=False)
         assert surface["loss"].shape == (3, 5)
 
@@ -101,25 +103,26 @@ def test_the_linear_networks_line_is_convex(place):
 
 def test_a_finished_run_that_is_resumed_changes_nothing(place):
     run = _runs(place)[0]
-    weights = (place / "lossmap-runs" / layout.weights(run)).stat().st_mtime_ns
+    weights = place / "lossmap-runs" / layout.weights(links(open_store(str(place / "lossmap-runs")), run).training)
+    written = weights.stat().st_mtime_ns
     surface = (place / "lossmap-runs" / layout.report(run, "surface.npz")).read_bytes()
     lossmap("run", "--resume", run, cwd=place)
-    assert (place / "lossmap-runs" / layout.weights(run)).stat().st_mtime_ns == weights
+    assert weights.stat().st_mtime_ns == written
     assert (place / "lossmap-runs" / layout.report(run, "surface.npz")).read_bytes() == surface
 
 
 @pytest.mark.parametrize(
     ("changes", "until"),
     [
-        (["--set", "training.epochs=2000"], "epochs/00005.json"),
-        (["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"], "survey.json"),
+        (["--set", "training.epochs=2000"], "trainings/*/epochs/00005.json"),
+        (["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"], "surveys/*/plan.json"),
     ],
     ids=["training", "survey"],
 )
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, changes, until):
     process = subprocess.Popen([LOSSMAP, "run", "blobs-mlp", *SMALL, *changes], cwd=tmp_path, env=_environment(), stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 120
-    while not list(tmp_path.glob(f"lossmap-runs/runs/*/{until}")):
+    while not list(tmp_path.glob(f"lossmap-runs/{until}")):
         assert time.monotonic() < end
         time.sleep(0.05)
     time.sleep(1)

@@ -17,7 +17,7 @@ from lossmap.components.landscape.merge import load_surfaces
 from lossmap.components.landscape.tiles import load_survey
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import save_experiment
+from lossmap.components.stores.runs import links, load_run_manifest, save_experiment, save_run_manifest
 
 EXPERIMENT = Experiment(
     name="test",
@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
     """A store with a trained run `base`, and its surface from one worker and one tile."""
     settings = Settings(store=str(tmp_path_factory.mktemp("store")))
     steps.prepare("base", EXPERIMENT, settings)
-    steps.train("base", settings)
+    steps.train("base", settings, steps.locally("base", settings))
     return settings, _survey(settings, "base", tile_points=1000, workers=1)
 
 
@@ -50,8 +50,9 @@ def _adopt(settings, run, **changes):
     landscape = EXPERIMENT.landscape.model_copy(update=changes)
     store.delete(layout.experiment(run))
     save_experiment(store, run, EXPERIMENT.model_copy(update={"landscape": landscape}))
-    for place in (layout.run_dataset, layout.weights, layout.training_result):
-        store.write(place(run), store.read(place("base")))
+    save_run_manifest(store, run, load_run_manifest(store, "base"))
+    store.delete(layout.links(run))
+    assert links(store, run).training == links(store, "base").training
     for key in list(store.keys("surfaces/")):
         store.delete(key)
 
@@ -73,8 +74,7 @@ def test_a_finer_survey_evaluates_only_new_points_and_agrees_on_the_old(trained)
     store = open_store(settings.store)
     finer = EXPERIMENT.landscape.model_copy(update={"plane": Plane(x=Axis(points=17), y=Axis(points=7))})
     save_experiment(store, "finer", EXPERIMENT.model_copy(update={"landscape": finer}))
-    for place in (layout.run_dataset, layout.weights, layout.training_result):
-        store.write(place("finer"), store.read(place("base")))
+    save_run_manifest(store, "finer", load_run_manifest(store, "base"))
     planned = steps.plan("finer", settings)
     assert sum(len(tile.points) for tile in load_survey(store, "finer").tiles) == 8 * 7
     steps.evaluate("finer", planned, settings)

@@ -15,13 +15,14 @@ from safetensors.torch import load
 
 from lossmap.components import steps
 from lossmap.components.config.errors import TrainingError
-from lossmap.components.config.experiment import Blobs, Data, Experiment, Optimizer, ResNet, Schedule, Training
+from lossmap.components.config.experiment import Blobs, Data, Experiment, Landscape, Optimizer, ResNet, Schedule, Training
 from lossmap.components.config.settings import Settings
 from lossmap.components.data.batches import load_images
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import load_epochs, load_run_manifest
+from lossmap.components.stores.runs import links, load_epochs, load_run_manifest
+from lossmap.components.training.heartbeat import beating
 
 
 def _experiment(processes, epochs=2, **changes):
@@ -44,12 +45,13 @@ def settings(tmp_path):
 
 def _train(settings, run, experiment):
     steps.prepare(run, experiment, settings)
-    steps.train(run, settings)
+    steps.train(run, settings, steps.locally(run, settings))
     return _weights(settings, run)
 
 
 def _weights(settings, run):
-    return load(open_store(settings.store).read(layout.weights(run)))
+    store = open_store(settings.store)
+    return load(store.read(layout.weights(links(store, run).training)))
 
 
 def _equal(first, second):
@@ -69,36 +71,72 @@ def test_two_processes_equal_one_that_does_both_shares_in_float64(settings):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_killed_and_resumed_training_has_the_bits_of_an_undisturbed_one(settings, processes):
+def test_killed_and_resumed_training_has_the_bits_of_an_undisturbed_one(settings, tmp_path, processes):
     experiment = _experiment(processes, epochs=40)
-    undisturbed = _train(settings, "undisturbed", experiment)
+    elsewhere = Settings(store=str(tmp_path / "elsewhere"))
+    undisturbed = _train(elsewhere, "undisturbed", experiment)
     steps.prepare("killed", experiment, settings)
-    process = _start(settings, "killed", processes)
     store = open_store(settings.store)
-    _wait(lambda: store.exists(layout.epoch_metrics("killed", 2)))
+    training = links(store, "killed").training
+    process = _start(settings, training, processes)
+    _wait(lambda: store.exists(layout.epoch_metrics(training, 2)))
     _kill(process)
-    assert not store.exists(layout.weights("killed"))
-    reached = json.loads(store.read(layout.latest_checkpoint("killed")))[0]["step"]
+    assert not store.exists(layout.weights(training))
+    reached = json.loads(store.read(layout.latest_checkpoint(training)))[0]["step"]
     assert 7 <= reached < 160  # the checkpoint of step 8 follows the metrics of epoch 2
-    steps.train("killed", settings)
-    assert _equal(undisturbed, _weights(settings, "killed"))
-    numbers = [[(e["epoch"], e["train_loss"], e["test_loss"], e["gradient_norm"]) for e in load_epochs(store, run)] for run in ("undisturbed", "killed")]
+    assert _equal(undisturbed, _train(settings, "killed", experiment))
+    numbers = [
+        [(e["epoch"], e["train_loss"], e["test_loss"], e["gradient_norm"]) for e in load_epochs(place, training)]
+        for place in (open_store(elsewhere.store), store)
+    ]
     assert numbers[0] == numbers[1]
-    counted = json.loads(store.read(layout.training_result("killed")))["test"]["count"]
+    counted = json.loads(store.read(layout.training_result(training)))["test"]["count"]
     assert counted == 21
+
+
+def test_what_is_trained_already_is_not_trained_again(settings):
+    first = _train(settings, "first", _experiment(2))
+    heard = []
+    steps.prepare("again", _experiment(2).model_copy(update={"landscape": Landscape(samples=7)}), settings)
+
+    def launch(*_):
+        raise AssertionError("it trains again")
+
+    training = steps.train("again", settings, launch, lambda *said: heard.append(said))
+    assert heard == [(1, 1, "found in the store")]
+    assert training == links(open_store(settings.store), "first").training
+    assert _equal(first, _weights(settings, "again"))
 
 
 def test_sigterm_saves_and_ends_every_process(settings):
     steps.prepare("run", _experiment(2, epochs=400, checkpoint_seconds=1000.0), settings)
-    process = _start(settings, "run", 2)
     store = open_store(settings.store)
-    _wait(lambda: store.exists(layout.epoch_metrics("run", 3)))
+    training = links(store, "run").training
+    process = _start(settings, training, 2)
+    _wait(lambda: store.exists(layout.epoch_metrics(training, 3)))
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
-    saved = json.loads(store.read(layout.latest_checkpoint("run")))[0]["step"]
+    saved = json.loads(store.read(layout.latest_checkpoint(training)))[0]["step"]
     assert f'"message": "training was asked to stop and saved step {saved} of 1600"' in output
     assert saved >= 12
+
+
+def test_a_training_that_nobody_waits_for_any_longer_saves_and_ends_in_peace(settings):
+    steps.prepare("run", _experiment(2, epochs=40_000, checkpoint_seconds=1000.0), settings)
+    store = open_store(settings.store)
+    training = links(store, "run").training
+    with beating(store, training, 0.5):
+        process = _start(settings, training, 2, LOSSMAP_LAUNCHER="store")
+        time.sleep(35)  # longer than any silence that it bears
+        assert process.poll() is None
+        abandoned = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert 20 < time.monotonic() - abandoned < 40
+    saved = json.loads(store.read(layout.latest_checkpoint(training)))[0]["step"]
+    assert output.count(f'"message": "nobody waits for this training any longer; it saved step {saved} of ') == 2
+    assert not store.exists(layout.training_result(training))
 
 
 def test_a_killed_process_ends_the_others_and_is_one_clear_line(settings):
@@ -111,8 +149,8 @@ def test_a_killed_process_ends_the_others_and_is_one_clear_line(settings):
 
     killed = []
     with pytest.raises(TrainingError) as failed:
-        steps.train("run", settings, lambda done, *_: kill_one() if done > 3 and not killed else None)
-    expected = "a process training run was killed, perhaps for want of memory; go on with: lossmap run --resume run"
+        steps.train("run", settings, steps.locally("run", settings), lambda done, *_: kill_one() if done > 3 and not killed else None)
+    expected = "a training process was killed, perhaps for want of memory"
     assert str(failed.value) == f"{expected}; see {settings.logs}/run/train.log"
     assert psutil.wait_procs(killed, timeout=10)[1] == []
 
@@ -122,14 +160,14 @@ def test_a_loss_that_is_not_finite_is_one_clear_line(settings):
     with pytest.raises(TrainingError) as failed:
         _train(settings, "run", experiment)
     expected = "the training loss is nan in epoch 1; lower training.optimizer.learning_rate or set training.gradient_clip"
-    assert str(failed.value) == f"training of run failed: {expected}; see {settings.logs}/run/train.log"
+    assert str(failed.value) == f"training failed: {expected}; see {settings.logs}/run/train.log"
 
 
-def _start(settings, run, processes):
+def _start(settings, training, processes, **environment):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.Popen(
-        [*command, "-m", "lossmap.components.training.main", run],
-        env={**os.environ, **settings.environment(), "OMP_NUM_THREADS": "1"},
+        [*command, "-m", "lossmap.components.training.main", training],
+        env={**os.environ, **settings.environment(), "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

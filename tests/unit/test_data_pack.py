@@ -15,6 +15,7 @@ from lossmap.components.data.choose import balanced_choice
 from lossmap.components.data.sources import load_source
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import load_manifest
 
 BLOBS = Data(source="blobs", blobs=Blobs(classes=3, train_per_class=20, test_per_class=7, image_size=5))
 
@@ -73,7 +74,7 @@ def test_other_class_names_have_another_digest(store, tmp_path):
 
 def test_the_manifest_is_read_as_it_was_written(store):
     manifest = pack.prepare(BLOBS, store)
-    assert pack.load_manifest(store, manifest.digest) == manifest
+    assert load_manifest(store, manifest.digest) == manifest
 
 
 def test_a_damaged_manifest_is_one_line_and_packing_again_mends_it(store):
@@ -81,10 +82,10 @@ def test_a_damaged_manifest_is_one_line_and_packing_again_mends_it(store):
     key = layout.dataset(manifest.digest)
     store.write(key, store.read(key)[:100])
     with pytest.raises(StoreError) as caught:
-        pack.load_manifest(store, manifest.digest)
+        load_manifest(store, manifest.digest)
     assert str(caught.value) == f"{store.uri}/{key} is damaged, expected a manifest; a run on the same images writes it again"
     pack.prepare(BLOBS, store)
-    assert pack.load_manifest(store, manifest.digest) == manifest
+    assert load_manifest(store, manifest.digest) == manifest
 
 
 def test_the_manifest_counts_what_is_there(store):

@@ -115,7 +115,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(packed, gr
     for _ in range(3):
         trainer.train_step()
         save_checkpoint(store, "run", trainer, trainer.sums, seconds=0.0)
-    kept = [key for key in store.keys(layout.run("run", "checkpoints/step")) if key.endswith("state.json")]
+    kept = [key for key in store.keys(layout.training("run", "checkpoints/step")) if key.endswith("state.json")]
     assert kept == [layout.checkpoint("run", step, "state.json") for step in (2, 3)]
     damaged = layout.checkpoint("run", 3, "weights.safetensors")
     store.write(damaged, store.read(damaged)[:-1] + b"x")

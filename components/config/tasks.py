@@ -1,0 +1,34 @@
+"""What decides a result, and so its address: equal tasks are done once, whoever asks for them."""
+
+import hashlib
+
+from lossmap.components.config.experiment import Frozen, Landscape, Model, Training, canonical_json
+
+
+class Task(Frozen):
+    """Something to do whose result depends on nothing but these fields.
+
+    Attributes:
+        software: digest of the code that does it, and the version of torch.
+    """
+
+    software: str
+
+    def address(self) -> str:
+        """SHA-256 of the canonical JSON, in hexadecimal."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+
+
+class TrainingTask(Task):
+    """Train a model on a packed data set, given by its digest."""
+
+    dataset: str
+    model: Model
+    training: Training
+
+
+class SurveyTask(Task):
+    """Survey the network of a training, given by its address."""
+
+    training: str
+    landscape: Landscape
