@@ -4,14 +4,13 @@ from kfp import dsl
 
 
 @dsl.component(base_image="lossmap:dev", install_kfp_package=False)
-def merge(run: str) -> None:
-    """Assemble the grids from the tiles; what is missing or damaged is evaluated again.
+def merge(survey: str = "", software: str = "") -> None:
+    """Assemble the grids from the tiles; what is missing or damaged, because a pod was lost, is evaluated here.
 
     Args:
-        run: name of the run.
+        survey: address of the survey; with `software` it decides whether Kubeflow's cache answers.
+        software: digest of what is installed.
     """
-    from lossmap.components import steps
-    from lossmap.components.config.progress import Printed
-    from lossmap.components.config.settings import Settings
+    from lossmap.components import pods
 
-    steps.merge(run, Settings(), Printed("merge"))
+    pods.merge()

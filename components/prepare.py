@@ -1,22 +1,23 @@
 """Step 1: pack the data set."""
 
+from typing import NamedTuple
+
 from kfp import dsl
+from kfp.dsl import Dataset, Output
 
 
 @dsl.component(base_image="lossmap:dev", install_kfp_package=False)
-def prepare(run: str, experiment: str) -> str:
+def prepare(experiment: str, dataset: Output[Dataset]) -> NamedTuple("Prepared", [("digest", str), ("software", str)]):  # type: ignore[valid-type]  # kfp's way to name outputs
     """Keep the experiment and pack its data set in the store.
 
     Args:
-        run: name of the run.
         experiment: the experiment as JSON.
+        dataset: the packed data set: its manifest.
 
     Returns:
-        Digest of the data set.
+        digest: of the data set.
+        software: digest of everything that is installed in the image.
     """
-    from lossmap.components import steps
-    from lossmap.components.config.experiment import Experiment
-    from lossmap.components.config.progress import Printed
-    from lossmap.components.config.settings import Settings
+    from lossmap.components import pods
 
-    return steps.prepare(run, Experiment.model_validate_json(experiment), Settings(), Printed("prepare"))
+    return pods.prepare(experiment, dataset)

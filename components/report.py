@@ -1,17 +1,17 @@
 """Step 6: pictures, page, scalars, MLflow."""
 
 from kfp import dsl
+from kfp.dsl import HTML, Metrics, Output
 
 
 @dsl.component(base_image="lossmap:dev", install_kfp_package=False)
-def report(run: str) -> None:
+def report(page: Output[HTML], metrics: Output[Metrics]) -> None:
     """Draw the pictures and the page, compute the scalars, and log the run to MLflow.
 
     Args:
-        run: name of the run.
+        page: the report.
+        metrics: what runs are compared by.
     """
-    from lossmap.components import steps
-    from lossmap.components.config.progress import Printed
-    from lossmap.components.config.settings import Settings
+    from lossmap.components import pods
 
-    steps.report(run, Settings(), Printed("report"))
+    pods.report(page, metrics)

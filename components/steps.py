@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from lossmap.components.config.deployment import of_pipeline_run
 from lossmap.components.config.errors import DataError, LossmapError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.progress import Progress, silent
@@ -73,6 +74,23 @@ def locally(run: str, settings: Settings) -> Launch:
     return lambda training, experiment, listeners: launch(training, experiment.training, settings, listeners, settings.logs / run / "train.log")
 
 
+def as_job(settings: Settings) -> Launch:
+    """Train by a PyTorchJob of the cluster that this pod is in."""
+    from lossmap.components.jobs.launch import launch
+
+    return lambda training, experiment, listeners: launch(training, experiment.training, experiment.cluster, experiment.nodes, settings, listeners)
+
+
+def stop_jobs(settings: Settings) -> None:
+    """Delete the training jobs of this pipeline run that are left."""
+    from lossmap.components.jobs.connection import connect
+    from lossmap.components.jobs.stop import stop
+
+    if settings.pipeline_run:
+        cluster = connect()
+        stop(cluster.namespace, of_pipeline_run(settings.pipeline_run), cluster)
+
+
 def end(run: str, settings: Settings, status: Literal["FAILED", "KILLED"]) -> None:
     """Mark a run that did not finish as what it is in MLflow; without MLflow nothing happens."""
     from lossmap.components.stores.run_tracking import open_tracker
@@ -88,6 +106,13 @@ def plan(run: str, settings: Settings) -> list[str]:
     from lossmap.components.landscape import survey
 
     return [tile.digest for tile in survey.plan(open_store(settings.store), run).tiles]
+
+
+def planned(run: str, settings: Settings) -> list[str]:
+    """The digests of the tiles of a survey that is planned."""
+    from lossmap.components.landscape.tiles import load_survey
+
+    return [tile.digest for tile in load_survey(open_store(settings.store), run).tiles]
 
 
 def evaluate(run: str, tiles: Sequence[str], settings: Settings, progress: Progress = silent) -> None:

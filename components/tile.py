@@ -1,18 +1,17 @@
-"""Step 4, once for each tile: evaluate points of the surface."""
+"""Step 4, once for each share: evaluate tiles of the surface."""
 
 from kfp import dsl
 
 
 @dsl.component(base_image="lossmap:dev", install_kfp_package=False)
-def tile(run: str, digest: str) -> None:
-    """Evaluate one tile.
+def tile(share: str, survey: str, software: str) -> None:
+    """Evaluate a share of the tiles.
 
     Args:
-        run: name of the run.
-        digest: the tile, as planned.
+        share: which, as planned.
+        survey: address of the survey; with `share` and `software` it decides whether Kubeflow's cache answers.
+        software: digest of what is installed.
     """
-    from lossmap.components import steps
-    from lossmap.components.config.progress import Printed
-    from lossmap.components.config.settings import Settings
+    from lossmap.components import pods
 
-    steps.evaluate(run, [digest], Settings(), Printed("tile"))
+    pods.tile(share)

@@ -1,5 +1,6 @@
 """Where things are: read from the environment (LOSSMAP_*), so that an experiment never has to say it."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlparse
@@ -15,6 +16,11 @@ class Settings(BaseSettings):
         store: LOSSMAP_STORE, a file:// or s3:// URI; `lossmap-runs` in the current folder without it.
         tracking: LOSSMAP_TRACKING, an MLflow tracking URI; a sqlite database beside the store's objects without it.
         logs: LOSSMAP_LOGS, a folder for what the training processes print; beside the store's objects without it.
+        run: LOSSMAP_RUN, the run that a step of a pipeline belongs to; `{pipeline}` in it stands for the first eight digits of the next.
+        pipeline_run: LOSSMAP_PIPELINE_RUN, Kubeflow's id of the pipeline run that this process is a step of; empty on a laptop.
+        image: LOSSMAP_IMAGE, the image of every pod that a pipeline starts.
+        namespace: LOSSMAP_NAMESPACE, where pipelines run.
+        pipelines: LOSSMAP_PIPELINES, address of Kubeflow Pipelines' API; without it the Kubernetes API server leads there.
     """
 
     model_config = SettingsConfigDict(env_prefix="LOSSMAP_", env_ignore_empty=True, frozen=True)
@@ -22,6 +28,11 @@ class Settings(BaseSettings):
     store: str = Field(default_factory=lambda: Path("lossmap-runs").resolve().as_uri())
     tracking: str = ""
     logs: Path = Path()
+    run: str = ""
+    pipeline_run: str = ""
+    image: str = Field(default_factory=lambda: f"docker.io/lossmap/lossmap:{version('lossmap')}")
+    namespace: str = "kubeflow"
+    pipelines: str = ""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -30,6 +41,7 @@ class Settings(BaseSettings):
         object.__setattr__(self, "store", store)
         object.__setattr__(self, "tracking", self.tracking or f"sqlite:///{folder / 'mlflow.db'}")
         object.__setattr__(self, "logs", self.logs if self.logs != Path() else folder / "logs")
+        object.__setattr__(self, "run", self.run.replace("{pipeline}", self.pipeline_run[:8]))
         return self
 
     def environment(self) -> dict[str, str]:

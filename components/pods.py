@@ -1,0 +1,115 @@
+"""The steps as pods carry them out: the run from the environment, artifacts for Kubeflow's pages, errors in one line.
+
+Which run a step belongs to is in the environment (LOSSMAP_RUN) and not among its arguments, because Kubeflow's cache compares these:
+two runs that ask for the same training get the same one.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lossmap.components import steps
+from lossmap.components.config.errors import LossmapError, TrackingError
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.progress import Printed
+from lossmap.components.config.settings import Settings
+from lossmap.components.config.software import environment_digest
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import links, load_json, load_run_manifest
+
+if TYPE_CHECKING:
+    from kfp.dsl import HTML, Artifact, Metrics
+
+
+def prepare(experiment: str, dataset: "Artifact") -> tuple[str, str]:
+    """Keep the experiment and pack its data set; returns the digests of the data set and of the software."""
+    with _errors_in_one_line():
+        settings = Settings()
+        digest = steps.prepare(settings.run, Experiment.model_validate_json(experiment), settings, Printed("prepare"))
+        store = open_store(settings.store)
+        manifest = load_run_manifest(store, settings.run)
+        _describe(dataset, f"{store.uri}/{layout.dataset(digest)}", manifest.model_dump_json(indent=2))
+        dataset.metadata.update({"source": manifest.source, "train": manifest.count("train"), "test": manifest.count("test")})
+        return digest, environment_digest()
+
+
+def train(model: "Artifact", metrics: "Metrics") -> str:
+    """Train by a PyTorchJob in a pipeline, by processes of this machine elsewhere; returns the training's address."""
+    with _errors_in_one_line():
+        settings = Settings()
+        launch = steps.as_job(settings) if settings.pipeline_run else steps.locally(settings.run, settings)
+        training = steps.train(settings.run, settings, launch, Printed("train"))
+        store = open_store(settings.store)
+        result = load_json(store, layout.training_result(training))
+        _describe(model, f"{store.uri}/{layout.weights(training)}", store.read(layout.training_result(training)).decode())
+        model.metadata.update({"parameters": result["parameters"], "test_error": result["test"]["error"]})
+        for split in ("train", "test"):
+            for name in ("loss", "error"):
+                metrics.log_metric(f"{split}_{name}", result[split][name])
+        return training
+
+
+def plan(pods: int) -> tuple[str, list[str]]:
+    """Plan the survey; returns its address, and a share for each pod: one at least, so that the loop over them is never empty."""
+    with _errors_in_one_line():
+        settings = Settings()
+        tiles = steps.plan(settings.run, settings)
+        count = max(1, min(pods, len(tiles)))
+        return links(open_store(settings.store), settings.run).survey, [f"{index}/{count}" for index in range(count)]
+
+
+def tile(share: str) -> None:
+    """Evaluate every n-th tile of the plan, from the i-th on, for the share i/n."""
+    with _errors_in_one_line():
+        settings = Settings()
+        index, count = map(int, share.split("/"))
+        steps.evaluate(settings.run, steps.planned(settings.run, settings)[index::count], settings, Printed("tiles"))
+
+
+def merge() -> None:
+    """Assemble the grids, evaluating what is missing."""
+    with _errors_in_one_line():
+        settings = Settings()
+        steps.merge(settings.run, settings, Printed("merge"))
+
+
+def report(page: "HTML", metrics: "Metrics") -> None:
+    """Make the report. It is complete also where MLflow does not take it; the step fails then, so that a retry sends it."""
+    with _errors_in_one_line():
+        settings = Settings()
+        try:
+            steps.report(settings.run, settings, Printed("report"))
+        except TrackingError as error:
+            raise TrackingError(f"MLflow did not get this run: {error}; the report is complete; send it later: lossmap retry {settings.run}") from None
+        store = open_store(settings.store)
+        Path(page.path).write_bytes(store.read(layout.report(settings.run, "page.html")))
+        for name, value in load_json(store, layout.scalars(settings.run)).items():
+            if value is not None:
+                metrics.log_metric(name, value)
+
+
+def clean_up() -> None:
+    """Delete what is left of the training, and end the run in MLflow where no report did."""
+    with _errors_in_one_line():
+        settings = Settings()
+        store = open_store(settings.store)
+        steps.stop_jobs(settings)
+        if not store.exists(layout.scalars(settings.run)) and store.exists(layout.run_dataset(settings.run)):
+            steps.end(settings.run, settings, "FAILED")
+
+
+def _describe(artifact: "Artifact", uri: str, text: str) -> None:
+    """The object itself is in the store; Kubeflow gets its description, and where it is."""
+    Path(artifact.path).write_text(text)
+    artifact.metadata["uri"] = uri
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except LossmapError as error:
+        sys.exit(f"lossmap: {error}")
