@@ -24,6 +24,7 @@ from lossmap.components.training.listen import Listener, Listeners
 
 _DELETION_SECONDS = 45.0
 _PACE = Pace()
+_GONE = Interrupted("the PyTorchJob was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from its checkpoint")
 
 
 def printed(line: str) -> None:
@@ -67,20 +68,20 @@ def carry_out(request: Request, listeners: Listeners, say: Say, api: Api | None,
 
 def _see_through(api: Api, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
     job = render(request, Launcher.of(api.core.read_namespaced_pod(_own_name(), api.namespace)))
-    name, say = job.metadata.name, transcript.say
-    watch = Watch(api, request, name, transcript)
+    name = job.metadata.name
     try:
-        submission.submit(api, job, api.namespace, say)
-        ended, words = watch.until_it_ends(pace)
-        transcript.close()
-        if not _has_result(store, request.training, pace.result if ended == "Succeeded" else 0.0):
-            raise _gone(name) if ended == "gone" else failure(watch, transcript, request, words)
+        submission.submit(api, job, api.namespace, transcript.say)
+        with _deleted_on_failure(api, name, transcript.say):
+            _wait(Watch(api, request, name, transcript, pace), request, store, transcript, pace)
     except KeyboardInterrupt:
-        _delete(api, name, say)
         raise Interrupted(f"training was asked to stop; PyTorchJob {name} is deleted") from None
-    except LossmapError:
-        _delete(api, name, say)
-        raise
+
+
+def _wait(watch: Watch, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
+    ended, words = watch.until_it_ends()
+    transcript.close()
+    if not _has_result(store, request.training, pace.result if ended == "Succeeded" else 0.0):
+        raise _GONE if ended == "gone" else failure(watch, transcript, request, words)
 
 
 def _own_name() -> str:
@@ -96,16 +97,17 @@ def _has_result(store: Store, training: str, seconds: float) -> bool:
     return True
 
 
-def _gone(name: str) -> Interrupted:
-    return Interrupted(f"PyTorchJob {name} was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from its checkpoint")
-
-
-def _delete(api: Api, name: str, say: Say) -> None:
+@contextmanager
+def _deleted_on_failure(api: Api, name: str, say: Say) -> Iterator[None]:
     try:
-        if not submission.delete(api, name, api.namespace, _DELETION_SECONDS):
-            say(f"PyTorchJob {name} is still being deleted after {_DELETION_SECONDS:.0f} s")
-    except ClusterError as error:  # what went wrong before is the error to tell
-        say(f"PyTorchJob {name} could not be deleted, and stops by itself within a minute: {error}")
+        yield
+    except (LossmapError, KeyboardInterrupt):
+        try:
+            if not submission.delete(api, name, api.namespace, _DELETION_SECONDS):
+                say(f"PyTorchJob {name} is still being deleted after {_DELETION_SECONDS:.0f} s")
+        except ClusterError as error:  # what went wrong before is the error to tell
+            say(f"PyTorchJob {name} could not be deleted, and stops by itself within a minute: {error}")
+        raise
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def render(request: Request, launcher: Launcher) -> KubeflowOrgV1PyTorchJob:
     spec = KubeflowOrgV1PyTorchJobSpec(
         nproc_per_node=str(request.processes.processes // request.nodes),
         elastic_policy=_elastic_policy(request),
-        run_policy=_run_policy(cluster),
+        run_policy=_run_policy(request),
         pytorch_replica_specs={"Worker": workers},
     )
     return KubeflowOrgV1PyTorchJob(api_version="kubeflow.org/v1", kind="PyTorchJob", metadata=metadata, spec=spec)
@@ -122,11 +122,12 @@ def _elastic_policy(request: Request) -> KubeflowOrgV1ElasticPolicy:
     )
 
 
-def _run_policy(cluster: Cluster) -> KubeflowOrgV1RunPolicy:
+def _run_policy(request: Request) -> KubeflowOrgV1RunPolicy:
+    # The operator counts restarts of containers, of all pods together, and fails at the limit: the loss of one pod restarts every other.
     return KubeflowOrgV1RunPolicy(
         clean_pod_policy="Running",
-        active_deadline_seconds=math.ceil(cluster.hours * 3600),
-        backoff_limit=cluster.restarts,
+        active_deadline_seconds=math.ceil(request.cluster.hours * 3600),
+        backoff_limit=request.cluster.restarts * request.nodes + 1,
         ttl_seconds_after_finished=_KEPT_SECONDS,
     )
 

@@ -69,7 +69,7 @@ def queued(api: Api, namespace: str, name: str, uid: str, queue: str | None) -> 
 
 
 def losses(pod: client.V1Pod, memory: str) -> Iterator[Cause]:
-    """What ended a pod or one of its containers before.
+    """What ended a pod or one of its containers, newest last; want of memory is hopeless the second time.
 
     Args:
         pod: a pod of a training.
@@ -79,21 +79,18 @@ def losses(pod: client.V1Pod, memory: str) -> Iterator[Cause]:
     if pod.status.reason:  # Evicted, Preempting, NodeLost, Shutdown …
         yield Cause(f"{pod.metadata.uid} {pod.status.reason}", f"pod {name}: {pod.status.reason} {_line(pod.status.message or '')}".rstrip())
     for status in pod.status.container_statuses or ():
-        for state in (status.state.terminated, status.last_state.terminated if status.last_state else None):
+        for state in (status.last_state.terminated if status.last_state else None, status.state.terminated):
             if state and state.exit_code:
-                yield Cause(f"{pod.metadata.uid} {state.finished_at}", f"pod {name} {_ending(state, memory)}")
+                yield Cause(f"{pod.metadata.uid} {state.finished_at}", f"pod {name} {_ending(state, memory)}", state.reason == _OUT_OF_MEMORY)
 
 
-def is_out_of_memory(pod: client.V1Pod) -> bool:
-    """Whether the kernel ended a container of the pod for want of memory."""
-    states = (state for status in pod.status.container_statuses or () for state in (status.state, status.last_state) if state)
-    return any(state.terminated and state.terminated.reason == _OUT_OF_MEMORY for state in states)
+def more_memory(limit: str) -> str:
+    """What to do about a pod that ran out of memory."""
+    return f"its limit is {limit}: raise cluster.training.memory, or lower training.batch_size"
 
 
 def _ending(state: client.V1ContainerStateTerminated, memory: str) -> str:
-    if state.reason == _OUT_OF_MEMORY:
-        return f"ran out of memory (its limit is {memory}); raise cluster.training.memory, or lower training.batch_size"
-    return f"ended with exit code {state.exit_code}"
+    return f"ran out of memory; {more_memory(memory)}" if state.reason == _OUT_OF_MEMORY else f"ended with exit code {state.exit_code}"
 
 
 def _causes(pod: client.V1Pod) -> Iterator[Cause]:

@@ -1,12 +1,13 @@
 """Waiting for a PyTorchJob: what it waits for, what it loses, how it ends."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Literal
 
 from kubeflow.training import KubeflowOrgV1PyTorchJob
 from kubernetes import client
 
-from lossmap.components.config.errors import Interrupted, TrainingError
+from lossmap.components.config.errors import Interrupted, TrainingError, TrainingKilled
 from lossmap.components.jobs import reasons
 from lossmap.components.jobs.connection import Api
 from lossmap.components.jobs.pytorchjob import JOB_LABEL, Request
@@ -14,41 +15,55 @@ from lossmap.components.jobs.reasons import Cause
 from lossmap.components.jobs.submission import ending
 from lossmap.components.jobs.transcript import Transcript
 
-_HOPELESS_SECONDS = 60.0  # a registry may need a moment to show an image that was just pushed
-_QUIET_SECONDS = 5.0  # what lasts less is nothing to tell, such as a pod that the scheduler has not looked at yet
-
 
 @dataclass(frozen=True)
 class Pace:
-    """How often the cluster is asked, and how long a finished job may keep its result waiting; in seconds."""
+    """How patient a launcher is; in seconds.
+
+    Attributes:
+        poll: between two looks at the cluster.
+        quiet: what lasts less is nothing to tell, such as a pod that the scheduler has not looked at yet.
+        hopeless: for which it waits for an image that does not exist; a registry may need a moment to show one that was just pushed.
+        result: for which a job that succeeded may keep its result waiting.
+    """
 
     poll: float = 2.0
+    quiet: float = 5.0
+    hopeless: float = 60.0
     result: float = 30.0
 
 
 @dataclass
 class _Waiting:
-    """How long a job has had too few pods, and since when each cause is known; in seconds on the launcher's clock."""
+    """A time in which a job has too few pods: its beginning, and since when each cause is known; on the launcher's clock."""
 
-    seconds: float = 0.0
+    begun: float = field(default_factory=time.monotonic)
     since: dict[str, float] = field(default_factory=dict)
     latest: Cause | None = None
 
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begun
+
 
 class Watch:
-    """One job, from its creation to its end."""
+    """One job, from its creation to its end.
 
-    def __init__(self, api: Api, request: Request, name: str, transcript: Transcript):
-        self._api, self._request, self._name, self._transcript = api, request, name, transcript
+    Attributes:
+        losses: what ended pods and containers so far, oldest first.
+    """
+
+    def __init__(self, api: Api, request: Request, name: str, transcript: Transcript, pace: Pace):
+        self._api, self._request, self._name, self._transcript, self._pace = api, request, name, transcript, pace
         self._waiting, self._told = _Waiting(), set[str]()
         self._uid, self._pods = "", list[client.V1Pod]()
-        self.losses: list[str] = []
+        self.losses: list[Cause] = []
 
-    def until_it_ends(self, pace: Pace) -> tuple[Literal["Succeeded", "Failed", "gone"], str]:
+    def until_it_ends(self) -> tuple[Literal["Succeeded", "Failed", "gone"], str]:
         """Wait; returns how the job ended and the operator's words for it.
 
         Raises:
-            TrainingError: it cannot start, or a process met an error that another start would meet again.
+            TrainingError: it cannot start, or meets an error that another start would meet again.
         """
         while True:
             job = self._api.get_job(self._name, self._api.namespace)
@@ -59,35 +74,32 @@ class Watch:
             if job is None or ended or job.metadata.deletion_timestamp:
                 return ended or ("gone", "")  # type: ignore[return-value]
             self._uid = job.metadata.uid
-            self._check_the_start(job, pace.poll)
-            self._transcript.hear(pace.poll)
+            self._check_the_start(job)
+            self._transcript.hear(self._pace.poll)
             if self._transcript.listener.reason:
                 raise TrainingError(f"training failed: {self._transcript.listener.reason}")
-
-    def is_out_of_memory(self) -> bool:
-        """Whether a pod ran out of memory, when last seen."""
-        return any(reasons.is_out_of_memory(pod) for pod in self._pods)
 
     def _note_losses(self) -> None:
         for pod in self._pods:
             for cause in reasons.losses(pod, self._request.cluster.training.memory):
                 if cause.key not in self._told:
-                    self.losses.append(cause.text)
+                    self.losses.append(cause)
                     self._tell(cause)
+        if sum(loss.hopeless for loss in self.losses) > 1:
+            raise TrainingError(f"training failed: {self.losses[-1].text}")
 
-    def _check_the_start(self, job: KubeflowOrgV1PyTorchJob, seconds: float) -> None:
+    def _check_the_start(self, job: KubeflowOrgV1PyTorchJob) -> None:
         if job.spec.run_policy.suspend:
             self._tell(reasons.queued(self._api, self._api.namespace, self._name, self._uid, self._request.cluster.queue))
             self._waiting = _Waiting()
         elif sum(_runs(pod) for pod in self._pods) >= (self._request.cluster.least_nodes or self._request.nodes):
             self._waiting = _Waiting()
         else:
-            self._waiting.seconds += seconds
             self._judge(self._causes())
 
     def _causes(self) -> list[Cause]:
         found = [cause for pod in self._pods if (cause := reasons.cause_of(pod))]
-        if found or self._waiting.seconds < _QUIET_SECONDS:
+        if found or self._waiting.seconds < self._pace.quiet:
             return found
         found = reasons.events_of(self._api, self._api.namespace, f"PyTorchJob {self._name}", self._uid)
         for pod in self._pods:
@@ -96,7 +108,7 @@ class Watch:
         return found[:1] or self._nothing_known()
 
     def _nothing_known(self) -> list[Cause]:
-        if self._pods or self._waiting.seconds < 5 * _QUIET_SECONDS:
+        if self._pods or self._waiting.seconds < 5 * self._pace.quiet:
             return []
         return [Cause("no pods", f"PyTorchJob {self._name} has no pods yet; does the training operator run? See: lossmap doctor --cluster")]
 
@@ -105,7 +117,7 @@ class Watch:
         for cause in causes:
             self._tell(cause)
             waiting.latest = cause
-            if cause.hopeless and waiting.seconds - waiting.since.setdefault(cause.key, waiting.seconds) >= _HOPELESS_SECONDS:
+            if cause.hopeless and waiting.seconds - waiting.since.setdefault(cause.key, waiting.seconds) >= self._pace.hopeless:
                 raise TrainingError(f"training cannot start: {cause.text}")
         if waiting.seconds >= limit * 60:
             why = waiting.latest.text if waiting.latest else f"PyTorchJob {self._name} is not ready, for no reason that Kubernetes names"
@@ -127,12 +139,14 @@ def failure(watch: Watch, transcript: Transcript, request: Request, words: str) 
     listener, spoken = transcript.listener, transcript.last_words()
     if listener.reason:
         return TrainingError(f"training failed: {listener.reason}")
-    if watch.is_out_of_memory() or (listener.killed and not watch.losses):
-        memory = request.cluster.training.memory
-        return TrainingError(f"training ran out of memory (limit {memory}); raise cluster.training.memory, or lower training.batch_size")
+    hopeless = [loss.text for loss in watch.losses if loss.hopeless]
+    if hopeless:
+        return TrainingError(f"training failed: {hopeless[-1]}")
+    if listener.killed:
+        return TrainingKilled(f"a training process was killed, perhaps for want of memory; {reasons.more_memory(request.cluster.training.memory)}")
     if "longer than specified deadline" in words:
         return TrainingError(f"training took longer than cluster.hours ({request.cluster.hours:g}); raise it and retry: training goes on from its checkpoint")
     if listener.stopped:
         return Interrupted(listener.stopped)
-    parts = [*watch.losses[-2:], listener.loss, *(f"{who}: {last}" for who, last in sorted(spoken.items())), words]
+    parts = [*(loss.text for loss in watch.losses[-2:]), listener.loss, *(f"{who}: {last}" for who, last in sorted(spoken.items())), words]
     return TrainingError(f"training failed: {'; '.join(part for part in parts if part) or 'the job ended without a word'}")

@@ -1,0 +1,62 @@
+"""A service of the cluster under an address of this machine, as `kubectl port-forward` gives it."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from kubernetes import client
+from kubernetes.stream import portforward
+
+from lossmap.components.config.errors import ClusterError
+from lossmap.components.jobs.connection import Api
+
+_BLOCK = 65536
+
+
+@contextmanager
+def forwarded(api: Api, namespace: str, service: str, port: int) -> Iterator[str]:
+    """The address http://127.0.0.1:… that leads to a port of a service, as long as the block is running.
+
+    Raises:
+        ClusterError: there is no such service, or no pod of it is ready.
+    """
+    pod, target = _backend(api, namespace, service, port)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_serve, args=(api, namespace, pod, target, server), daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def _backend(api: Api, namespace: str, service: str, port: int) -> tuple[str, int]:
+    """A ready pod of the service, and the port that it listens on."""
+    found = api.core.read_namespaced_endpoints(service, namespace)
+    for subset in found.subsets or ():
+        ports = [each.port for each in subset.ports or ()]
+        for address in subset.addresses or ():
+            if address.target_ref and ports:
+                return address.target_ref.name, port if port in ports else ports[0]
+    raise ClusterError(f"service {service} in {namespace} has no pod that is ready; look at it: kubectl -n {namespace} get pods")
+
+
+def _serve(api: Api, namespace: str, pod: str, port: int, server: socket.socket) -> None:
+    with suppress(OSError):  # closed: the block has ended
+        while True:
+            connection, _ = server.accept()
+            threading.Thread(target=_connect, args=(api, namespace, pod, port, connection), daemon=True).start()
+
+
+def _connect(api: Api, namespace: str, pod: str, port: int, near: socket.socket) -> None:
+    # A client of its own: the stream turns the client that it is given into one for web sockets.
+    core = client.CoreV1Api(client.ApiClient(api.core.api_client.configuration))
+    with near, suppress(OSError, client.ApiException):
+        far = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)).socket(port)
+        far.setblocking(True)
+        threading.Thread(target=_pump, args=(near, far), daemon=True).start()
+        _pump(far, near)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while block := source.recv(_BLOCK):
+            target.sendall(block)
+        target.shutdown(socket.SHUT_WR)
