@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossmap.components import steps
+from lossmap.components.config.deployment import STEP_BEGINS, STEP_ENDS
 from lossmap.components.config.errors import LossmapError, TrackingError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.progress import Printed
@@ -109,7 +110,9 @@ def _describe(artifact: "Artifact", uri: str, text: str) -> None:
 
 @contextmanager
 def _errors_in_one_line() -> Iterator[None]:
+    print(STEP_BEGINS, flush=True)
     try:
         yield
     except LossmapError as error:
         sys.exit(f"lossmap: {error}")
+    print(STEP_ENDS, flush=True)

@@ -93,12 +93,10 @@ def stop_jobs(settings: Settings) -> None:
 
 def end(run: str, settings: Settings, status: Literal["FAILED", "KILLED"]) -> None:
     """Mark a run that did not finish as what it is in MLflow; without MLflow nothing happens."""
-    from lossmap.components.stores.run_tracking import open_tracker
+    from lossmap.components.stores.run_tracking import end_run
 
-    store = open_store(settings.store)
     with contextlib.suppress(LossmapError):
-        tracker = open_tracker(settings.tracking, store.uri, run, load_experiment(store, run), load_run_manifest(store, run))
-        tracker.finish(status)
+        end_run(settings.tracking, load_experiment(open_store(settings.store), run).study, run, status)
 
 
 def plan(run: str, settings: Settings) -> list[str]:

@@ -22,6 +22,7 @@ app = typer.Typer(
 
 Store = Annotated[str | None, typer.Option("--store", metavar="URI", help="file:///folder or s3://bucket/prefix (else LOSSMAP_STORE, else ./lossmap-runs)")]
 Tracking = Annotated[str | None, typer.Option("--tracking", metavar="URI", help="MLflow tracking URI (else LOSSMAP_TRACKING, else a sqlite file in the store)")]
+ClusterRun = Annotated[str, typer.Argument(metavar="RUN", help="a run that was submitted: its name, or Kubeflow's id of it")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field of the experiment, for example training.epochs=3")]
 
 
@@ -110,31 +111,125 @@ def compare(
         screen.comparison(found, settings)
 
 
+@app.command(no_args_is_help=True)
+def submit(
+    targets: Annotated[list[str], typer.Argument(metavar="RECIPE|FILE.yaml...", help="recipes, or files of experiments")],
+    sets: Sets = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="tell what goes on until the runs have ended; the exit code says how")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what the runs would ask of the cluster, and start nothing")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="carry out every step, also those that Kubeflow's cache could answer")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Train, survey and report, on a cluster, as a run of Kubeflow Pipelines."""
+    from lossmap.pipelines import cluster_screen, local
+    from lossmap.pipelines import submit as submitting
+    from lossmap.pipelines.recipes import resolve
+
+    settings = _settings(None, None)
+    experiments = [resolve(target, sets or []) for target in targets]
+    for experiment in experiments:
+        submitting.check(experiment)
+    if dry_run:
+        cluster_screen.demands(experiments, as_json)
+        return
+    started = [(run, submitting.submit(experiment, settings, run, not no_cache)) for experiment in experiments for run in [local.new_run(experiment)]]
+    cluster_screen.submitted(started, as_json)
+    if follow:
+        raise typer.Exit(max(cluster_screen.follow(run, settings) for run, _ in started))
+
+
+@app.command(no_args_is_help=True)
+def status(run: ClusterRun, as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
+    """Tell how a run on a cluster is getting on: exit code 1 where it failed, 130 where it was cancelled, else 0."""
+    from lossmap.pipelines import cluster_screen
+
+    raise typer.Exit(cluster_screen.status(run, _settings(None, None), as_json))
+
+
+@app.command(no_args_is_help=True)
+def logs(
+    run: ClusterRun,
+    step: Annotated[str | None, typer.Option("--step", help="prepare, train, plan, tile, merge, report or clean-up; all without it")] = None,
+    rank: Annotated[int | None, typer.Option("--rank", min=0, help="of the training's lines only those of this process")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until the run has ended")] = False,
+) -> None:
+    """Print what the steps of a run on a cluster say."""
+    from lossmap.pipelines import cluster_screen
+
+    cluster_screen.logs(run, _settings(None, None), step, rank, follow)
+
+
+@app.command(no_args_is_help=True)
+def cancel(run: ClusterRun) -> None:
+    """End a run on a cluster, and leave nothing of it running."""
+    from lossmap.pipelines import cluster_screen
+
+    cluster_screen.cancel(run, _settings(None, None))
+
+
+@app.command(no_args_is_help=True)
+def retry(
+    run: ClusterRun,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="tell what goes on until the run has ended; the exit code says how")] = False,
+) -> None:
+    """Start a run that failed or was cancelled once more: what is finished stays, training goes on from its last checkpoint."""
+    from lossmap.pipelines import cluster_screen
+
+    settings = _settings(None, None)
+    cluster_screen.retry(run, settings)
+    if follow:
+        raise typer.Exit(cluster_screen.follow(run, settings))
+
+
+@app.command("compile", no_args_is_help=True)
+def compile_pipeline(
+    target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="where to write the pipeline")],
+    sets: Sets = None,
+) -> None:
+    """Write the pipeline of an experiment as YAML, to upload it to Kubeflow Pipelines."""
+    from lossmap.pipelines import cluster_screen
+    from lossmap.pipelines import submit as submitting
+    from lossmap.pipelines.recipes import resolve
+
+    experiment = resolve(target, sets or [])
+    submitting.check(experiment)
+    cluster_screen.write_package(experiment, _settings(None, None), output)
+
+
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="port on this machine")] = 5000,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    cluster: Annotated[bool, typer.Option("--cluster", help="the MLflow of the cluster that KUBECONFIG points at")] = False,
     store: Store = None,
     tracking: Tracking = None,
 ) -> None:
     """Open the MLflow UI on the runs."""
     from lossmap.components.stores.tracking import serve_ui
 
+    if cluster:
+        from lossmap.pipelines import cluster_screen
+
+        cluster_screen.ui(_settings(store, tracking), port)
+        return
     raise typer.Exit(serve_ui(_settings(store, tracking).tracking, host, port))
 
 
 @app.command()
 def doctor(
+    cluster: Annotated[bool, typer.Option("--cluster", help="check the cluster that KUBECONFIG points at instead of this machine")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     store: Store = None,
     tracking: Tracking = None,
 ) -> None:
-    """Check this installation: what is installed, cores, GPUs, what is reachable."""
+    """Check this installation: what is installed, cores, GPUs, what is reachable; or that of a cluster."""
     from lossmap.pipelines import screen
     from lossmap.pipelines.doctor import examine
+    from lossmap.pipelines.doctor_cluster import examine_cluster
 
     settings = _settings(store, tracking)
-    findings = examine(settings.store, settings.tracking)
+    findings = examine_cluster(settings) if cluster else examine(settings.store, settings.tracking)
     if as_json:
         typer.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:

@@ -57,8 +57,8 @@ def _pipeline(experiment: Experiment, configured: Configure) -> BaseComponent:
     def lossmap() -> None:
         with dsl.ExitHandler(configured(clean_up(), cluster.steps).set_caching_options(False), name="chain"):
             prepared = configured(prepare(experiment=experiment.canonical_json()), cluster.steps).set_caching_options(False)
-            digest, software, dataset = (prepared.outputs[name] for name in ("digest", "software", "dataset"))
-            trained = configured(train(network=network, digest=digest, software=software, dataset=dataset), cluster.steps)
+            digest, software = prepared.outputs["digest"], prepared.outputs["software"]
+            trained = configured(train(network=network, digest=digest, software=software), cluster.steps)
             training, model = trained.outputs["Output"], trained.outputs["model"]
             planned = configured(plan(landscape=landscape, training=training, software=software, pods=cluster.survey_pods, model=model), cluster.steps)
             survey, shares = planned.outputs["survey"], planned.outputs["shares"]
@@ -86,7 +86,9 @@ def _tiles(experiment: Experiment, configured: Configure) -> BaseComponent:
 def _configured(task: PipelineTask, resources: Resources, settings: Settings, run: str) -> PipelineTask:
     """What every step's pod gets: image, places and keys by reference, resources, a user without rights."""
     task.set_container_image(settings.image)
-    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu).set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu_limit or resources.cpu).set_memory_request(resources.memory).set_memory_limit(
+        resources.memory
+    )
     for name, value in {"LOSSMAP_RUN": run, "LOSSMAP_IMAGE": settings.image, "HOME": "/tmp"}.items():
         task.set_env_variable(name, value)
     kubernetes.use_field_path_as_env(task, "LOSSMAP_PIPELINE_RUN", f"metadata.labels['{deployment.PIPELINE_RUN_LABEL}']")

@@ -11,6 +11,8 @@ STEPS_ACCOUNT = "lossmap-run"
 TRAINING_ACCOUNT = "lossmap-training"
 PIPELINE_RUN_LABEL = "pipeline/runid"  # Kubeflow's own, on every pod of a run
 USER = 1000
+# Said by every step around what it says itself, in a log that is mostly Kubeflow's.
+STEP_BEGINS, STEP_ENDS = "lossmap begins", "lossmap ends"
 
 
 def of_pipeline_run(pipeline_run: str) -> str:

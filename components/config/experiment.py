@@ -183,6 +183,7 @@ class Resources(Frozen):
     """What one pod requests of its node, and is limited to."""
 
     cpu: Quantity = "1"
+    cpu_limit: Quantity | None = Field(None, description="how much of an idle node's CPU a pod may take; without it as much as it requests")
     memory: Quantity = "2Gi"
 
 

@@ -21,6 +21,7 @@ class Settings(BaseSettings):
         image: LOSSMAP_IMAGE, the image of every pod that a pipeline starts.
         namespace: LOSSMAP_NAMESPACE, where pipelines run.
         pipelines: LOSSMAP_PIPELINES, address of Kubeflow Pipelines' API; without it the Kubernetes API server leads there.
+        pipelines_page: LOSSMAP_PIPELINES_PAGE, address of its pages, for links.
     """
 
     model_config = SettingsConfigDict(env_prefix="LOSSMAP_", env_ignore_empty=True, frozen=True)
@@ -33,6 +34,7 @@ class Settings(BaseSettings):
     image: str = Field(default_factory=lambda: f"docker.io/lossmap/lossmap:{version('lossmap')}")
     namespace: str = "kubeflow"
     pipelines: str = ""
+    pipelines_page: str = ""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from urllib.parse import urlparse
 
 from kubernetes import client
 from kubernetes.stream import portforward
@@ -15,16 +16,36 @@ _BLOCK = 65536
 
 
 @contextmanager
-def forwarded(api: Api, namespace: str, service: str, port: int) -> Iterator[str]:
+def forwarded(api: Api, namespace: str, service: str, port: int, local_port: int = 0) -> Iterator[str]:
     """The address http://127.0.0.1:… that leads to a port of a service, as long as the block is running.
+
+    Args:
+        api: the cluster.
+        namespace: of the service.
+        service: its name.
+        port: of the service.
+        local_port: of this machine; a free one without it.
 
     Raises:
         ClusterError: there is no such service, or no pod of it is ready.
     """
     pod, target = _backend(api, namespace, service, port)
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", local_port)) as server:
         threading.Thread(target=_serve, args=(api, namespace, pod, target, server), daemon=True).start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def in_cluster(uri: str, namespace: str) -> tuple[str, str, int] | None:
+    """Namespace, service and port of an address such as http://mlflow.lossmap:5000 or http://mlflow.lossmap.svc.cluster.local:5000.
+
+    None for an address that is somewhere else; one without a dot is in `namespace`.
+    """
+    parts = urlparse(uri)
+    service, _, rest = (parts.hostname or "").partition(".")
+    place, _, domain = rest.partition(".")
+    if not service or (domain and domain.split(".")[0] != "svc"):
+        return None
+    return place or namespace, service, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _backend(api: Api, namespace: str, service: str, port: int) -> tuple[str, int]:

@@ -4,10 +4,11 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.settings import Settings
 from lossmap.components.stores import layout
 from lossmap.components.stores.tracking import RunTracker
 
@@ -26,6 +27,13 @@ def open_tracker(uri: str, store_uri: str, run_id: str, experiment: Experiment, 
     return tracker
 
 
+def end_run(uri: str, study: str, run_id: str, status: Literal["FAILED", "KILLED"]) -> None:
+    """Mark a run that did not finish as what it is, if MLflow knows it."""
+    tracker = RunTracker(uri, study, run_id)
+    if tracker.resume():
+        tracker.finish(status)
+
+
 def parameters(experiment: Experiment, manifest: Manifest) -> dict[str, Any]:
     """The flattened experiment, with the digest of its data."""
     fields = experiment.model_dump(mode="json", exclude={"name", "study"})
@@ -40,9 +48,19 @@ def tags(store_uri: str, run_id: str, experiment: Experiment, manifest: Manifest
         "model": experiment.model.architecture,
         "data": manifest.source,
         "version": code_version(),
+        **_of_the_cluster(),
         "store": f"{store_uri}/{layout.run(run_id, '')}",
         "mlflow.note.content": "Among the artifacts: `page.html` is the report, `experiment.yaml` runs the same again with `lossmap run experiment.yaml`.",
     }
+
+
+def _of_the_cluster() -> dict[str, str]:
+    """Kubeflow's run and the image, in a step of a pipeline."""
+    settings = Settings()
+    if not settings.pipeline_run:
+        return {}
+    page = {"kubeflow.page": f"{settings.pipelines_page.rstrip('/')}/#/runs/details/{settings.pipeline_run}"} if settings.pipelines_page else {}
+    return {"kubeflow.run": settings.pipeline_run, "image": settings.image, **page}
 
 
 def code_version() -> str:

@@ -85,6 +85,16 @@ class RunTracker:
                         raise
                     # Another process had begun to create an older one, and has just put ours into the bin.
 
+    def resume(self) -> bool:
+        """Take up the MLflow run of this lossmap run if there is one; nothing is made."""
+        with self._explained():
+            self._client = _client(self._uri)
+            found = self._client.get_experiment_by_name(self._study)
+            self._experiment = str(found.experiment_id) if found else ""
+            run = self._find_run() if found else None
+            self._id = run.info.run_id if run else ""
+            return run is not None
+
     def log_epochs(self, epochs: Sequence[Mapping[str, float]]) -> None:
         """Log the metrics of epochs, at step `epoch` and time `timestamp` (seconds), as far as MLflow does not have them yet."""
         from mlflow.entities import Metric

@@ -1,0 +1,96 @@
+"""The cluster executor: the same steps as a run of Kubeflow Pipelines."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from lossmap.components.config.errors import ExperimentError
+from lossmap.components.config.experiment import Experiment, Landscape
+from lossmap.components.config.settings import Settings
+from lossmap.pipelines.kubeflow import Kubeflow, PipelineRun
+
+_NAMED_SOURCES = ("digits", "blobs", "cifar10", "cifar100", "fashion-mnist")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a run asks of a cluster at most: the survey's share is less where a surface has points already.
+
+    Attributes:
+        points: points of the plane and the line, each counted once for each grid it is on.
+        images: forward passes of the survey.
+    """
+
+    training_pods: int
+    training_processes: int
+    training_gpus: int
+    survey_pods: int
+    survey_gpus: int
+    tiles: int
+    points: int
+    images: int
+    queue: str | None
+
+
+def demand(experiment: Experiment) -> Demand:
+    """What an experiment asks of a cluster."""
+    cluster, landscape = experiment.cluster, experiment.landscape
+    gpus = cluster.profile == "gpu"
+    points = _points(landscape)
+    tiles = math.ceil(points / landscape.tile_points)
+    pods = min(cluster.survey_pods, tiles)
+    return Demand(
+        training_pods=experiment.nodes,
+        training_processes=experiment.training.processes,
+        training_gpus=experiment.training.processes if gpus else 0,
+        survey_pods=pods,
+        survey_gpus=pods if gpus and landscape.device == "cuda" else 0,
+        tiles=tiles,
+        points=points,
+        images=points * landscape.samples,
+        queue=cluster.queue,
+    )
+
+
+def check(experiment: Experiment) -> None:
+    """Refuse what a cluster cannot run, before anything starts there.
+
+    Raises:
+        ExperimentError: with the field, the value and what would be right.
+    """
+    source, cluster = experiment.data.source, experiment.cluster
+    if source not in _NAMED_SOURCES and not source.startswith("s3://"):
+        raise ExperimentError(f"data.source is {source!r}, a path of this machine, expected one that pods can read: put it in S3 and give its s3:// URI")
+    if cluster.profile == "cpu" and "cuda" in (experiment.training.device, experiment.landscape.device):
+        raise ExperimentError("cluster.profile is 'cpu' and a device is 'cuda', expected cluster.profile=gpu, which asks for GPUs")
+    if cluster.profile == "gpu" and experiment.training.device == "cpu":
+        raise ExperimentError("cluster.profile is 'gpu' and training.device is 'cpu', expected training.device=auto, so that the GPUs are used")
+
+
+def submit(experiment: Experiment, settings: Settings, run: str, cached: bool = True) -> str:
+    """Start a run on the cluster and return Kubeflow's id of it."""
+    from lossmap.pipelines.landscape_pipeline import package
+
+    return Kubeflow(settings).submit(package(experiment, settings, run), run, experiment.study, cached)
+
+
+def retry(kubeflow: Kubeflow, run: PipelineRun) -> str:
+    """Start a run that has ended once more: finished steps are found done, training goes on from its checkpoint. Returns the new id.
+
+    Raises:
+        ExperimentError: it is still going on, or has succeeded.
+    """
+    if run.state == "SUCCEEDED":
+        raise ExperimentError(f"run {run.name} has succeeded; there is nothing to retry")
+    if not run.ended:
+        raise ExperimentError(f"run {run.name} is {run.state.lower()}; end it first: lossmap cancel {run.name}")
+    return kubeflow.again(run)
+
+
+def as_record(experiment: Experiment) -> dict[str, object]:
+    """The demand for JSON."""
+    return asdict(demand(experiment))
+
+
+def _points(landscape: Landscape) -> int:
+    plane = landscape.plane.x.points * landscape.plane.y.points
+    return plane + (landscape.line.points if landscape.line else 0)
