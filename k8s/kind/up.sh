@@ -55,7 +55,7 @@ ready() { # ready NAMESPACE: wait until everything in it runs
 need docker 'install it from https://docs.docker.com/engine/install'
 need kind 'install it from https://kind.sigs.k8s.io/docs/user/quick-start'
 need kubectl 'install it from https://kubernetes.io/docs/tasks/tools'
-need git 'kubectl fetches the pinned manifests with it: install it from https://git-scm.com'
+need git 'install it from https://git-scm.com/downloads' # kubectl fetches the pinned manifests with it
 docker info >/dev/null 2>&1 || { echo 'up.sh: docker does not answer: start it, or become a member of its group' >&2; exit 2; }
 
 say "the cluster $CLUSTER"
