@@ -52,7 +52,7 @@ def launch(training: str, processes: Training, cluster: Cluster, nodes: int, set
         ClusterError: the API server refuses, or is away for longer than a minute and a half.
         Interrupted: somebody asked this process, or the training, to stop.
     """
-    run = os.environ.get("LOSSMAP_RUN") or training[:12]
+    run = settings.run or training[:12]
     carry_out(Request(training, run, settings.store, processes, cluster, nodes), listeners, say, None)
 
 

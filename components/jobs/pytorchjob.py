@@ -20,18 +20,17 @@ from kubeflow.training import (
 )
 from kubernetes import client
 
+from lossmap.components.config.deployment import CONFIG_MAP, PIPELINE_RUN_LABEL, STORE_SECRET, TRAINING_ACCOUNT, USER
 from lossmap.components.config.experiment import Cluster, Toleration, Training
 
 CONTAINER = "pytorch"  # the name that the operator looks for
-RUN_LABEL, PIPELINE_LABEL, JOB_LABEL = "lossmap/run", "pipeline/runid", "training.kubeflow.org/job-name"
+RUN_LABEL, JOB_LABEL = "lossmap/run", "training.kubeflow.org/job-name"
 TRAINING_ANNOTATION = "lossmap/training"
 RANK_PREFIX = "[rank ${rank}]: "
-_ACCOUNT, _CONFIG, _SECRET = "lossmap-training", "lossmap", "lossmap-object-store"
 _LABELS = {"app.kubernetes.io/name": "lossmap", "app.kubernetes.io/part-of": "lossmap", "app.kubernetes.io/component": "training"}
 _LABEL_LENGTH = 63
 _READABLE = 33  # characters of the run in a job's name: with `train-`, a digest and `-worker-99` all names stay within DNS's 63
 _KEPT_SECONDS = 15  # a job that ends with nobody watching leaves nothing behind
-_USER = 1000
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Launcher:
         """Read a pod's own description."""
         container = next((each for each in pod.spec.containers if each.name == "main"), pod.spec.containers[0])
         secrets = tuple(secret.name for secret in pod.spec.image_pull_secrets or ())
-        return cls(container.image, container.image_pull_policy, secrets, _owner(pod), (pod.metadata.labels or {}).get(PIPELINE_LABEL))
+        return cls(container.image, container.image_pull_policy, secrets, _owner(pod), (pod.metadata.labels or {}).get(PIPELINE_RUN_LABEL))
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def render(request: Request, launcher: Launcher) -> KubeflowOrgV1PyTorchJob:
 
 
 def _labels(request: Request, launcher: Launcher) -> dict[str, str]:
-    pipeline = {PIPELINE_LABEL: launcher.pipeline} if launcher.pipeline else {}
+    pipeline = {PIPELINE_RUN_LABEL: launcher.pipeline} if launcher.pipeline else {}
     return _LABELS | {RUN_LABEL: label_value(request.run)} | pipeline
 
 
@@ -135,10 +134,10 @@ def _run_policy(request: Request) -> KubeflowOrgV1RunPolicy:
 def _pod(request: Request, launcher: Launcher) -> client.V1PodSpec:
     cluster = request.cluster
     return client.V1PodSpec(
-        service_account_name=_ACCOUNT,
+        service_account_name=TRAINING_ACCOUNT,
         automount_service_account_token=False,
         security_context=client.V1PodSecurityContext(
-            run_as_non_root=True, run_as_user=_USER, run_as_group=_USER, seccomp_profile=client.V1SeccompProfile(type="RuntimeDefault")
+            run_as_non_root=True, run_as_user=USER, run_as_group=USER, seccomp_profile=client.V1SeccompProfile(type="RuntimeDefault")
         ),
         image_pull_secrets=[client.V1LocalObjectReference(name=name) for name in launcher.pull_secrets] or None,
         node_selector=cluster.node_selector or None,
@@ -167,8 +166,8 @@ def _container(request: Request, launcher: Launcher) -> client.V1Container:
         command=[*torchrun, "-m", "lossmap.components.training.main", request.training],
         env=[client.V1EnvVar(name=name, value=value) for name, value in environment.items()],
         env_from=[
-            client.V1EnvFromSource(config_map_ref=client.V1ConfigMapEnvSource(name=_CONFIG)),
-            client.V1EnvFromSource(secret_ref=client.V1SecretEnvSource(name=_SECRET)),
+            client.V1EnvFromSource(config_map_ref=client.V1ConfigMapEnvSource(name=CONFIG_MAP)),
+            client.V1EnvFromSource(secret_ref=client.V1SecretEnvSource(name=STORE_SECRET)),
         ],
         resources=_resources(request),
         security_context=client.V1SecurityContext(

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from kubeflow.training import KubeflowOrgV1PyTorchJob
 
+from lossmap.components.config.deployment import PIPELINE_RUN_LABEL
 from lossmap.components.config.errors import ClusterError
 from lossmap.components.jobs.connection import Api, ApiError
-from lossmap.components.jobs.pytorchjob import PIPELINE_LABEL, RUN_LABEL, TRAINING_ANNOTATION
+from lossmap.components.jobs.pytorchjob import RUN_LABEL, TRAINING_ANNOTATION
 
 _PAUSE_SECONDS = 1.0
 _PATIENCE_SECONDS = 120.0
@@ -74,4 +75,4 @@ def _refuse_a_stranger(found: KubeflowOrgV1PyTorchJob, wanted: KubeflowOrgV1PyTo
 
 def _identity(job: KubeflowOrgV1PyTorchJob) -> dict[str, str | None]:
     labels, annotations = job.metadata.labels or {}, job.metadata.annotations or {}
-    return {RUN_LABEL: labels.get(RUN_LABEL), PIPELINE_LABEL: labels.get(PIPELINE_LABEL), TRAINING_ANNOTATION: annotations.get(TRAINING_ANNOTATION)}
+    return {RUN_LABEL: labels.get(RUN_LABEL), PIPELINE_RUN_LABEL: labels.get(PIPELINE_RUN_LABEL), TRAINING_ANNOTATION: annotations.get(TRAINING_ANNOTATION)}

@@ -1,0 +1,150 @@
+"""A training on a cluster, as a pipeline's step starts it: by a pod with the account of the steps."""
+
+import time
+import uuid
+from dataclasses import dataclass
+
+from cluster.kubectl import RESTRICTED, apply, get, kubectl
+
+from lossmap.components import steps
+from lossmap.components.config.experiment import Blobs, Cluster, Data, Experiment, Optimizer, ResNet, Resources, Schedule, Training
+from lossmap.components.config.settings import Settings
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import links
+
+_PODS = Resources(cpu="300m", cpu_limit="2", memory="1Gi")
+
+_LAUNCH = """
+import sys
+from lossmap.components import steps
+from lossmap.components.config.errors import LossmapError
+from lossmap.components.config.progress import Printed
+from lossmap.components.config.settings import Settings
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import links, load_experiment
+from lossmap.components.training.listen import Listeners
+
+settings = Settings()
+store = open_store(settings.store)
+listeners = Listeners(Printed("train", 2.0), lambda metrics: print("epoch", metrics["epoch"], flush=True))
+try:
+    steps.as_job(settings)(links(store, settings.run).training, load_experiment(store, settings.run), listeners)
+except LossmapError as error:
+    print(f"{type(error).__name__}: {error}", flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+def experiment(epochs=40, batch_size=24, seed=0, **cluster):
+    """Two processes that train a small network on blobs, and save after every step."""
+    training = Training(
+        epochs=epochs,
+        batch_size=batch_size,
+        processes=2,
+        optimizer=Optimizer(learning_rate=0.05, nesterov=True, weight_decay=1e-3),
+        schedule=Schedule(warmup_epochs=0.5),
+        checkpoint_seconds=0.0,
+        seed=seed,
+    )
+    data = Data(source="blobs", blobs=Blobs(classes=3, train_per_class=32, test_per_class=7))
+    asked = Cluster(training=_PODS, **cluster) if "training" not in cluster else Cluster(**cluster)
+    return Experiment(name="test", data=data, model=ResNet(depth=8), training=training, cluster=asked)
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A launcher in a namespace.
+
+    Attributes:
+        name: of the launcher's Job or Pod, and of the run.
+    """
+
+    namespace: str
+    name: str
+
+    @property
+    def store(self):
+        """A place of its own, so that equal trainings of other tests are not found there."""
+        return open_store(_store(self.namespace))
+
+    @property
+    def training(self):
+        return links(self.store, self.name).training
+
+    def kubectl(self, *arguments, **options):
+        return kubectl("--namespace", self.namespace, *arguments, **options)
+
+    def log(self):
+        return self.kubectl("logs", f"--selector=test={self.name}", "--tail=-1", check=False)
+
+    def until(self, condition, seconds=100, what="the condition"):
+        """Wait; returns the seconds it took."""
+        start = time.monotonic()
+        while not condition():
+            assert time.monotonic() - start < seconds, f"{what} does not hold after {seconds} s\n{self.log()}\n{self.kubectl('get', 'pods,pytorchjobs')}"
+            time.sleep(0.5)
+        return time.monotonic() - start
+
+    def until_it_ends(self, seconds=110):
+        """Wait for the launcher; returns the phase of its pod and the seconds it took."""
+        took = self.until(lambda: self.phase() in ("Succeeded", "Failed"), seconds, "the end of the launcher")
+        return self.phase(), took
+
+    def phase(self):
+        pods = get("pods", "--namespace", self.namespace, f"--selector=test={self.name}")["items"]
+        return pods[0]["status"]["phase"] if pods else None
+
+    def until_epoch(self, epoch):
+        return self.until(lambda: self.store.exists(layout.epoch_metrics(self.training, epoch)), 100, f"epoch {epoch}")
+
+    def job(self):
+        """Name of its PyTorchJob."""
+        [job] = get("pytorchjobs", "--namespace", self.namespace, f"--selector=lossmap/run={self.name}")["items"]
+        return job["metadata"]["name"]
+
+    def left(self):
+        """What is there of its training."""
+        kinds = "pytorchjobs,pods,services"
+        found = get(kinds, "--namespace", self.namespace)["items"]
+        return [f"{each['kind']} {each['metadata']['name']}" for each in found if each["metadata"]["name"].startswith("train-")]
+
+
+def launch(namespace, asked, image, owned=False):
+    """Prepare a run and launch its training by a pod; an owned one has a controller that outlives it, as a pipeline's Workflow does."""
+    name = f"launcher-{uuid.uuid4().hex[:8]}"
+    steps.prepare(name, asked, Settings(store=_store(namespace)))
+    apply(_launcher(namespace, name, image, _owner(namespace) if owned else []))
+    return Launched(namespace, name)
+
+
+def _store(namespace):
+    return f"s3://lossmap/{namespace}"
+
+
+def _owner(namespace):
+    uid = get("configmap", "lossmap", "--namespace", namespace)["metadata"]["uid"]
+    return [{"apiVersion": "v1", "kind": "ConfigMap", "name": "lossmap", "uid": uid, "controller": True}]
+
+
+def _launcher(namespace, name, image, owners):
+    container = {
+        "name": "main",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-c", _LAUNCH],
+        "env": [{"name": "LOSSMAP_RUN", "value": name}, {"name": "LOSSMAP_STORE", "value": _store(namespace)}],
+        "envFrom": [{"configMapRef": {"name": "lossmap"}}, {"secretRef": {"name": "lossmap-object-store"}}],
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
+        "securityContext": RESTRICTED,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "serviceAccountName": "lossmap-run",
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+    metadata = {"name": name, "namespace": namespace, "labels": {"test": name}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "ownerReferences": owners}, "spec": spec}

@@ -1,0 +1,85 @@
+"""A PyTorchJob of two pods under restricted Pod Security, launched by a pod with the account of a pipeline's steps."""
+
+import time
+
+import pytest
+import torch
+from cluster.launching import experiment, launch
+from safetensors.torch import load
+
+from lossmap.components import steps
+from lossmap.components.config.settings import Settings
+from lossmap.components.jobs.stop import stop
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import links
+
+pytestmark = pytest.mark.cluster
+
+LONG = 4000  # epochs that no test waits for
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The weights that two processes of this machine come to."""
+    settings = Settings(store=str(tmp_path_factory.mktemp("local")))
+    steps.prepare("run", experiment(), settings)
+    steps.train("run", settings, steps.locally("run", settings))
+    store = open_store(settings.store)
+    return load(store.read(layout.weights(links(store, "run").training)))
+
+
+@pytest.fixture
+def launched(installation, run_namespace, s3_forward):
+    """Launches a training in a new namespace with restricted Pod Security."""
+    return lambda epochs=LONG, **options: launch(run_namespace, experiment(epochs=epochs), installation.image, **options)
+
+
+def _equal(store, training, expected):
+    weights = load(store.read(layout.weights(training)))
+    return weights.keys() == expected.keys() and all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_two_pods_come_to_the_bits_of_two_processes_here(launched, undisturbed):
+    run = launched(epochs=40)
+    phase, _ = run.until_it_ends()
+    log = run.log()
+    assert phase == "Succeeded", log
+    assert _equal(run.store, run.training, undisturbed)
+    assert "created PyTorchJob" in log and "epoch 40" in log
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+def test_a_pod_lost_in_mid_epoch_changes_no_bit(launched, undisturbed, worker):
+    run = launched(epochs=40)
+    run.until_epoch(3)
+    run.kubectl("delete", "pod", f"{run.job()}-worker-{worker}", "--grace-period=0", "--force")
+    phase, _ = run.until_it_ends()
+    assert phase == "Succeeded", run.log()
+    assert _equal(run.store, run.training, undisturbed)
+
+
+def test_stop_leaves_nothing_within_a_minute(launched):
+    run = launched()
+    run.until_epoch(1)
+    start = time.monotonic()
+    assert stop(run.namespace, f"lossmap/run={run.name}") == []
+    assert time.monotonic() - start < 60
+    assert run.left() == []
+    run.until_it_ends(60)
+    assert "Interrupted: the PyTorchJob was deleted by somebody else" in run.log()
+
+
+def test_a_launcher_that_is_asked_to_stop_deletes_the_job(launched):
+    run = launched()
+    run.until_epoch(1)
+    run.kubectl("delete", "pod", run.name, "--wait=false")
+    run.until(lambda: run.left() == [], 60, "nothing left")
+
+
+def test_of_a_launcher_that_is_killed_nothing_is_left_after_a_minute(launched):
+    run = launched(owned=True)
+    run.until_epoch(1)
+    run.kubectl("delete", "pod", run.name, "--grace-period=0", "--force")
+    took = run.until(lambda: run.left() == [], 60, "nothing left")
+    print(f"nothing is left {took:.0f} s after the launcher")
