@@ -1,10 +1,11 @@
 """Runs in Kubeflow Pipelines: submitted, found, ended. The only module that speaks to its API."""
 
+import io
 import json
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -94,7 +95,7 @@ class Kubeflow:
             study: Kubeflow's experiment, which is made where it is not there.
             cached: whether Kubeflow's cache may answer steps.
         """
-        with tempfile.TemporaryDirectory() as folder, _explained():
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), _explained():  # kfp prints links into a page of its own
             file = Path(folder, "pipeline.yaml")
             file.write_text(package)
             experiment = self._client.create_experiment(study).experiment_id

@@ -10,8 +10,10 @@ import pytest
 from lossmap.components.config.experiment import Axis, Blobs, Data, Experiment, Landscape, Mlp, Plane, Training
 from lossmap.components.config.settings import Settings
 from lossmap.components.landscape.merge import load_surfaces
+from lossmap.components.landscape.tiles import load_survey
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import links, load_json
 
 EXPERIMENT = Experiment(
     name="test",
@@ -24,8 +26,8 @@ EXPERIMENT = Experiment(
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    settings = Settings(store=str(tmp_path))
-    for name, value in settings.environment().items():
+    settings = Settings(store=str(tmp_path), run="run")
+    for name, value in {**settings.environment(), "LOSSMAP_RUN": settings.run}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     return settings
@@ -33,7 +35,7 @@ def settings(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("default", "ignore:You may be attemping to run a task that uses custom")
 def test_the_whole_chain_runs_as_components(settings, tmp_path):
-    from kfp import local
+    from kfp import dsl, local
 
     from lossmap.components.merge import merge
     from lossmap.components.plan import plan
@@ -42,17 +44,24 @@ def test_the_whole_chain_runs_as_components(settings, tmp_path):
     from lossmap.components.tile import tile
     from lossmap.components.train import train
 
+    @dsl.pipeline
+    def chain(experiment: str) -> None:
+        prepared = prepare(experiment=experiment)
+        software = prepared.outputs["software"]
+        trained = train(network="{}", digest=prepared.outputs["digest"], software=software)
+        planned = plan(landscape="{}", training=trained.outputs["Output"], software=software, pods=5, model=trained.outputs["model"])
+        first, second = (tile(share=share, survey=planned.outputs["survey"], software=software) for share in ("0/2", "1/2"))
+        merged = merge(survey=planned.outputs["survey"], software=software).after(first, second)
+        report().after(merged)
+
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "kfp"))
+    chain(experiment=EXPERIMENT.canonical_json())
     store = open_store(settings.store)
-    digest = prepare(run="run", experiment=EXPERIMENT.canonical_json()).output
-    assert store.exists(layout.dataset(digest))
-    train(run="run")
-    tiles = plan(run="run").output
-    assert len(tiles) == 2
-    for one in tiles:
-        tile(run="run", digest=one)
-    merge(run="run")
-    report(run="run")
+    artifacts = {path.name: path for path in (tmp_path / "kfp").glob("*/*/*")}
+    assert json.loads(artifacts["dataset"].read_text())["train_counts"] == [20] * 4
+    assert json.loads(artifacts["model"].read_text()) == load_json(store, layout.training_result(links(store, "run").training))
+    assert artifacts["page"].read_bytes() == store.read(layout.report("run", "page.html"))
+    assert len(list(store.keys(layout.tiles(load_survey(store, "run").surface)))) == 2
     plane = load_surfaces(store, "run")["plane"]
     assert plane.evaluated.all()
     assert plane.finite.all()

@@ -1,0 +1,226 @@
+"""Whole runs through Kubeflow Pipelines, as a user submits, follows, cancels and retries them."""
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kfp
+import pytest
+import yaml
+from cluster.kubectl import get, kubectl
+from mlflow import MlflowClient
+
+from lossmap.components.config.experiment import Axis, Blobs, Cluster, Data, Experiment, Landscape, Plane, ResNet, Resources, Training
+from lossmap.components.config.progress import silent
+from lossmap.components.config.settings import Settings
+from lossmap.components.landscape.merge import load_surfaces
+from lossmap.components.landscape.tiles import load_survey
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import links
+from lossmap.components.stores.tracking import RUN_TAG
+from lossmap.pipelines import local
+
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]  # kfp's, of what lies beneath it
+
+LOSSMAP = Path(sys.executable).with_name("lossmap")
+STORE = "s3://lossmap/store"
+LITTLE = Resources(cpu="100m", cpu_limit="2", memory="1Gi")
+LONG = 100_000  # epochs that no test waits for
+
+
+def _experiment(study, seed, epochs=3, points=7):
+    return Experiment(
+        name="test",
+        study=study,
+        data=Data(source="blobs", blobs=Blobs(train_per_class=30, test_per_class=8)),
+        model=ResNet(depth=8),
+        training=Training(epochs=epochs, batch_size=24, seed=seed, checkpoint_seconds=1.0),
+        landscape=Landscape(plane=Plane(x=Axis(points=points), y=Axis(points=points)), line=Axis(points=5), samples=100, tile_points=10),
+        cluster=Cluster(training=LITTLE, survey=LITTLE, steps=LITTLE),
+    )
+
+
+@pytest.fixture(scope="module")
+def study():
+    """A name that no other session of tests has used, and so trainings and surveys that nobody has carried out."""
+    return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def place(installation, tmp_path):
+    return Place(installation, tmp_path)
+
+
+class Place:
+    """A folder with the command line, and the cluster that it speaks to."""
+
+    def __init__(self, installation, folder):
+        self.namespace, self._folder = installation.runs, folder
+        self._environment = {**os.environ, "LOSSMAP_IMAGE": installation.image, "LOSSMAP_NAMESPACE": installation.runs, "COLUMNS": "300"}
+        for name in [name for name in self._environment if name.startswith("AWS_")]:
+            del self._environment[name]
+
+    def lossmap(self, *arguments, code=0, seconds=600, **environment):
+        """What the command prints."""
+        command = [str(LOSSMAP), *arguments]
+        found = subprocess.run(command, cwd=self._folder, env=self._environment | environment, capture_output=True, text=True, timeout=seconds, check=False)
+        assert found.returncode == code, f"{' '.join(arguments)}: {found.returncode}\n{found.stdout}\n{found.stderr}"
+        assert "Traceback" not in found.stdout + found.stderr
+        return found.stdout + found.stderr
+
+    def submit(self, experiment, *options, **environment):
+        """Name and Kubeflow's id of a new run."""
+        [started] = json.loads(self.lossmap("submit", self.file(experiment), "--json", *options, **environment))
+        return started["run"], started["pipeline_run"]
+
+    def status(self, run, code=0):
+        return json.loads(self.lossmap("status", run, "--json", code=code))
+
+    def state(self, run):
+        """Its state, whatever the exit code says of it."""
+        found = subprocess.run([str(LOSSMAP), "status", run, "--json"], env=self._environment, capture_output=True, text=True, check=False)
+        return json.loads(found.stdout)["state"]
+
+    def file(self, experiment):
+        """The experiment as a file."""
+        file = self._folder / "experiment.yaml"
+        file.write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
+        return str(file)
+
+    def going_on(self, pipeline_run):
+        """What is left of a run: jobs and services of any kind, and pods that run or wait."""
+        found = get("pytorchjobs,services,pods", "--namespace", self.namespace, f"--selector=pipeline/runid={pipeline_run}")["items"]
+        jobs = {each["metadata"]["name"] for each in get("pytorchjobs", "--namespace", self.namespace)["items"]}
+        services = [each for each in get("services", "--namespace", self.namespace)["items"] if each["metadata"]["name"].startswith("train-")]
+        orphans = [each for each in services if each["metadata"]["labels"]["training.kubeflow.org/job-name"] not in jobs]
+        left = [each for each in found if each["kind"] != "Pod" or each["status"]["phase"] in ("Pending", "Running")]
+        return [f"{each['kind']} {each['metadata']['name']}" for each in (*left, *orphans)]
+
+
+def _until(condition, seconds, what):
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < seconds, f"{what} does not hold after {seconds} s"
+        time.sleep(1)
+    return time.monotonic() - start
+
+
+def _locally(experiment, folder):
+    """The same run by processes of this machine."""
+    settings = Settings(store=str(folder / "local"))
+    local.run("run", experiment, settings, lambda _stage: contextlib.nullcontext(silent))
+    return open_store(settings.store)
+
+
+def _same_surfaces(first, second):
+    assert first.keys() == second.keys()
+    return all(vars(first[name])[field].tobytes() == vars(second[name])[field].tobytes() for name in first for field in vars(first[name]))
+
+
+def _mlflow_run(uri, study, run):
+    client = MlflowClient(uri)
+    [found] = client.search_runs([client.get_experiment_by_name(study).experiment_id], f"tags.`{RUN_TAG}` = '{run}'")
+    return client, found
+
+
+def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(place, study, s3_forward, mlflow_forward, tmp_path):
+    experiment = _experiment(study, seed=1)
+    run, pipeline_run = place.submit(experiment)
+    followed = place.lossmap("logs", run, "-f")
+    assert "train: succeeded" in followed and "report: succeeded" in followed
+    status = place.status(run)
+    assert status["state"] == "SUCCEEDED"
+    assert [step["name"] for step in status["steps"]] == ["prepare", "train", "plan", "tile", "tile", "merge", "report", "clean-up"]
+    assert {step["state"] for step in status["steps"]} == {"SUCCEEDED"}
+    assert "rank 1: " in place.lossmap("logs", run, "--step", "train")
+    assert all(line.startswith("rank 0: ") for line in place.lossmap("logs", run, "--rank", "0").splitlines())
+
+    here, there = _locally(experiment, tmp_path), open_store(STORE)
+    assert links(here, "run").training == links(there, run).training
+    assert here.read(layout.weights(links(here, "run").training)) == there.read(layout.weights(links(there, run).training))
+    assert _same_surfaces(load_surfaces(here, "run"), load_surfaces(there, run))
+    report = {key.rsplit("/", 1)[1] for key in there.keys(layout.report(run, ""))}
+    assert {"page.html", "surface.png", "contour.png", "surface.npz", "scalars.json"} <= report
+
+    with mlflow_forward() as port:
+        client, found = _mlflow_run(f"http://127.0.0.1:{port}", study, run)
+        assert found.info.status == "FINISHED"
+        assert found.data.params["model.depth"] == "8" and found.data.params["data.digest"]
+        assert found.data.tags["kubeflow.run"] == pipeline_run
+        scalars = json.loads(there.read(layout.scalars(run)))
+        assert found.data.metrics["floor"] == scalars["floor"]
+        assert len(client.get_metric_history(found.info.run_id, "train_loss")) >= 3
+        assert "page.html" in {artifact.path for artifact in client.list_artifacts(found.info.run_id)}
+
+    again, _ = place.submit(experiment)
+    place.lossmap("logs", again, "-f")
+    assert place.state(again) == "SUCCEEDED"
+    states = {step["name"]: step["state"] for step in place.status(again)["steps"]}
+    assert {name for name, state in states.items() if state == "CACHED"} == {"train", "plan", "tile", "merge"}, states
+    assert _same_surfaces(load_surfaces(there, run), load_surfaces(there, again))
+
+
+def test_a_lost_tile_pod_is_made_good_by_merge(place, study, s3_forward, tmp_path):
+    experiment = _experiment(study, seed=2, points=31)
+    run, pipeline_run = place.submit(experiment)
+    store = open_store(STORE)
+    _until(lambda: store.exists(layout.links(run)) and store.exists(layout.survey_plan(links(store, run).survey)), 200, "a planned survey")
+    tiles = layout.tiles(load_survey(store, run).surface)
+    _until(lambda: list(store.keys(tiles)), 120, "a tile in the store")
+    pods = get("pods", "--namespace", place.namespace, f"--selector=pipeline/runid={pipeline_run}")["items"]
+    names = {pod["metadata"]["name"]: pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"] for pod in pods if pod["status"]["phase"] == "Running"}
+    victim = next(name for name, node in names.items() if node.endswith(".tile.executor"))
+    planned, found = len(load_survey(store, run).tiles), len(list(store.keys(tiles)))
+    kubectl("--namespace", place.namespace, "delete", "pod", victim, "--grace-period=0", "--force")
+    assert found < planned
+    _until(lambda: place.state(run) not in ("PENDING", "RUNNING"), 300, "the end of the run")
+    status = place.status(run)
+    assert status["state"] == "SUCCEEDED", status
+    assert sorted(step["state"] for step in status["steps"] if step["name"] == "tile") == ["FAILED", "SUCCEEDED"]
+    assert _same_surfaces(load_surfaces(_locally(experiment, tmp_path), "run"), load_surfaces(store, run))
+
+
+@pytest.mark.parametrize("by", ["lossmap cancel", "somebody else"])
+def test_a_cancelled_run_leaves_nothing_within_a_minute_and_can_go_on(place, study, s3_forward, mlflow_forward, by):
+    run, pipeline_run = place.submit(_experiment(study, seed=3 if by == "lossmap cancel" else 4, epochs=LONG))
+    store = open_store(STORE)
+    _until(lambda: store.exists(layout.links(run)) and store.exists(layout.epoch_metrics(links(store, run).training, 3)), 200, "the third epoch")
+    start = time.monotonic()
+    if by == "lossmap cancel":
+        assert f"{run} is cancelled; nothing of it is running" in place.lossmap("cancel", run)
+    else:
+        kfp.Client(namespace=place.namespace).terminate_run(pipeline_run)
+    took = _until(lambda: not place.going_on(pipeline_run), 60 - (time.monotonic() - start), f"nothing of {pipeline_run}")
+    print(f"nothing left {time.monotonic() - start:.0f} s after the run was ended ({took:.0f} s of looking)")
+    assert place.status(run, code=130)["state"] == "CANCELLED"
+    assert json.loads(store.read(layout.latest_checkpoint(links(store, run).training)))[0]["step"] > 0
+    if by == "lossmap cancel":
+        with mlflow_forward() as port:
+            _, found = _mlflow_run(f"http://127.0.0.1:{port}", study, run)
+            assert found.info.status == "KILLED"
+        assert f"{run} had ended before: it is cancelled" in place.lossmap("cancel", run)
+        place.lossmap("retry", run)
+        assert place.status(run)["state"] in ("PENDING", "RUNNING")
+        place.lossmap("cancel", run)
+
+
+def test_a_step_that_fails_makes_the_run_a_failure_with_the_cause_in_one_line(place, study):
+    file = place.file(_experiment(study, seed=5).model_copy(update={"training": Training(batch_size=500)}))
+    followed = place.lossmap("submit", file, "--follow", code=1).splitlines()
+    run, cause = followed[0], "train: training failed: training.batch_size is 500, expected at most the number of training images (120)"
+    assert followed[-1].startswith(f"{run} failed: {cause}"), followed
+    assert f"failed: {cause}" in place.lossmap("status", run, code=1)
+
+
+def test_a_step_whose_image_does_not_exist_says_why_it_waits(place, study):
+    run, _ = place.submit(_experiment(study, seed=6), LOSSMAP_IMAGE="docker.io/lossmap/lossmap:there-is-none")
+    try:
+        _until(lambda: any("there-is-none" in reason for reason in place.status(run)["waiting"]), 60, "a reason to wait")
+    finally:
+        place.lossmap("cancel", run)
