@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
 
 from lossmap.components.config.errors import StoreError, TrackingError
+from lossmap.components.config.machine import available_cores
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.tracking_server import database, is_server, without_password
 
@@ -76,7 +77,7 @@ def _package(name: str) -> Finding:
 def _machine(store_uri: str) -> Iterator[Finding]:
     import psutil
 
-    yield Finding("cores", True, str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()))
+    yield Finding("cores", True, str(available_cores()))
     memory = psutil.virtual_memory()
     fewer = "close other programs, or take --set training.processes=1 --set landscape.workers=1"
     yield _judged("memory", memory.available >= _GIB, f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free", fewer)

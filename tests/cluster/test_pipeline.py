@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]  # kfp
 
 LOSSMAP = Path(sys.executable).with_name("lossmap")
 STORE = "s3://lossmap/store"
-LITTLE = Resources(cpu="100m", cpu_limit="2", memory="1Gi")
+LITTLE = Resources(cpu="100m", cpu_limit="2")
 LONG = 100_000  # epochs that no test waits for
 
 
