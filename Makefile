@@ -42,7 +42,9 @@ benchmark: .venv/installed ## ratios of speed against the obvious ways
 
 lock: .venv/installed ## resolve the dependencies of pyproject.toml again, for every Python from 3.11
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \
-	    --custom-compile-command 'make lock' --extra dev --output-file $(LOCK) pyproject.toml
+	    --custom-compile-command 'make lock' --extra dev --extra server --output-file $(LOCK) pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate \
+	    --custom-compile-command 'make lock' --constraint $(LOCK) --extra server --output-file k8s/image/requirements.lock pyproject.toml
 
 golden: .venv/installed ## write the list of commands and options that tests/contract holds the CLI to
 	LOSSMAP_UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/contract/test_command_line.py

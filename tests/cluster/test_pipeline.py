@@ -48,8 +48,14 @@ def _experiment(study, seed, epochs=3, points=7):
 
 @pytest.fixture(scope="module")
 def study():
-    """A name that no other session of tests has used, and so trainings and surveys that nobody has carried out."""
+    """A name that no other session of tests has used."""
     return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def seed():
+    """Of a training that nobody has carried out, so that neither the store nor Kubeflow's cache knows it."""
+    return secrets.randbelow(1 << 31)
 
 
 @pytest.fixture
@@ -129,8 +135,8 @@ def _mlflow_run(uri, study, run):
     return client, found
 
 
-def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(place, study, s3_forward, mlflow_forward, tmp_path):
-    experiment = _experiment(study, seed=1)
+def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(place, study, seed, s3_forward, mlflow_forward, tmp_path):
+    experiment = _experiment(study, seed)
     run, pipeline_run = place.submit(experiment)
     followed = place.lossmap("logs", run, "-f")
     assert "train: succeeded" in followed and "report: succeeded" in followed
@@ -166,8 +172,8 @@ def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(p
     assert _same_surfaces(load_surfaces(there, run), load_surfaces(there, again))
 
 
-def test_a_lost_tile_pod_is_made_good_by_merge(place, study, s3_forward, tmp_path):
-    experiment = _experiment(study, seed=2, points=31)
+def test_a_lost_tile_pod_is_made_good_by_merge(place, study, seed, s3_forward, tmp_path):
+    experiment = _experiment(study, seed, points=31)
     run, pipeline_run = place.submit(experiment)
     store = open_store(STORE)
     _until(lambda: store.exists(layout.links(run)) and store.exists(layout.survey_plan(links(store, run).survey)), 200, "a planned survey")
@@ -187,8 +193,8 @@ def test_a_lost_tile_pod_is_made_good_by_merge(place, study, s3_forward, tmp_pat
 
 
 @pytest.mark.parametrize("by", ["lossmap cancel", "somebody else"])
-def test_a_cancelled_run_leaves_nothing_within_a_minute_and_can_go_on(place, study, s3_forward, mlflow_forward, by):
-    run, pipeline_run = place.submit(_experiment(study, seed=3 if by == "lossmap cancel" else 4, epochs=LONG))
+def test_a_cancelled_run_leaves_nothing_within_a_minute_and_can_go_on(place, study, seed, s3_forward, mlflow_forward, by):
+    run, pipeline_run = place.submit(_experiment(study, seed, epochs=LONG))
     store = open_store(STORE)
     _until(lambda: store.exists(layout.links(run)) and store.exists(layout.epoch_metrics(links(store, run).training, 3)), 200, "the third epoch")
     start = time.monotonic()
@@ -210,16 +216,16 @@ def test_a_cancelled_run_leaves_nothing_within_a_minute_and_can_go_on(place, stu
         place.lossmap("cancel", run)
 
 
-def test_a_step_that_fails_makes_the_run_a_failure_with_the_cause_in_one_line(place, study):
-    file = place.file(_experiment(study, seed=5).model_copy(update={"training": Training(batch_size=500)}))
+def test_a_step_that_fails_makes_the_run_a_failure_with_the_cause_in_one_line(place, study, seed):
+    file = place.file(_experiment(study, seed).model_copy(update={"training": Training(batch_size=500)}))
     followed = place.lossmap("submit", file, "--follow", code=1).splitlines()
     run, cause = followed[0], "train: training failed: training.batch_size is 500, expected at most the number of training images (120)"
     assert followed[-1].startswith(f"{run} failed: {cause}"), followed
     assert f"failed: {cause}" in place.lossmap("status", run, code=1)
 
 
-def test_a_step_whose_image_does_not_exist_says_why_it_waits(place, study):
-    run, _ = place.submit(_experiment(study, seed=6), LOSSMAP_IMAGE="docker.io/lossmap/lossmap:there-is-none")
+def test_a_step_whose_image_does_not_exist_says_why_it_waits(place, study, seed):
+    run, _ = place.submit(_experiment(study, seed), LOSSMAP_IMAGE="docker.io/lossmap/lossmap:there-is-none")
     try:
         _until(lambda: any("there-is-none" in reason for reason in place.status(run)["waiting"]), 60, "a reason to wait")
     finally:
