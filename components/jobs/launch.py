@@ -81,7 +81,7 @@ def _wait(watch: Watch, request: Request, store: Store, transcript: Transcript, 
     ended, words = watch.until_it_ends()
     transcript.close()
     if not _has_result(store, request.training, pace.result if ended == "Succeeded" else 0.0):
-        raise _GONE if ended == "gone" else failure(watch, transcript, request, words)
+        raise _GONE if ended == "gone" else failure(watch, transcript, request, ended, words)
 
 
 def _own_name() -> str:

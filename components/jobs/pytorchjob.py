@@ -158,6 +158,8 @@ def _container(request: Request, launcher: Launcher) -> client.V1Container:
         "LOSSMAP_LAUNCHER": "store",
         "LOSSMAP_STORE": request.store,
         "OMP_NUM_THREADS": str(request.processes.threads),
+        # torch 2.15: a rank 0 that outlives a round shares its store's address with nobody in the next one, and pods made anew wait for it for ever.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
     return client.V1Container(
         name=CONTAINER,

@@ -56,7 +56,7 @@ class Watch:
     def __init__(self, api: Api, request: Request, name: str, transcript: Transcript, pace: Pace):
         self._api, self._request, self._name, self._transcript, self._pace = api, request, name, transcript, pace
         self._waiting, self._told = _Waiting(), set[str]()
-        self._uid, self._pods = "", list[client.V1Pod]()
+        self._uid, self._pods, self._identities = "", list[client.V1Pod](), dict[str, str]()
         self.losses: list[Cause] = []
 
     def until_it_ends(self) -> tuple[Literal["Succeeded", "Failed", "gone"], str]:
@@ -81,12 +81,18 @@ class Watch:
 
     def _note_losses(self) -> None:
         for pod in self._pods:
-            for cause in reasons.losses(pod, self._request.cluster.training.memory):
+            for cause in [*self._replaced(pod), *reasons.losses(pod, self._request.cluster.training.memory)]:
                 if cause.key not in self._told:
                     self.losses.append(cause)
                     self._tell(cause)
         if sum(loss.hopeless for loss in self.losses) > 1:
             raise TrainingError(f"training failed: {self.losses[-1].text}")
+
+    def _replaced(self, pod: client.V1Pod) -> list[Cause]:
+        name, uid = pod.metadata.name, pod.metadata.uid
+        before = self._identities.get(name, uid)
+        self._identities[name] = uid
+        return [] if before == uid else [Cause(f"{before} lost", f"pod {name} was lost, and is made anew")]
 
     def _check_the_start(self, job: KubeflowOrgV1PyTorchJob) -> None:
         if job.spec.run_policy.suspend:
@@ -134,8 +140,8 @@ def _runs(pod: client.V1Pod) -> bool:
     return pod.status.phase == "Succeeded" or any(status.state.running for status in statuses)
 
 
-def failure(watch: Watch, transcript: Transcript, request: Request, words: str) -> TrainingError | Interrupted:
-    """Why a job ended without a result, in one line, the likeliest reason first."""
+def failure(watch: Watch, transcript: Transcript, request: Request, ended: str, words: str) -> TrainingError | Interrupted:
+    """Why a job ended (Succeeded or Failed) without a result, in one line, the likeliest reason first."""
     listener, spoken = transcript.listener, transcript.last_words()
     if listener.reason:
         return TrainingError(f"training failed: {listener.reason}")
@@ -146,7 +152,7 @@ def failure(watch: Watch, transcript: Transcript, request: Request, words: str) 
         return TrainingKilled(f"a training process was killed, perhaps for want of memory; {reasons.more_memory(request.cluster.training.memory)}")
     if "longer than specified deadline" in words:
         return TrainingError(f"training took longer than cluster.hours ({request.cluster.hours:g}); raise it and retry: training goes on from its checkpoint")
-    if listener.stopped:
+    if ended == "Succeeded" and listener.stopped:
         return Interrupted(listener.stopped)
-    parts = [*(loss.text for loss in watch.losses[-2:]), listener.loss, *(f"{who}: {last}" for who, last in sorted(spoken.items())), words]
+    parts = [*(loss.text for loss in watch.losses[-2:]), listener.loss, listener.stopped, *(f"{who}: {last}" for who, last in sorted(spoken.items())), words]
     return TrainingError(f"training failed: {'; '.join(part for part in parts if part) or 'the job ended without a word'}")

@@ -9,6 +9,7 @@ from cluster.kubectl import RESTRICTED, apply, get, kubectl
 from lossmap.components import steps
 from lossmap.components.config.experiment import Blobs, Cluster, Data, Experiment, Optimizer, ResNet, Resources, Schedule, Training
 from lossmap.components.config.settings import Settings
+from lossmap.components.jobs.pytorchjob import Request, name_of
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links
@@ -76,7 +77,7 @@ class Launched:
         return kubectl("--namespace", self.namespace, *arguments, **options)
 
     def log(self):
-        return self.kubectl("logs", f"--selector=test={self.name}", "--tail=-1", check=False)
+        return self.kubectl("logs", self.name, "--container=launcher", check=False)
 
     def until(self, condition, seconds=100, what="the condition"):
         """Wait; returns the seconds it took."""
@@ -87,21 +88,21 @@ class Launched:
         return time.monotonic() - start
 
     def until_it_ends(self, seconds=110):
-        """Wait for the launcher; returns the phase of its pod and the seconds it took."""
-        took = self.until(lambda: self.phase() in ("Succeeded", "Failed"), seconds, "the end of the launcher")
-        return self.phase(), took
+        """Wait for the launcher; returns its exit code."""
+        self.until(lambda: self._exit_code() is not None, seconds, "the end of the launcher")
+        return self._exit_code()
 
-    def phase(self):
-        pods = get("pods", "--namespace", self.namespace, f"--selector=test={self.name}")["items"]
-        return pods[0]["status"]["phase"] if pods else None
+    def _exit_code(self):
+        statuses = get("pod", self.name, "--namespace", self.namespace)["status"].get("containerStatuses", ())
+        ended = [each["state"]["terminated"]["exitCode"] for each in statuses if each["name"] == "launcher" and "terminated" in each["state"]]
+        return ended[0] if ended else None
 
     def until_epoch(self, epoch):
         return self.until(lambda: self.store.exists(layout.epoch_metrics(self.training, epoch)), 100, f"epoch {epoch}")
 
-    def job(self):
-        """Name of its PyTorchJob."""
-        [job] = get("pytorchjobs", "--namespace", self.namespace, f"--selector=lossmap/run={self.name}")["items"]
-        return job["metadata"]["name"]
+    def pod(self, worker):
+        """Name of a training pod."""
+        return f"{name_of(Request(self.training, self.name, '', Training(), Cluster(), 2))}-worker-{worker}"
 
     def left(self):
         """What is there of its training."""
@@ -110,11 +111,22 @@ class Launched:
         return [f"{each['kind']} {each['metadata']['name']}" for each in found if each["metadata"]["name"].startswith("train-")]
 
 
-def launch(namespace, asked, image, owned=False):
-    """Prepare a run and launch its training by a pod; an owned one has a controller that outlives it, as a pipeline's Workflow does."""
+def launch(namespace, asked, image, owned=False, training_image=None):
+    """Prepare a run and launch its training by a pod.
+
+    Args:
+        namespace: with what k8s/base puts into it.
+        asked: the experiment.
+        image: of the launcher.
+        owned: whether the pod has a controller that outlives it, as a pipeline's Workflow does.
+        training_image: of the training, where it is another: that of the container `main`, which then is not the launcher.
+    """
     name = f"launcher-{uuid.uuid4().hex[:8]}"
     steps.prepare(name, asked, Settings(store=_store(namespace)))
-    apply(_launcher(namespace, name, image, _owner(namespace) if owned else []))
+    pod = _launcher(namespace, name, image, _owner(namespace) if owned else [])
+    if training_image:
+        pod["spec"]["containers"].append({**pod["spec"]["containers"][0], "name": "main", "image": training_image})
+    apply(pod)
     return Launched(namespace, name)
 
 
@@ -129,7 +141,7 @@ def _owner(namespace):
 
 def _launcher(namespace, name, image, owners):
     container = {
-        "name": "main",
+        "name": "launcher",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-c", _LAUNCH],
@@ -146,5 +158,5 @@ def _launcher(namespace, name, image, owners):
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
-    metadata = {"name": name, "namespace": namespace, "labels": {"test": name}}
+    metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": "test"}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "ownerReferences": owners}, "spec": spec}

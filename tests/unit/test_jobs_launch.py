@@ -357,3 +357,4 @@ def test_a_pod_that_was_lost_is_followed_under_its_new_identity(scene):
     scene.later(lose, scene.succeed, wait=1.0)
     scene.launch()
     assert [line for line in scene.said if line.startswith("rank 1")] == ["rank 1: before", "rank 1: after"]
+    assert scene.said.count(f"pod {scene.pods[1]} was lost, and is made anew") == 1

@@ -1,0 +1,58 @@
+"""What is wrong with a training is told in one line, and soon."""
+
+import pytest
+from cluster.launching import experiment, launch
+
+from lossmap.components.config.experiment import Resources
+from lossmap.components.stores import layout
+
+pytestmark = pytest.mark.cluster
+
+SOON = 30  # seconds after the creation of the job
+
+
+@pytest.fixture
+def launched(installation, run_namespace, s3_forward):
+    """Launches a training in a new namespace with restricted Pod Security."""
+    return lambda asked, **options: launch(run_namespace, asked, installation.image, **options)
+
+
+def _last_line(run):
+    assert run.until_it_ends() == 1
+    return run.log().splitlines()[-1]
+
+
+def _until_told(run, text):
+    run.until(lambda: "created PyTorchJob" in run.log(), what="the job")
+    print(f"told after {run.until(lambda: text in run.log(), SOON, text):.0f} s")
+
+
+def test_an_experiment_that_cannot_be_carried_out_is_told_by_its_field(launched):
+    run = launched(experiment(batch_size=128))
+    assert _last_line(run) == "TrainingError: training failed: training.batch_size is 128, expected at most the number of training images (96)"
+    assert run.left() == []
+
+
+def test_a_training_that_raises_is_told_by_rank_and_exception(launched):
+    run = launched(experiment())
+    run.store.write(layout.training_task(run.training), b"{}")
+    assert _last_line(run).startswith("TrainingError: training failed: rank ")
+    assert "ValidationError: " in _last_line(run)
+    assert any(line.startswith("rank 0: Traceback") for line in run.log().splitlines())
+    assert run.left() == []
+
+
+def test_an_image_that_does_not_exist_is_told_and_not_waited_for(launched):
+    image = "docker.io/lossmap/lossmap:there-is-none"
+    run = launched(experiment(), training_image=image)
+    _until_told(run, f"image {image} cannot be pulled: ")
+    assert _last_line(run).startswith(f"TrainingError: training cannot start: image {image} cannot be pulled: ")
+    assert run.left() == []
+
+
+def test_a_request_that_fits_no_node_is_told_and_waited_for_as_long_as_asked(launched):
+    run = launched(experiment(training=Resources(cpu="1000"), start_minutes=0.5))
+    _until_told(run, f"no node for pod {run.pod(0)}: ")
+    expected = f"TrainingError: training did not start within cluster.start_minutes (0.5): no node for pod {run.pod(0)}: "
+    assert _last_line(run).startswith(expected) and "Insufficient cpu" in _last_line(run)
+    assert run.left() == []
