@@ -48,7 +48,7 @@ def submitted(started: Sequence[tuple[str, str]], as_json: bool) -> None:
 
 def follow(name: str, settings: Settings) -> int:
     """Tell what goes on in a run until it has ended; returns the exit code."""
-    kubeflow, api = Kubeflow(settings), person()
+    api, kubeflow = person(), Kubeflow(settings)
     try:
         run = following.follow(kubeflow, api, settings, name, _say)
     except KeyboardInterrupt:
@@ -59,7 +59,7 @@ def follow(name: str, settings: Settings) -> int:
 
 def status(name: str, settings: Settings, as_json: bool) -> int:
     """Show a run and its steps; returns the exit code."""
-    kubeflow, api = Kubeflow(settings), person()
+    api, kubeflow = person(), Kubeflow(settings)
     run = kubeflow.find(name)
     why = following.cause(api, settings, run) if run.state == "FAILED" else ""
     waits = [] if run.ended else following.waiting(api, settings, run)
@@ -68,7 +68,8 @@ def status(name: str, settings: Settings, as_json: bool) -> int:
         return _EXIT_CODES.get(run.state, 0)
     table = Table(box=None, show_header=False)
     for step in run.steps:
-        table.add_row(step.name, step.state.lower(), "" if step.seconds is None else f"{step.seconds:.0f} s")
+        repaired = ", made good by merge" if step.state == "FAILED" and run.state == "SUCCEEDED" else ""
+        table.add_row(step.name, step.state.lower() + repaired, "" if step.seconds is None else f"{step.seconds:.0f} s")
     console.print(f"{run.name}: {run.state.lower()}")
     console.print(table)
     for line in [*(f"waiting: {reason}" for reason in waits), *([f"failed: {why}"] if why else [])]:
@@ -80,7 +81,7 @@ def logs(name: str, settings: Settings, step: str | None, rank: int | None, foll
     """Print the lines of a run's steps."""
     if step is not None and step not in STEPS:
         raise ExperimentError(f"--step is {step!r}, expected one of {', '.join(STEPS)}")
-    kubeflow, api = Kubeflow(settings), person()
+    api, kubeflow = person(), Kubeflow(settings)
     wanted = "train" if rank is not None else step
     prefix = "" if rank is None else f"rank {rank}: "
 
@@ -101,9 +102,9 @@ def logs(name: str, settings: Settings, step: str | None, rank: int | None, foll
 
 def cancel(name: str, settings: Settings) -> None:
     """End a run."""
-    kubeflow = Kubeflow(settings)
+    api, kubeflow = person(), Kubeflow(settings)
     found = kubeflow.find(name)
-    run = cancelling.cancel(kubeflow, person(), settings, found)
+    run = cancelling.cancel(kubeflow, api, settings, found)
     _say(f"{run.name} {'had ended before: it is' if found.ended else 'is'} {run.state.lower()}; nothing of it is running")
 
 

@@ -51,7 +51,8 @@ def _rights(api: Api, settings: Settings) -> Iterator[Finding]:
 
 def _pipelines(settings: Settings) -> Finding:
     try:
-        return Finding("Kubeflow Pipelines", True, f"answers in {settings.namespace}, {Kubeflow(settings).version()}")
+        Kubeflow(settings).require()
+        return Finding("Kubeflow Pipelines", True, f"answers in {settings.namespace}")
     except ClusterError as error:
         return _failed("Kubeflow Pipelines", error)
 

@@ -104,7 +104,7 @@ def _last_words(api: "Api", settings: Settings, pod: StepPod) -> str:
     errors = [line.removeprefix("lossmap: ") for line in lines if line.startswith("lossmap: ")]
     status = next((each.state.terminated for each in pod.pod.status.container_statuses or () if each.name == "main"), None)
     if status and status.reason == "OOMKilled":
-        return "killed for want of memory; raise cluster.steps.memory"
+        return f"killed for want of memory; raise cluster.{'survey' if pod.step in ('tile', 'merge') else 'steps'}.memory"
     said = [line for line in lines if line.strip()]
     return errors[-1] if errors else said[-1] if said else str(pod.pod.status.message or "it ended without a word")
 

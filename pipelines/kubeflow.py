@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lossmap.components.config.deployment import STEPS_ACCOUNT
 from lossmap.components.config.errors import ClusterError
 from lossmap.components.config.settings import Settings
+from lossmap.components.jobs.cluster import person
 
 if TYPE_CHECKING:
     import kfp
@@ -80,11 +81,10 @@ class Kubeflow:
         with _explained():
             self._client = _client(settings)
 
-    def version(self) -> str:
-        """What the API server says of itself; an older one says less."""
+    def require(self) -> None:
+        """Raise a ClusterError unless its API answers."""
         with _explained():
-            health = self._client.get_kfp_healthz()
-            return str(getattr(health, "tag_name", None) or "of a version that it does not tell")
+            self._client.get_kfp_healthz()
 
     def submit(self, package: str, run: str, study: str, cached: bool = True) -> str:
         """Start a run of a compiled pipeline and return Kubeflow's id of it.
@@ -175,8 +175,11 @@ def _steps(tasks: Sequence[Any]) -> Iterator[Step]:
 
 
 def _client(settings: Settings) -> "kfp.Client":
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # kfp's, of libraries beneath it
+    if not settings.pipelines:
+        person()  # who tells in one line what is wrong with KUBECONFIG
+    # kfp prints that it finds no configuration, and the libraries beneath it warn; what is wrong is told by the error.
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
         import kfp
 
         return kfp.Client(host=settings.pipelines or None, namespace=settings.namespace)
@@ -192,7 +195,8 @@ def _explained() -> Iterator[None]:
     except kfp_server_api.ApiException as error:
         raise ClusterError(f"Kubeflow Pipelines refuses: {_message(error)}") from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise ClusterError(f"Kubeflow Pipelines is out of reach: {_line(error)}; check KUBECONFIG, LOSSMAP_PIPELINES and LOSSMAP_NAMESPACE") from None
+        reason = _line(getattr(error, "reason", None) or error).rpartition(": ")[2]
+        raise ClusterError(f"Kubeflow Pipelines is out of reach: {reason}; check KUBECONFIG, LOSSMAP_PIPELINES and LOSSMAP_NAMESPACE") from None
     except (ValueError, TypeError, RuntimeError) as error:  # kfp's own words
         raise ClusterError(f"Kubeflow Pipelines cannot be used: {_line(error)}") from None
 
