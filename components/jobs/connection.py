@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+import yaml
 from kubeflow.training import KubeflowOrgV1PyTorchJob, TrainingClient
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
@@ -173,8 +174,8 @@ def _configuration() -> client.Configuration:
         if _is_pod():
             config.load_incluster_config(client_configuration=configuration)
         else:
-            config.load_kube_config(client_configuration=configuration)
-    except (config.ConfigException, OSError, ValueError) as error:
+            config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
+    except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         raise ClusterError(f"no cluster: {_line(error)}; set KUBECONFIG to a file that names one") from None
     return configuration
 
@@ -182,7 +183,7 @@ def _configuration() -> client.Configuration:
 def _namespace() -> str:
     if _is_pod():
         return (_ACCOUNT / "namespace").read_text().strip()
-    _, context = config.list_kube_config_contexts()
+    _, context = config.list_kube_config_contexts(os.environ.get("KUBECONFIG"))
     return str(context["context"].get("namespace") or "default")
 
 

@@ -30,7 +30,7 @@ RANK_PREFIX = "[rank ${rank}]: "
 _LABELS = {"app.kubernetes.io/name": "lossmap", "app.kubernetes.io/part-of": "lossmap", "app.kubernetes.io/component": "training"}
 _LABEL_LENGTH = 63
 _READABLE = 33  # characters of the run in a job's name: with `train-`, a digest and `-worker-99` all names stay within DNS's 63
-_KEPT_SECONDS = 15  # a job that ends with nobody watching leaves nothing behind
+_KEPT_SECONDS = 10  # a job that ends with nobody watching leaves nothing behind
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,8 @@ def _causes(pod: client.V1Pod) -> Iterator[Cause]:
     name = pod.metadata.name
     for condition in pod.status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False" and condition.message:
-            words = _line(re.sub(r"\.? *preemption:.*", "", condition.message, flags=re.DOTALL))
-            yield Cause(f"unschedulable {words}", f"no node for pod {name}: {words}")
+            words = _line(re.sub(r"\.? (no new claims|preemption:).*", "", condition.message, flags=re.DOTALL))
+            yield Cause(f"unschedulable {words}", f"no node for pod {name}: {words}; wait for one, or ask for less in cluster.training")
     for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
         waiting = status.state.waiting if status.state else None
         if waiting and waiting.reason in _IMAGE:

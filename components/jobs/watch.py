@@ -120,9 +120,9 @@ class Watch:
 
     def _judge(self, causes: list[Cause]) -> None:
         waiting, limit = self._waiting, self._request.cluster.start_minutes
+        waiting.latest = causes[0] if causes else waiting.latest
         for cause in causes:
             self._tell(cause)
-            waiting.latest = cause
             if cause.hopeless and waiting.seconds - waiting.since.setdefault(cause.key, waiting.seconds) >= self._pace.hopeless:
                 raise TrainingError(f"training cannot start: {cause.text}")
         if waiting.seconds >= limit * 60:

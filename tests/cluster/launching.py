@@ -36,6 +36,20 @@ except LossmapError as error:
     sys.exit(error.exit_code)
 """
 
+# Nothing within a pod can kill its first process, so that the launcher is the second one.
+_PARENT = """
+import signal, subprocess, sys
+launcher = subprocess.Popen([sys.executable, "-c", sys.argv[1], "launcher"])
+signal.signal(signal.SIGTERM, lambda *_: launcher.terminate())
+sys.exit(abs(launcher.wait()))
+"""
+
+_KILL = """
+import os, pathlib
+[found] = [path for path in pathlib.Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().endswith(b"\\0launcher\\0")]
+os.kill(int(found.parent.name), 9)
+"""
+
 
 def experiment(epochs=40, batch_size=24, seed=0, **cluster):
     """Two processes that train a small network on blobs, and save after every step."""
@@ -100,6 +114,10 @@ class Launched:
     def until_epoch(self, epoch):
         return self.until(lambda: self.store.exists(layout.epoch_metrics(self.training, epoch)), 100, f"epoch {epoch}")
 
+    def kill(self):
+        """Kill the launcher, without a word of warning."""
+        self.kubectl("exec", self.name, "--", "python", "-c", _KILL)
+
     def pod(self, worker):
         """Name of a training pod."""
         return f"{name_of(Request(self.training, self.name, '', Training(), Cluster(), 2))}-worker-{worker}"
@@ -144,7 +162,7 @@ def _launcher(namespace, name, image, owners):
         "name": "launcher",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-c", _LAUNCH],
+        "command": ["python", "-c", _PARENT, _LAUNCH],
         "env": [{"name": "LOSSMAP_RUN", "value": name}, {"name": "LOSSMAP_STORE", "value": _store(namespace)}],
         "envFrom": [{"configMapRef": {"name": "lossmap"}}, {"secretRef": {"name": "lossmap-object-store"}}],
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},

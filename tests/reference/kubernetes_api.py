@@ -154,23 +154,26 @@ class Cluster:
 
     def lines(self, name, query):
         """The lines of a log that come, and None as long as there may be more."""
-        begun, given = self._cuts, 0
+        begun, given, uid = self._cuts, 0, self._uid(name)
         restarts = self.restarts(name) - (query.get("previous") == "true")
         kept = [line for line in self.logs.get((name, restarts), []) if line.split(" ")[0] >= query.get("sinceTime", "")[:19]]
         skipped = len(self.logs.get((name, restarts), [])) - len(kept)
-        while True:
+        while self._uid(name) == uid:
             for line in self.logs.get((name, restarts), [])[skipped + given :]:
                 given += 1
                 yield line
             if self._cuts != begun:
                 yield None
                 return
-            if query.get("follow") != "true" or name not in self.objects["pods"] or self._has_ended(name, restarts):
+            if query.get("follow") != "true" or self._has_ended(name, restarts):
                 return
             time.sleep(0.01)
 
+    def _uid(self, pod):
+        return self.objects["pods"].get(pod, {"metadata": {"uid": None}})["metadata"]["uid"]
+
     def _has_ended(self, name, restarts):
-        return self.restarts(name) != restarts or self.status(name)["phase"] in ("Succeeded", "Failed")
+        return name not in self.objects["pods"] or self.restarts(name) != restarts or self.status(name)["phase"] in ("Succeeded", "Failed")
 
     @property
     def away(self):

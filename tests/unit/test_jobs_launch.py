@@ -276,11 +276,11 @@ def test_a_right_that_is_missing_is_one_line_at_once(scene):
 
 
 def test_no_node_is_told_once_and_ends_the_wait_for_the_start(scene):
-    words = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found"
+    words = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found"
     _waiting_for_a_node(scene, words)
     with pytest.raises(TrainingError) as failed:
         scene.launch(start_minutes=0.01)
-    line = f"no node for pod {scene.pods[0]}: 0/1 nodes are available: 1 Insufficient cpu"
+    line = f"no node for pod {scene.pods[0]}: 0/1 nodes are available: 1 Insufficient cpu; wait for one, or ask for less in cluster.training"
     assert scene.said.count(line) == 1 and not any(scene.pods[1] in line for line in scene.said)
     assert str(failed.value).startswith("training did not start within cluster.start_minutes (0.01): no node for pod train-run-1-")
 
