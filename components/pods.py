@@ -96,10 +96,7 @@ def clean_up() -> None:
     """Delete what is left of the training, and end the run in MLflow where no report did."""
     with _errors_in_one_line():
         settings = Settings()
-        store = open_store(settings.store)
-        steps.stop_jobs(settings)
-        if not store.exists(layout.scalars(settings.run)) and store.exists(layout.run_dataset(settings.run)):
-            steps.end(settings.run, settings, "FAILED")
+        steps.clean_up(settings.run, settings)
 
 
 def _describe(artifact: "Artifact", uri: str, text: str) -> None:

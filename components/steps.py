@@ -81,14 +81,23 @@ def as_job(settings: Settings) -> Launch:
     return lambda training, experiment, listeners: launch(training, experiment.training, experiment.cluster, experiment.nodes, settings, listeners)
 
 
-def stop_jobs(settings: Settings) -> None:
-    """Delete the training jobs of this pipeline run that are left."""
+def clean_up(run: str, settings: Settings) -> None:
+    """Delete the training jobs of this pipeline run that are left, and end the run in MLflow where no report did."""
+    store = open_store(settings.store)
+    terminated = _stop_jobs(settings) if settings.pipeline_run else False
+    if store.exists(layout.run_dataset(run)) and not store.exists(layout.scalars(run)):
+        end(run, settings, "KILLED" if terminated else "FAILED")
+
+
+def _stop_jobs(settings: Settings) -> bool:
+    """Whether somebody had terminated the pipeline run."""
     from lossmap.components.jobs.connection import connect
     from lossmap.components.jobs.stop import stop
+    from lossmap.components.jobs.workflow import was_terminated
 
-    if settings.pipeline_run:
-        cluster = connect()
-        stop(cluster.namespace, of_pipeline_run(settings.pipeline_run), cluster)
+    cluster = connect()
+    stop(cluster.namespace, of_pipeline_run(settings.pipeline_run), cluster)
+    return was_terminated(cluster)
 
 
 def end(run: str, settings: Settings, status: Literal["FAILED", "KILLED"]) -> None:

@@ -8,6 +8,7 @@ creates, reads and deletes, over our own client, and nothing else.
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,6 +95,11 @@ def api_at(configuration: client.Configuration, namespace: str, patience: float)
     training.custom_api = client.CustomObjectsApi(patient)
     clients = client.CoreV1Api(patient), training.custom_api, client.AuthorizationV1Api(patient)
     return Api(configuration.host, namespace, *clients, training)
+
+
+def own_pod_name() -> str:
+    """The pod that this process is in."""
+    return os.environ.get("KFP_POD_NAME") or socket.gethostname()
 
 
 def absent_is_none(call: Callable[[], Any]) -> Any:

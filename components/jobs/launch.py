@@ -1,8 +1,6 @@
 """Trains on a cluster: torchrun in the pods of a PyTorchJob, and this process, in a pod of its own, that waits for them."""
 
-import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from lossmap.components.config.errors import ClusterError, Interrupted, LossmapE
 from lossmap.components.config.experiment import Cluster, Training
 from lossmap.components.config.settings import Settings
 from lossmap.components.jobs import submission
-from lossmap.components.jobs.connection import Api, connect
+from lossmap.components.jobs.connection import Api, connect, own_pod_name
 from lossmap.components.jobs.pytorchjob import Launcher, Request, render
 from lossmap.components.jobs.transcript import Say, Transcript
 from lossmap.components.jobs.watch import Pace, Watch, failure
@@ -67,7 +65,7 @@ def carry_out(request: Request, listeners: Listeners, say: Say, api: Api | None,
 
 
 def _see_through(api: Api, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
-    job = render(request, Launcher.of(api.core.read_namespaced_pod(_own_name(), api.namespace)))
+    job = render(request, Launcher.of(api.core.read_namespaced_pod(own_pod_name(), api.namespace)))
     name = job.metadata.name
     try:
         submission.submit(api, job, api.namespace, transcript.say)
@@ -82,10 +80,6 @@ def _wait(watch: Watch, request: Request, store: Store, transcript: Transcript, 
     transcript.close()
     if not _has_result(store, request.training, pace.result if ended == "Succeeded" else 0.0):
         raise _GONE if ended == "gone" else failure(watch, transcript, request, ended, words)
-
-
-def _own_name() -> str:
-    return os.environ.get("KFP_POD_NAME") or socket.gethostname()
 
 
 def _has_result(store: Store, training: str, seconds: float) -> bool:

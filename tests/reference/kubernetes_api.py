@@ -21,6 +21,7 @@ _ROUTES = {
     "services": r"/api/v1/namespaces/tests/services",
     "events": r"/api/v1/namespaces/tests/events",
     "workloads": r"/apis/kueue.x-k8s.io/v1beta1/namespaces/tests/workloads",
+    "workflows": r"/apis/argoproj.io/v1alpha1/namespaces/tests/workflows/(?P<name>[^/]+)",
     "selfsubjectaccessreviews": r"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
     "groups": r"/apis/?",
     "kinds": r"/apis/(?P<name>[^/]+)/v1",
@@ -39,7 +40,7 @@ class Cluster:
     """
 
     def __init__(self):
-        self.objects = {kind: {} for kind in ("pytorchjobs", "pods", "services", "events", "workloads")}
+        self.objects = {kind: {} for kind in ("pytorchjobs", "pods", "services", "events", "workloads", "workflows")}
         self.logs = {}
         self.forbidden, self.failures, self.requests = set(), [], []
         self.on_create = lambda job: None
