@@ -4,7 +4,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from lossmap.components.config.deployment import CONFIG_MAP, of_pipeline_run
+from lossmap.components.config.deployment import of_pipeline_run
 from lossmap.components.config.errors import ClusterError, LossmapError
 from lossmap.components.config.settings import Settings
 from lossmap.pipelines.kubeflow import Kubeflow, PipelineRun
@@ -65,9 +65,9 @@ def _tell_mlflow(api: "Api", settings: Settings, run: PipelineRun) -> None:
 
 def tracking(api: "Api", settings: Settings, local_port: int = 0) -> AbstractContextManager[str]:
     """The cluster's MLflow under an address that this machine reaches."""
+    from lossmap.components.jobs.cluster import configuration
     from lossmap.components.jobs.forward import forwarded, in_cluster
 
-    configuration = api.core.read_namespaced_config_map(CONFIG_MAP, settings.namespace).data or {}
-    uri = configuration.get("LOSSMAP_TRACKING", "")
+    uri = configuration(settings.namespace, api).get("LOSSMAP_TRACKING", "")
     place = in_cluster(uri, settings.namespace)
     return forwarded(api, *place, local_port) if place else nullcontext(uri)

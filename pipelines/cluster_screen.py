@@ -116,10 +116,9 @@ def retry(name: str, settings: Settings) -> None:
 
 def write_package(experiment: Experiment, settings: Settings, output: str) -> None:
     """Write the pipeline of an experiment; each of its runs gets a name of its own."""
-    from lossmap.pipelines.landscape_pipeline import package
-
+    package = submitting.package(experiment, settings, f"{experiment.name}-{{pipeline}}")
     try:
-        Path(output).write_text(package(experiment, settings, f"{experiment.name}-{{pipeline}}"))
+        Path(output).write_text(package)
     except OSError as error:
         raise ExperimentError(f"{output} cannot be written: {error.strerror}") from None
     _say(f"{output}: upload it to Kubeflow Pipelines, and choose the service account lossmap-run for its runs")

@@ -5,10 +5,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
-from lossmap.components.config.deployment import CONFIG_KEYS, CONFIG_MAP, STEPS_ACCOUNT, STORE_SECRET, TRAINING_ACCOUNT
+from lossmap.components.config.deployment import CONFIG_KEYS, CONFIG_MAP, IMAGE_KEY, STEPS_ACCOUNT, STORE_SECRET, TRAINING_ACCOUNT
 from lossmap.components.config.errors import ClusterError, LossmapError
 from lossmap.components.config.settings import Settings
-from lossmap.components.jobs.cluster import can_i, crds, person
+from lossmap.components.jobs.cluster import can_i, configuration, crds, person
 from lossmap.components.jobs.connection import Api, ApiError
 from lossmap.pipelines.doctor import Finding
 from lossmap.pipelines.kubeflow import Kubeflow
@@ -30,7 +30,7 @@ def examine_cluster(settings: Settings) -> list[Finding]:
     except ClusterError as error:
         return [_failed("API server", error)]
     reached = Finding("API server", True, api.host)
-    return [reached, *_kinds(api), *_rights(api, settings), _pipelines(settings), *_objects(api, settings), *_services(api, settings), _image(settings)]
+    return [reached, *_kinds(api), *_rights(api, settings), _pipelines(settings), *_objects(api, settings), *_services(api, settings), _image(api, settings)]
 
 
 def _kinds(api: Api) -> Iterator[Finding]:
@@ -88,10 +88,7 @@ def _complete(data: dict[str, str]) -> None:
 
 
 def _services(api: Api, settings: Settings) -> Iterator[Finding]:
-    try:
-        data = api.core.read_namespaced_config_map(CONFIG_MAP, settings.namespace).data or {}
-    except ApiError:
-        return  # told already
+    data = _configuration(api, settings)
     for name, key, path in (("MLflow", "LOSSMAP_TRACKING", "/health"), ("S3", "AWS_ENDPOINT_URL", "/")):
         if data.get(key):
             yield _service(api, settings, name, data[key], path)
@@ -118,8 +115,18 @@ def _answer(address: str) -> None:
         error.close()  # it answers, if only to people it knows
 
 
-def _image(settings: Settings) -> Finding:
-    return Finding("image", True, f"{settings.image} (LOSSMAP_IMAGE names another); nodes that cannot pull it say so in `lossmap status`")
+def _image(api: Api, settings: Settings) -> Finding:
+    image = settings.image or _configuration(api, settings).get(IMAGE_KEY)
+    if not image:
+        return Finding("image", False, "named by nobody", f"set LOSSMAP_IMAGE, here or in the ConfigMap {CONFIG_MAP}")
+    return Finding("image", True, f"{image}; a node that cannot pull it says so in `lossmap status`")
+
+
+def _configuration(api: Api, settings: Settings) -> dict[str, str]:
+    try:
+        return configuration(settings.namespace, api)
+    except ApiError:
+        return {}  # told already
 
 
 def _failed(name: str, error: LossmapError) -> Finding:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict, dataclass
 
+from lossmap.components.config.deployment import CONFIG_MAP, IMAGE_KEY
 from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.experiment import Experiment, Landscape
 from lossmap.components.config.settings import Settings
@@ -68,9 +69,23 @@ def check(experiment: Experiment) -> None:
 
 def submit(experiment: Experiment, settings: Settings, run: str, cached: bool = True) -> str:
     """Start a run on the cluster and return Kubeflow's id of it."""
-    from lossmap.pipelines.landscape_pipeline import package
+    kubeflow = Kubeflow(settings)
+    return kubeflow.submit(package(experiment, settings, run), run, experiment.study, cached)
 
-    return Kubeflow(settings).submit(package(experiment, settings, run), run, experiment.study, cached)
+
+def package(experiment: Experiment, settings: Settings, run: str) -> str:
+    """The pipeline as YAML, on the image that the settings name, or else the cluster.
+
+    Raises:
+        ExperimentError: neither does.
+    """
+    from lossmap.components.jobs.cluster import configuration
+    from lossmap.pipelines import landscape_pipeline
+
+    image = settings.image or configuration(settings.namespace).get(IMAGE_KEY)
+    if not image:
+        raise ExperimentError(f"no image: neither LOSSMAP_IMAGE nor the ConfigMap {CONFIG_MAP} in {settings.namespace} names one; see k8s/README.md")
+    return landscape_pipeline.package(experiment, settings.model_copy(update={"image": image}), run)
 
 
 def retry(kubeflow: Kubeflow, run: PipelineRun) -> str:

@@ -1,6 +1,7 @@
 """Names of what `k8s/` puts into the namespace in which pipelines run; whoever speaks to Kubernetes refers to them."""
 
 CONFIG_MAP = "lossmap"
+IMAGE_KEY = "LOSSMAP_IMAGE"  # for `lossmap submit`; a step's own environment says it already
 CONFIG_KEYS = ("LOSSMAP_STORE", "LOSSMAP_TRACKING", "AWS_DEFAULT_REGION")
 OPTIONAL_CONFIG_KEYS = ("AWS_ENDPOINT_URL", "LOSSMAP_PIPELINES_PAGE")  # Amazon's S3 needs no address
 STORE_SECRET = "lossmap-object-store"

@@ -1,6 +1,5 @@
 """Where things are: read from the environment (LOSSMAP_*), so that an experiment never has to say it."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlparse
@@ -18,7 +17,7 @@ class Settings(BaseSettings):
         logs: LOSSMAP_LOGS, a folder for what the training processes print; beside the store's objects without it.
         run: LOSSMAP_RUN, the run that a step of a pipeline belongs to; `{pipeline}` in it stands for the first eight digits of the next.
         pipeline_run: LOSSMAP_PIPELINE_RUN, Kubeflow's id of the pipeline run that this process is a step of; empty on a laptop.
-        image: LOSSMAP_IMAGE, the image of every pod that a pipeline starts.
+        image: LOSSMAP_IMAGE, the image of every pod that a pipeline starts; without it the one that the cluster's ConfigMap names.
         namespace: LOSSMAP_NAMESPACE, where pipelines run.
         pipelines: LOSSMAP_PIPELINES, address of Kubeflow Pipelines' API; without it the Kubernetes API server leads there.
         pipelines_page: LOSSMAP_PIPELINES_PAGE, address of its pages, for links.
@@ -31,7 +30,7 @@ class Settings(BaseSettings):
     logs: Path = Path()
     run: str = ""
     pipeline_run: str = ""
-    image: str = Field(default_factory=lambda: f"docker.io/lossmap/lossmap:{version('lossmap')}")
+    image: str = ""
     namespace: str = "kubeflow"
     pipelines: str = ""
     pipelines_page: str = ""

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from kubernetes import client
 
+from lossmap.components.config.deployment import CONFIG_MAP
 from lossmap.components.jobs import logs
-from lossmap.components.jobs.connection import Api, connect
+from lossmap.components.jobs.connection import Api, absent_is_none, connect
 from lossmap.components.jobs.reasons import why_waiting
 
-__all__ = ["can_i", "crds", "person", "pod_log", "pods", "why_waiting"]
+__all__ = ["can_i", "configuration", "crds", "person", "pod_log", "pods", "why_waiting"]
 
 _PERSONS_PATIENCE_SECONDS = 10.0
 
@@ -29,6 +30,12 @@ def pod_log(namespace: str, pod: str, container: str, follow: bool = False, api:
     api = api or person()
     found = api.core.read_namespaced_pod(pod, namespace)
     return logs.follow(api, found, container) if follow else logs.read(api, found, container)
+
+
+def configuration(namespace: str, api: Api | None = None) -> dict[str, str]:
+    """What the ConfigMap of lossmap says in a namespace; nothing where there is none."""
+    found = absent_is_none(lambda: (api or person()).core.read_namespaced_config_map(CONFIG_MAP, namespace))
+    return dict(found.data or {}) if found else {}
 
 
 def can_i(verb: str, resource: str, namespace: str, group: str = "", subresource: str = "", api: Api | None = None) -> bool:
