@@ -171,7 +171,8 @@ def _steps(tasks: Sequence[Any]) -> Iterator[Step]:
             failed = driver is not None and driver.state == "FAILED" and task.state is None
             cached = task.state == "SUCCEEDED" and task.start_time == task.end_time  # no pod ends in the second in which it was made
             state = "FAILED" if failed else "CACHED" if cached else _STEP_STATES.get(task.state, "SKIPPED")
-            yield Step(task.display_name, state, task.start_time, task.end_time)
+            # what goes on is said to have ended in the year 1
+            yield Step(task.display_name, state, task.start_time, None if state == "RUNNING" else task.end_time)
 
 
 def _client(settings: Settings) -> "kfp.Client":

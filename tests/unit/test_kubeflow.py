@@ -40,8 +40,11 @@ def test_the_state_is_what_became_of_the_report_whatever_the_backend_calls_the_r
 @pytest.mark.parametrize(("history", "state"), [(["PENDING", "RUNNING"], "RUNNING"), (["RUNNING", "CANCELING"], "CANCELLING")])
 def test_a_run_that_goes_on_has_not_ended(kubeflow, pipelines, history, state):
     pipelines.runs["going on"] |= {"state": history[-1], "state_history": [{"state": each} for each in history]}
+    task = next(task for task in pipelines.runs["going on"]["run_details"]["task_details"] if task["display_name"] == "train")
+    task |= {"state": "RUNNING", "end_time": "0001-01-01T00:00:00Z"}
     run = _found(kubeflow, pipelines, "going on")
     assert (run.state, run.ended, run.finished) == (state, False, None)
+    assert [(step.state, step.seconds) for step in run.steps if step.name == "train"] == [("RUNNING", None)]
 
 
 def test_cancelled_is_final_also_where_the_backend_has_a_state_for_it(kubeflow, pipelines):
