@@ -62,11 +62,12 @@ class _Lines:
         """Lines that were not read before; an end without a word is an end like another."""
         known, since = Counter(line for _, line in self._recent), self._since()
         for line in _lines(self._open(since, follow=follow, previous=previous)):
-            stamp, _, text = line.partition(" ")
+            words, _, text = line.partition(" ")
+            stamp = _time(words)
             if known[line]:
                 known[line] -= 1
-            elif since is None or _time(stamp) >= since:
-                self._remember(_time(stamp), line)
+            elif stamp and (since is None or stamp >= since):
+                self._remember(stamp, line)
                 yield text
 
     def _since(self) -> datetime | None:
@@ -120,8 +121,11 @@ def _texts(lines: Iterable[bytes]) -> Iterator[str]:
     return (line.decode(errors="replace").rstrip("\r") for line in lines)
 
 
-def _time(stamp: str) -> datetime:
-    return datetime.fromisoformat(stamp)
+def _time(words: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(words)
+    except ValueError:  # of the kubelet, not of the container: "unable to retrieve container logs for …"
+        return None
 
 
 def _status(pod: client.V1Pod, container: str) -> client.V1ContainerStatus | None:

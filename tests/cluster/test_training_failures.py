@@ -56,3 +56,11 @@ def test_a_request_that_fits_no_node_is_told_and_waited_for_as_long_as_asked(lau
     expected = f"TrainingError: training did not start within cluster.start_minutes (0.5): no node for pod {run.pod(0)}: "
     assert _last_line(run).startswith(expected) and "Insufficient cpu" in _last_line(run)
     assert run.left() == []
+
+
+def test_want_of_memory_is_told_with_the_limit_and_the_field(launched):
+    run = launched(experiment(training=Resources(cpu="300m", cpu_limit="2", memory="150Mi")))  # PyTorch alone takes more
+    cure = "ran out of memory; its limit is 150Mi: raise cluster.training.memory, or lower training.batch_size"
+    last = _last_line(run)
+    assert last.startswith("TrainingError: training failed: pod train-") and last.endswith(cure)
+    assert run.left() == []

@@ -41,6 +41,13 @@ def test_a_log_is_read_until_now(there):
     assert list(look.pod_log(NAMESPACE, "pod", "pytorch", api=api)) == ["first", "", "third  with spaces"]
 
 
+def test_what_the_kubelet_says_in_place_of_a_log_is_no_line_of_it(there):
+    cluster, api = there
+    cluster.logs["pod", 0] = ["unable to retrieve container logs for containerd://0123"]
+    cluster.print("pod", "first")
+    assert list(look.pod_log(NAMESPACE, "pod", "pytorch", api=api)) == ["first"]
+
+
 def test_a_followed_log_has_each_line_once_across_cuts(there):
     cluster, api = there
     lines = []
