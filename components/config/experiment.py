@@ -182,9 +182,15 @@ Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|
 class Resources(Frozen):
     """What one pod requests of its node, and is limited to."""
 
-    cpu: Quantity = "1"
-    cpu_limit: Quantity | None = Field(None, description="how much of an idle node's CPU a pod may take; without it as much as it requests")
+    cpu: Quantity = "500m"
+    cpu_limit: Quantity | None = Field(None, description="how much of an idle node's CPU a pod may take; without it what it requests, a core at least")
     memory: Quantity = "2Gi"
+
+    @property
+    def most_cpu(self) -> str:
+        """The limit of a pod's CPU."""
+        less_than_one = self.cpu.endswith("m") and float(self.cpu.removesuffix("m")) < 1000
+        return self.cpu_limit or ("1" if less_than_one else self.cpu)
 
 
 class Toleration(Frozen):
@@ -215,7 +221,7 @@ class Cluster(Frozen):
     least_nodes: PositiveInt | None = Field(None, description="go on with as few training pods as this when others are lost (elastic); the bits then differ")
     training: Resources = Field(Resources(), description="of each training pod")
     survey: Resources = Field(Resources(), description="of each survey pod; landscape.workers processes in it, one a core without that")
-    steps: Resources = Field(Resources(cpu="500m"), description="of every other step's pod")
+    steps: Resources = Field(Resources(cpu="200m"), description="of every other step's pod")
     survey_pods: PositiveInt = Field(2, description="pods that evaluate tiles at the same time")
     gpu_resource: str = Field("nvidia.com/gpu", description="what the nodes call a GPU")
     shared_memory: Quantity = Field("256Mi", description="size of /dev/shm in a training pod, out of its memory")

@@ -183,7 +183,7 @@ def _resources(request: Request) -> client.V1ResourceRequirements:
     cluster = request.cluster
     gpus = {cluster.gpu_resource: str(request.processes.processes // request.nodes)} if cluster.profile == "gpu" else {}
     amounts = {"cpu": cluster.training.cpu, "memory": cluster.training.memory} | gpus
-    return client.V1ResourceRequirements(requests=amounts, limits=amounts | {"cpu": cluster.training.cpu_limit or cluster.training.cpu})
+    return client.V1ResourceRequirements(requests=amounts, limits=amounts | {"cpu": cluster.training.most_cpu})
 
 
 def _toleration(asked: Toleration) -> client.V1Toleration:

@@ -38,7 +38,12 @@ __all__ = ["RUN_TAG", "BackgroundTracker", "RunTracker", "default_tracking_uri",
 RUN_TAG = "lossmap.run"
 _logger = logging.getLogger(__name__)
 # Bounded waiting, at most twice 6 seconds for one request; what the user has set stays.
-_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "6", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", **PRIVACY}
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    **PRIVACY,
+}
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # else the UI takes training runs for those of a chat bot
 _PARAMETER_LENGTH = 6000  # MLflow cuts what is longer
 

@@ -1,6 +1,7 @@
 import pytest
 
 from lossmap.components.config.errors import ExperimentError
+from lossmap.components.config.experiment import Resources
 from lossmap.components.config.parse import override
 from lossmap.pipelines import submit
 from lossmap.pipelines.recipes import load
@@ -76,3 +77,10 @@ def test_another_profile_brings_its_own_defaults_and_what_is_set_after_it_stays(
     cluster = _experiment("cluster.profile=gpu", "cluster.training.memory=64Gi").cluster
     assert (cluster.training.cpu, cluster.training.memory, cluster.shared_memory) == ("8", "64Gi", "8Gi")
     assert cluster.tolerations[0].key == "nvidia.com/gpu"
+
+
+@pytest.mark.parametrize(
+    ("resources", "limit"), [({"cpu": "500m"}, "1"), ({"cpu": "1500m"}, "1500m"), ({"cpu": "4"}, "4"), ({"cpu": "100m", "cpu_limit": "2"}, "2")]
+)
+def test_a_pod_may_take_a_whole_core_of_an_idle_node(resources, limit):
+    assert Resources(**resources).most_cpu == limit
