@@ -24,6 +24,8 @@ from typing import Any
 
 # cuBLAS is deterministic only with a fixed work space, which it reads once, before torch is imported.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+# DistributedDataParallel warns that it looks for unused parameters, which it is told to (see loop.py).
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import torch
 
