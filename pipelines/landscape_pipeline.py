@@ -86,9 +86,7 @@ def _tiles(experiment: Experiment, configured: Configure) -> BaseComponent:
 def _configured(task: PipelineTask, resources: Resources, settings: Settings, run: str) -> PipelineTask:
     """What every step's pod gets: image, places and keys by reference, resources, a user without rights."""
     task.set_container_image(settings.image)
-    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.most_cpu).set_memory_request(resources.memory).set_memory_limit(
-        resources.memory
-    )
+    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.most_cpu).set_memory_request(resources.memory).set_memory_limit(resources.memory)
     for name, value in {"LOSSMAP_RUN": run, "LOSSMAP_IMAGE": settings.image, "HOME": "/tmp"}.items():
         task.set_env_variable(name, value)
     kubernetes.use_field_path_as_env(task, "LOSSMAP_PIPELINE_RUN", f"metadata.labels['{deployment.PIPELINE_RUN_LABEL}']")
