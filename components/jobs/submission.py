@@ -17,7 +17,8 @@ _PATIENCE_SECONDS = 120.0
 def submit(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str, say: Callable[[str], None]) -> None:
     """Create the job, or adopt the one that an earlier start of the same step created.
 
-    One of the same name that has ended, or is being deleted, makes room first.
+    One of the same name that has ended, or is being deleted, makes room first; so does one of an earlier pipeline run that somebody
+    terminated, once it notices that nobody waits for it any longer.
 
     Raises:
         ClusterError: a job of that name belongs to somebody else, or does not make room.
@@ -30,12 +31,16 @@ def submit(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str, say: Callable
         found = api.get_job(name, namespace)
         if found and not found.metadata.deletion_timestamp:
             _refuse_a_stranger(found, job)
-            if not ending(found):
+            if ending(found):
+                api.delete_job(name, namespace)
+            elif _pipeline_run(found) == _pipeline_run(job):
                 say(f"going on with PyTorchJob {namespace}/{name}, which is there already")
                 return
-            api.delete_job(name, namespace)
         time.sleep(_PAUSE_SECONDS)
-    raise ClusterError(f"PyTorchJob {namespace}/{name} is being deleted for more than {_PATIENCE_SECONDS:.0f} s; see: kubectl describe pytorchjob {name}")
+    raise ClusterError(
+        f"PyTorchJob {namespace}/{name} has made no room for more than {_PATIENCE_SECONDS:.0f} s: another pipeline run of the same name goes on, "
+        f"or it cannot be deleted; see: kubectl -n {namespace} describe pytorchjob {name}"
+    )
 
 
 def ending(job: KubeflowOrgV1PyTorchJob) -> tuple[str, str] | None:
@@ -75,4 +80,9 @@ def _refuse_a_stranger(found: KubeflowOrgV1PyTorchJob, wanted: KubeflowOrgV1PyTo
 
 def _identity(job: KubeflowOrgV1PyTorchJob) -> dict[str, str | None]:
     labels, annotations = job.metadata.labels or {}, job.metadata.annotations or {}
-    return {RUN_LABEL: labels.get(RUN_LABEL), PIPELINE_RUN_LABEL: labels.get(PIPELINE_RUN_LABEL), TRAINING_ANNOTATION: annotations.get(TRAINING_ANNOTATION)}
+    return {RUN_LABEL: labels.get(RUN_LABEL), TRAINING_ANNOTATION: annotations.get(TRAINING_ANNOTATION)}
+
+
+def _pipeline_run(job: KubeflowOrgV1PyTorchJob) -> str | None:
+    label: str | None = (job.metadata.labels or {}).get(PIPELINE_RUN_LABEL)
+    return label

@@ -135,6 +135,14 @@ def test_a_job_that_ended_without_a_result_is_made_anew(scene):
     assert scene.said[-1] == f"created PyTorchJob tests/{scene.job}"
 
 
+def test_a_job_of_an_earlier_pipeline_run_makes_room_when_it_has_noticed(scene):
+    _create(scene, {"pipeline/runid": "an-earlier-one"})
+    scene.later(lambda: None, lambda: scene.cluster.remove(scene.job), lambda: None, lambda: None, lambda: None, lambda: None, scene.succeed)
+    scene.launch()
+    assert scene.said[-1] == f"created PyTorchJob tests/{scene.job}"
+    assert not [request for request in scene.cluster.requests if request.startswith("DELETE")]
+
+
 def test_a_job_of_somebody_else_is_left_alone(scene):
     _create(scene, {"lossmap/run": "another"})
     with pytest.raises(ClusterError) as refused:
