@@ -81,13 +81,11 @@ ready kubeflow
 
 cat <<END
 
-Ready. In three other terminals:
-  kubectl --context kind-$CLUSTER -n kubeflow port-forward service/ml-pipeline 8888
-  kubectl --context kind-$CLUSTER -n lossmap port-forward service/mlflow 5000
-  kubectl --context kind-$CLUSTER -n kubeflow port-forward service/ml-pipeline-ui 8080:80
-then
-  export KF_PIPELINES_ENDPOINT=http://localhost:8888
+Ready. lossmap speaks to the cluster of the current context:
+  kubectl config use-context kind-$CLUSTER
   lossmap doctor --cluster
   lossmap submit digits-resnet20 --follow
-and look at http://localhost:5000 (MLflow) and http://localhost:8080 (Kubeflow). k8s/kind/down.sh takes it all down.
+  lossmap ui --cluster                                                     # MLflow
+  kubectl -n kubeflow port-forward service/ml-pipeline-ui 8080:80          # Kubeflow's pages, at http://localhost:8080
+k8s/kind/down.sh takes it all down.
 END

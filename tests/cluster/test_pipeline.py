@@ -14,7 +14,7 @@ from pathlib import Path
 import kfp
 import pytest
 import yaml
-from cluster.kubectl import get, kubectl
+from cluster.kubectl import apply, get, kubectl
 from mlflow import MlflowClient
 
 from lossmap.components.config.experiment import Axis, Blobs, Cluster, Data, Experiment, Landscape, Plane, ResNet, Resources, Training
@@ -63,6 +63,26 @@ def seed():
 @pytest.fixture
 def place(installation, tmp_path):
     return Place(installation, tmp_path)
+
+
+@pytest.fixture
+def person(installation, place, tmp_path):
+    """The same for somebody who has the role lossmap-user and no other."""
+    bindings = [_binding(namespace, installation.runs) for namespace in (installation.runs, installation.services)]
+    apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "person", "namespace": installation.runs}}, *bindings)
+    config = yaml.safe_load(kubectl("config", "view", "--raw", "--minify", "--flatten"))
+    config["users"] = [{"name": "person", "user": {"token": kubectl("--namespace", installation.runs, "create", "token", "person").strip()}}]
+    config["contexts"][0]["context"]["user"] = "person"
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    place.environment["KUBECONFIG"] = str(tmp_path / "kubeconfig")
+    return place
+
+
+def _binding(namespace, home):
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lossmap-user"}
+    subject = {"kind": "ServiceAccount", "name": "person", "namespace": home}
+    what = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "person", "namespace": namespace}}
+    return what | {"roleRef": role, "subjects": [subject]}
 
 
 class Place:
@@ -232,18 +252,18 @@ def test_a_run_that_somebody_else_made_and_terminated_leaves_nothing_within_a_mi
     assert place.status(started.run_id, code=130)["state"] == "CANCELLED"
 
 
-def test_doctor_tells_what_the_cluster_has_and_lacks(place):
-    findings = json.loads(place.lossmap("doctor", "--cluster", "--json"))
+def test_doctor_tells_what_the_cluster_has_and_lacks(person):
+    findings = json.loads(person.lossmap("doctor", "--cluster", "--json"))
     assert {"API server", "Kubeflow Pipelines", "MLflow", "S3", "rights", "Secret lossmap-object-store"} <= {finding["name"] for finding in findings}
-    elsewhere = json.loads(place.lossmap("doctor", "--cluster", "--json", code=1, LOSSMAP_NAMESPACE="default"))
+    elsewhere = json.loads(person.lossmap("doctor", "--cluster", "--json", code=1, LOSSMAP_NAMESPACE="default"))
     missing = {finding["name"]: finding["cure"] for finding in elsewhere if not finding["ok"]}
-    assert {"Kubeflow Pipelines", "ConfigMap lossmap", "account lossmap-run"} <= set(missing)
+    assert {"Kubeflow Pipelines", "rights"} <= set(missing)
     assert all(missing.values())
 
 
-def test_the_mlflow_of_the_cluster_has_an_address_here(place):
+def test_the_mlflow_of_the_cluster_has_an_address_here(person):
     command = [str(LOSSMAP), "ui", "--cluster", "--port", "0"]
-    with subprocess.Popen(command, env=place.environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=person.environment, stdout=subprocess.PIPE, text=True) as process:
         address = process.stdout.readline().split()[3].partition("/#")[0]
         assert urllib.request.urlopen(f"{address}/health", timeout=20).read() == b"OK"
         process.send_signal(signal.SIGINT)
@@ -258,9 +278,9 @@ def test_a_step_that_fails_makes_the_run_a_failure_with_the_cause_in_one_line(pl
     assert f"failed: {cause}" in place.lossmap("status", run, code=1)
 
 
-def test_a_step_whose_image_does_not_exist_says_why_it_waits(place, study, seed):
-    run, _ = place.submit(_experiment(study, seed), LOSSMAP_IMAGE="docker.io/lossmap/lossmap:there-is-none")
+def test_a_step_whose_image_does_not_exist_says_why_it_waits(person, study, seed):
+    run, _ = person.submit(_experiment(study, seed), LOSSMAP_IMAGE="docker.io/lossmap/lossmap:there-is-none")
     try:
-        _until(lambda: any("there-is-none" in reason for reason in place.status(run)["waiting"]), 60, "a reason to wait")
+        _until(lambda: any("there-is-none" in reason for reason in person.status(run)["waiting"]), 60, "a reason to wait")
     finally:
-        place.lossmap("cancel", run)
+        person.lossmap("cancel", run)
