@@ -129,8 +129,8 @@ def evaluate(run: str, tiles: Sequence[str], settings: Settings, progress: Progr
     from lossmap.components.landscape.tiles import load_survey
 
     store = open_store(settings.store)
-    survey = load_survey(store, run)
-    wanted = [tile for tile in survey.tiles if tile.digest in set(tiles) and not store.exists(layout.tile(survey.surface, tile.digest))]
+    survey, asked = load_survey(store, run), set(tiles)
+    wanted = [tile for tile in survey.tiles if tile.digest in asked and not store.exists(layout.tile(survey.surface, tile.digest))]
     workers = load_experiment(store, run).landscape.workers or available_cores()
     evaluate_tiles(settings.store, run, survey.surface, wanted, workers, progress)
 

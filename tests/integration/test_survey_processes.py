@@ -114,16 +114,17 @@ def test_workers_end_when_their_parent_is_killed(trained):
     steps.plan("orphans", settings)
     script = "from lossmap.components import steps; from lossmap.components.config.settings import Settings as S; r = 'orphans'; s = S(); "
     script += "steps.evaluate(r, steps.plan(r, s), s) if __name__ == '__main__' else None"
-    process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **settings.environment()})
-    store = open_store(settings.store)
-    prefix = layout.tiles(load_survey(store, "orphans").surface)
-    end = time.monotonic() + 60
-    while not list(store.keys(prefix)):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    workers = psutil.Process(process.pid).children(recursive=True)
-    assert len(workers) >= 2
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **settings.environment()}) as process:
+        try:
+            store = open_store(settings.store)
+            prefix = layout.tiles(load_survey(store, "orphans").surface)
+            end = time.monotonic() + 120
+            while not list(store.keys(prefix)):
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            workers = psutil.Process(process.pid).children(recursive=True)
+            assert len(workers) >= 2
+        finally:
+            process.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
