@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from reference.manifests import manifest
 
 from lossmap.components.config.experiment import Axis, Experiment, Landscape, Plane
 from lossmap.components.landscape.grid import Result
@@ -7,7 +8,7 @@ from lossmap.components.landscape.merge import grids, load_surfaces, merge, miss
 from lossmap.components.landscape.tiles import Survey, cut, evaluate_tile, evaluated_points, save_survey
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import save_experiment
+from lossmap.components.stores.runs import save_experiment, save_run_manifest
 
 LANDSCAPE = Landscape(plane=Plane(x=Axis(points=5), y=Axis(low=0, high=1, points=3)), line=Axis(low=-2, high=2, points=9), tile_points=4)
 SURFACE = "5" * 64
@@ -25,6 +26,7 @@ def must_not_be_called():
 def store(tmp_path):
     store = open_store(str(tmp_path))
     save_experiment(store, "run", Experiment(landscape=LANDSCAPE))
+    save_run_manifest(store, "run", manifest())
     save_survey(store, "run", Survey(surface=SURFACE, tiles=()))
     return store
 
@@ -65,6 +67,7 @@ def test_any_number_of_tiles_gives_the_same_bytes(store, tmp_path, size):
     keys = [layout.grid(SURFACE, grid.digest()) for grid in grids(LANDSCAPE).values()]
     other = open_store(str(tmp_path / "other"))
     save_experiment(other, "run", Experiment(landscape=LANDSCAPE))
+    save_run_manifest(other, "run", manifest())
     save_survey(other, "run", Survey(surface=SURFACE, tiles=()))
     merge(other, "run", lambda: loss_at)
     assert [store.read(key) for key in keys] == [other.read(key) for key in keys]
