@@ -17,6 +17,7 @@ that one is gone, training saves and exits with 0. Standard output carries one J
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -83,6 +84,7 @@ def train(training: str, settings: Settings) -> None:
     with process_group(task.training.device) as group:
         trainer = _trainer(task, manifest, store, group)
         seconds, damaged = load_checkpoint(store, training, trainer)
+        _write(f"process {group.rank + 1} of {group.world} on {socket.gethostname()}, {group.device}, goes on from step {trainer.step} of {trainer.steps}")
         for line in damaged if group.rank == 0 else ():
             _say(event="warning", message=f"{line}; going on from an older checkpoint")
         Session(training, store, trainer, _outlets(), seconds).run(load_images(store, manifest, "test"), stop)
@@ -120,8 +122,12 @@ def _launcher(store: Store, training: str) -> Launcher:
 
 
 def _say(**event: Any) -> None:
+    _write(json.dumps(event))
+
+
+def _write(line: str) -> None:
     # One write for the whole line: several processes share the pipe.
-    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
