@@ -2,10 +2,11 @@
 
 import io
 import json
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,11 +16,13 @@ from lossmap.components.config.deployment import STEPS_ACCOUNT
 from lossmap.components.config.errors import ClusterError
 from lossmap.components.config.settings import Settings
 from lossmap.components.jobs.cluster import person
+from lossmap.components.jobs.forward import forwarded
 
 if TYPE_CHECKING:
     import kfp
 
 STEPS = ("prepare", "train", "plan", "tile", "merge", "report", "clean-up")
+_SERVICE, _PORT = "ml-pipeline", 8888
 LAST = "report"  # a run has succeeded when this step has, whatever the backend calls the run
 _ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "ERROR", "CANCELED")
 _CANCELLED = ("CANCELING", "CANCELED")
@@ -73,18 +76,20 @@ class Kubeflow:
     """Kubeflow Pipelines in one namespace. Every failure is a ClusterError of one line.
 
     Args:
-        settings: where its API is; without an address, the API server of KUBECONFIG leads there.
+        settings: where its API is; without an address, here or in KF_PIPELINES_ENDPOINT, the API server of KUBECONFIG leads there.
     """
 
     def __init__(self, settings: Settings):
-        self._namespace = settings.namespace
+        self._way = ExitStack()  # kfp's own way there, a proxy, forgets the path where KUBECONFIG has a token
         with _explained():
-            self._client = _client(settings)
+            address = settings.pipelines or os.environ.get("KF_PIPELINES_ENDPOINT")
+            address = address or self._way.enter_context(forwarded(person(), settings.namespace, _SERVICE, _PORT))
+            self._client = _client(address, settings.namespace)
 
     def require(self) -> None:
         """Raise a ClusterError unless its API answers."""
         with _explained():
-            self._client.get_kfp_healthz()
+            self._list(page_size=1)  # kfp takes some refusals of its health check for health
 
     def submit(self, package: str, run: str, study: str, cached: bool = True) -> str:
         """Start a run of a compiled pipeline and return Kubeflow's id of it.
@@ -175,15 +180,13 @@ def _steps(tasks: Sequence[Any]) -> Iterator[Step]:
             yield Step(task.display_name, state, task.start_time, None if state == "RUNNING" else task.end_time)
 
 
-def _client(settings: Settings) -> "kfp.Client":
-    if not settings.pipelines:
-        person()  # who tells in one line what is wrong with KUBECONFIG
+def _client(address: str, namespace: str) -> "kfp.Client":
     # kfp prints that it finds no configuration, and the libraries beneath it warn; what is wrong is told by the error.
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         import kfp
 
-        return kfp.Client(host=settings.pipelines or None, namespace=settings.namespace)
+        return kfp.Client(host=address, namespace=namespace)
 
 
 @contextmanager
