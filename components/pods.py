@@ -4,6 +4,7 @@ Which run a step belongs to is in the environment (LOSSMAP_RUN) and not among it
 two runs that ask for the same training get the same one.
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ def train(model: "Artifact", metrics: "Metrics") -> str:
         training = steps.train(settings.run, settings, launch, Printed("train"))
         store = open_store(settings.store)
         result = load_json(store, layout.training_result(training))
-        _describe(model, f"{store.uri}/{layout.weights(training)}", store.read(layout.training_result(training)).decode())
+        _describe(model, f"{store.uri}/{layout.weights(training)}", json.dumps(result, indent=2))
         model.metadata.update({"parameters": result["parameters"], "test_error": result["test"]["error"]})
         for split in ("train", "test"):
             for name in ("loss", "error"):

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,9 @@ from lossmap.pipelines import cancel as cancelling
 from lossmap.pipelines import follow as following
 from lossmap.pipelines import submit as submitting
 from lossmap.pipelines.kubeflow import STEPS, Kubeflow, PipelineRun
+
+if TYPE_CHECKING:
+    from lossmap.components.jobs.connection import Api
 
 console = Console(highlight=False, soft_wrap=True)
 _EXIT_CODES = {"FAILED": 1, "CANCELLED": 130}
@@ -54,7 +58,7 @@ def follow(name: str, settings: Settings) -> int:
     except KeyboardInterrupt:
         _say(f"the run goes on; follow it again: lossmap logs {name} -f; end it: lossmap cancel {name}")
         return 128 + signal.SIGINT
-    return _conclude(kubeflow, run, settings)
+    return _conclude(api, run, settings)
 
 
 def status(name: str, settings: Settings, as_json: bool) -> int:
@@ -138,9 +142,9 @@ def ui(settings: Settings, port: int) -> None:
         raise ClusterError(f"port {port} cannot be used ({error.strerror}); choose another with --port") from None
 
 
-def _conclude(kubeflow: Kubeflow, run: PipelineRun, settings: Settings) -> int:
+def _conclude(api: "Api", run: PipelineRun, settings: Settings) -> int:
     if run.state == "FAILED":
-        _say(f"{run.name} failed: {following.cause(person(), settings, run)}; go on with: lossmap retry {run.name}")
+        _say(f"{run.name} failed: {following.cause(api, settings, run)}; go on with: lossmap retry {run.name}")
     else:
         took = f" in {(run.finished - run.created).total_seconds():.0f} s" if run.finished else ""
         _say(f"{run.name} {'was cancelled' if run.state == 'CANCELLED' else 'has succeeded'}{took}; compare it with others: lossmap ui --cluster")
