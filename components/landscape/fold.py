@@ -1,11 +1,11 @@
 """Frozen BatchNorm folded into the convolution before it: a survey then pays for one layer instead of two."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
-Directions = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
+from lossmap.components.landscape.surface import Directions
 
 
 def fold_batch_norm(network: nn.Module, directions: Directions) -> Directions:

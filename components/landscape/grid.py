@@ -60,14 +60,16 @@ class Result:
     """What was found at one point.
 
     Attributes:
-        loss: mean cross-entropy in nats; NaN and infinity stay what they are.
-        error: share of misclassified samples.
+        loss: mean over the samples, of cross-entropy in nats; NaN and infinity stay what they are.
+        error: share of misclassified samples; NaN where there are no classes.
         loss_standard_error: s / sqrt(n), s the standard deviation of the loss over the n samples.
+        group_losses: mean loss of each group of samples, the same groups at all points (objective.Samples.groups).
     """
 
     loss: float
     error: float
     loss_standard_error: float
+    group_losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,12 @@ class Surface:
     Attributes:
         x: (X,) coordinates along the first direction.
         y: (Y,) coordinates along the second; [0] for a line.
-        loss: (Y, X) float64, as in Result; so are the next two.
+        loss: (Y, X) float64, as in Result; so are the next three.
         error: (Y, X).
         loss_standard_error: (Y, X).
-        evaluated: (Y, X) False where a point is missing; its values are NaN.
+        group_losses: (Y, X, groups).
+        evaluated: (Y, X) False where a point was not evaluated; its values are interpolated, or else NaN.
+        interpolated: (Y, X) True where the values were interpolated between evaluated points.
     """
 
     x: NDArray[np.float64]
@@ -88,12 +92,19 @@ class Surface:
     loss: NDArray[np.float64]
     error: NDArray[np.float64]
     loss_standard_error: NDArray[np.float64]
+    group_losses: NDArray[np.float64]
     evaluated: NDArray[np.bool_]
+    interpolated: NDArray[np.bool_]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(Y, X) True where the loss was evaluated or interpolated; it may be NaN or infinite."""
+        return self.evaluated | self.interpolated
 
     @property
     def finite(self) -> NDArray[np.bool_]:
         """(Y, X) True where the loss is known and finite."""
-        return self.evaluated & np.isfinite(self.loss)
+        return self.known & np.isfinite(self.loss)
 
 
 def to_npz(**arrays: NDArray[np.generic]) -> bytes:

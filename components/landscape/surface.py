@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossmap.components.landscape.grid import Result
+from lossmap.components.landscape.objective import Problem, wrong
+
+Directions = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
 
 class Evaluator:
@@ -19,32 +21,22 @@ class Evaluator:
     from the stored weights, batches are always the same, and the caller keeps torch at one thread.
 
     Args:
-        network: takes `inputs`; its parameters are moved, its stored weights are kept aside.
-        directions: the directions of x and y: parameter names to tensors.
-        inputs: samples as the network wants them (N x C x H x W, float32).
-        labels: their classes (N, int64).
+        problem: network, loss and samples; the network's parameters are moved, its stored weights are kept aside.
+        directions: the directions of x and y: names of parameters, and of buffers that move too, to tensors.
         batch_norm: `frozen` uses the network's running statistics; `reestimated` uses, at every point, the average over the batches of
-            the samples' own means and (unbiased) variances.
-        batch_size: samples that go through the network at a time.
+            the samples' own means and (unbiased) variances; `coordinates` moves the statistics along the directions.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        directions: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-        inputs: Tensor,
-        labels: Tensor,
-        batch_norm: Literal["frozen", "reestimated"],
-        batch_size: int,
-    ):
-        self._network = network.eval().requires_grad_(False)
-        self._batches = list(zip(inputs.split(batch_size), labels.split(batch_size), strict=True))
+    def __init__(self, problem: Problem, directions: Directions, batch_norm: Literal["frozen", "reestimated", "coordinates"]):
+        network = problem.network
+        self._network, self._loss = network.eval().requires_grad_(False), problem.loss
+        self._batches, self._groups = problem.samples.batches(), problem.samples.groups()
         self._reestimate = batch_norm == "reestimated"
-        names = [name for name, _ in network.named_parameters()]
-        self._weights = _flat([parameter for _, parameter in network.named_parameters()])
-        self._x, self._y = (_flat([direction[name] for name in names]).to(self._weights) for direction in directions)
+        moving = {name: tensor for name, tensor in _tensors(network).items() if name in directions[0]}
+        self._weights = _flat(list(moving.values()))
+        self._x, self._y = (_flat([direction[name] for name in moving]).to(self._weights) for direction in directions)
         self._moved = self._weights.clone()
-        _view_parameters(network, self._moved)
+        _view(moving, self._moved)
 
     @torch.inference_mode()
     def __call__(self, x: float, y: float) -> Result:
@@ -55,30 +47,37 @@ class Evaluator:
             with _collecting_statistics(self._network):
                 for inputs, _ in self._batches:
                     self._network(inputs)
-        losses, wrong = zip(*(self._batch(inputs, labels) for inputs, labels in self._batches), strict=True)
-        return _result(torch.cat(losses), int(sum(wrong)))
+        losses, missed = zip(*(self._batch(inputs, targets) for inputs, targets in self._batches), strict=True)
+        return self._result(torch.cat(losses), torch.cat(missed))
 
-    def _batch(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, int]:
-        logits = self._network(inputs).double()
-        return F.cross_entropy(logits, labels, reduction="none"), int((logits.argmax(dim=1) != labels).sum())
+    def _batch(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = self._network(inputs)
+        losses = self._loss(outputs, targets)
+        missed = wrong(outputs, targets)
+        return losses, losses.new_full(losses.shape, math.nan) if missed is None else missed
+
+    def _result(self, losses: Tensor, missed: Tensor) -> Result:
+        count, losses = len(losses), losses.cpu()
+        deviation = float(losses.std()) if count > 1 else math.nan
+        sizes = self._groups.bincount()
+        groups = torch.zeros(len(sizes), dtype=losses.dtype).index_add_(0, self._groups, losses) / sizes
+        return Result(float(losses.mean()), float(missed.mean()), deviation / math.sqrt(count), tuple(groups.tolist()))
 
 
-def _result(losses: Tensor, wrong: int) -> Result:
-    count = len(losses)
-    deviation = float(losses.std()) if count > 1 else math.nan
-    return Result(float(losses.mean()), wrong / count, deviation / math.sqrt(count))
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
 def _flat(tensors: list[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
-def _view_parameters(network: nn.Module, flat: Tensor) -> None:
-    """Make every parameter a view into `flat`, so that one addition moves them all."""
+def _view(tensors: Mapping[str, Tensor], flat: Tensor) -> None:
+    """Make every tensor a view into `flat`, so that one addition moves them all."""
     start = 0
-    for parameter in network.parameters():
-        parameter.data = flat[start : start + parameter.numel()].view(parameter.shape)
-        start += parameter.numel()
+    for tensor in tensors.values():
+        tensor.data = flat[start : start + tensor.numel()].view(tensor.shape)
+        start += tensor.numel()
 
 
 @contextmanager

@@ -18,14 +18,20 @@ Evaluate = Callable[[float, float], Result]
 class Tile(Frozen):
     """Points of a surface; the digest is that of the points."""
 
+    surface: str
     digest: str
     points: tuple[Point, ...]
 
 
 class Survey(Frozen):
-    """What a survey consists of: its surface, and the tiles that were missing when it was planned."""
+    """What a survey consists of: a surface for each pair of directions, and the tiles that were missing when it was planned.
 
-    surface: str
+    Attributes:
+        surfaces: their addresses; the first is the one that is drawn.
+        tiles: of all surfaces.
+    """
+
+    surfaces: tuple[str, ...]
     tiles: tuple[Tile, ...]
 
 

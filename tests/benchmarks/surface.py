@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lossmap.components.config.experiment import ResNet
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.landscape.fold import fold_batch_norm
+from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 from lossmap.components.landscape.surface import Evaluator
 from lossmap.components.models import build
 
@@ -42,7 +43,7 @@ def main(size: int = 8, depth: int = 20, samples: int = 512) -> None:
     still = tuple({name: value if value.dim() > 1 else torch.zeros_like(value) for name, value in direction.items()} for direction in directions)
     surveyed = build(ResNet(depth=depth), _manifest(size, channels))
     folded = fold_batch_norm(surveyed, still)
-    evaluate = Evaluator(surveyed, folded, inputs.contiguous(memory_format=torch.channels_last), labels, "frozen", 64)
+    evaluate = Evaluator(Problem(surveyed, cross_entropy, Samples(inputs.contiguous(memory_format=torch.channels_last), labels, 64)), folded, "frozen")
     ways = {"lossmap": lambda x, y: evaluate(x, y).loss, "obvious": obvious}
     times = {name: [] for name in ways}
     for number in range(ROUNDS + 1):

@@ -3,6 +3,12 @@
 import copy
 import math
 
+import numpy as np
+
+from lossmap.components.landscape.grid import Surface
+from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
+from lossmap.components.landscape.surface import Evaluator
+
 
 def filter_normalized(direction, weight):
     """Li et al. 2018: d_i / |d_i| * |w_i|, written with loops over every filter and every number."""
@@ -29,3 +35,25 @@ def naive_point(network, x_direction, y_direction, x, y, inputs, labels):
     mean = sum(losses) / len(losses)
     variance = sum((loss - mean) ** 2 for loss in losses) / (len(losses) - 1)
     return mean, wrong / len(losses), math.sqrt(variance / len(losses))
+
+
+def evaluator(network, directions, inputs, labels, batch_norm, batch_size):
+    """The product's own evaluator of the cross-entropy."""
+    return Evaluator(Problem(network, cross_entropy, Samples(inputs, labels, batch_size)), directions, batch_norm)
+
+
+def surface(x, y, loss, evaluated=None, error=None, groups=4, spread=0.04):
+    """A surface with those losses; each group of samples has them times a factor of its own, close to 1."""
+    loss = np.asarray(loss, dtype=float)
+    evaluated = np.ones(loss.shape, dtype=bool) if evaluated is None else evaluated
+    factors = 1 + spread * np.linspace(-1, 1, groups)
+    return Surface(
+        x=np.asarray(x, dtype=float),
+        y=np.asarray(y, dtype=float),
+        loss=loss,
+        error=np.zeros(loss.shape) if error is None else error,
+        loss_standard_error=spread * np.abs(loss),
+        group_losses=loss[..., None] * factors,
+        evaluated=evaluated,
+        interpolated=np.zeros(loss.shape, dtype=bool),
+    )

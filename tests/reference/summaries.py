@@ -8,6 +8,7 @@ from lossmap.components.config.experiment import Axis, Data, Experiment, Landsca
 from lossmap.components.config.manifest import Manifest, Shard
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.landscape.grid import Surface
+from reference.landscape import surface as surface_of
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 Formula = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -29,7 +30,7 @@ def evaluate(formula: Formula, x: np.ndarray, y: np.ndarray) -> Surface:
     """The formula on a grid, row by row."""
     loss = np.array([[float(formula(np.float64(a), np.float64(b))) for a in x] for b in y])
     error = np.clip(0.9 * (1 - np.exp(-loss)), 0, 1)
-    return Surface(x, y, loss, error, 0.04 * loss, np.ones(loss.shape, dtype=bool))
+    return surface_of(x, y, loss, error=error)
 
 
 def with_values(surface: Surface, values: Mapping[tuple[int, int], float | None]) -> Surface:
@@ -38,7 +39,7 @@ def with_values(surface: Surface, values: Mapping[tuple[int, int], float | None]
     for place, value in values.items():
         loss[place] = np.nan if value is None else value
         evaluated[place] = value is not None
-    return Surface(surface.x, surface.y, loss, surface.error, surface.loss_standard_error, evaluated)
+    return surface_of(surface.x, surface.y, loss, evaluated, surface.error)
 
 
 def epochs(count: int, error: float = 0.08) -> tuple[dict[str, float], ...]:

@@ -2,11 +2,11 @@ import math
 
 import numpy as np
 import pytest
+from reference.landscape import surface as surface_of
 from reference.summaries import bowl, evaluate, with_values
 
 from lossmap.components.figures import scale
 from lossmap.components.figures.scale import Frame, Place
-from lossmap.components.landscape.grid import Surface
 
 X, Y = np.linspace(-1, 2, 4), np.linspace(0, 1, 3)
 
@@ -59,7 +59,7 @@ def test_the_lowest_point_is_found_by_row_and_column():
 
 
 def test_a_surface_without_a_finite_loss_has_no_lowest_point():
-    nothing = Surface(X, Y, np.full((3, 4), np.nan), np.zeros((3, 4)), np.zeros((3, 4)), np.ones((3, 4), dtype=bool))
+    nothing = surface_of(X, Y, np.full((3, 4), np.nan))
     assert scale.lowest(nothing) is None
     assert scale.frame([nothing]).ceiling == 100.0
 

@@ -2,14 +2,13 @@ import copy
 
 import pytest
 import torch
-from reference.landscape import naive_point
+from reference.landscape import evaluator, naive_point
 from reference.manifests import manifest
 from torch import nn
 
 from lossmap.components.config.experiment import Landscape, ResNet
 from lossmap.components.landscape.directions import normalized_direction
 from lossmap.components.landscape.fold import fold_batch_norm
-from lossmap.components.landscape.surface import Evaluator
 from lossmap.components.models import build
 
 
@@ -34,7 +33,7 @@ def test_a_folded_networks_surface_is_the_unfolded_ones_in_float64(option, short
     network, directions, inputs, labels = _case(ResNet(depth=14, shortcuts=shortcuts, shortcut_option=option))
     expected = naive_point(network, *directions, *point, inputs, labels)
     folded = copy.deepcopy(network)
-    result = Evaluator(folded, fold_batch_norm(folded, directions), inputs, labels, "frozen", 5)(*point)
+    result = evaluator(folded, fold_batch_norm(folded, directions), inputs, labels, "frozen", 5)(*point)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     # float32, as in test_surface.py
     assert result.loss == pytest.approx(expected[0], rel=2e-5)

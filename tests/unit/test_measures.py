@@ -2,9 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from reference.landscape import surface
 
 from lossmap.components.landscape import measures
-from lossmap.components.landscape.grid import Surface
 
 
 def surface_of(function, x, y, missing=()):
@@ -13,7 +13,7 @@ def surface_of(function, x, y, missing=()):
     evaluated = np.ones(loss.shape, dtype=bool)
     for row, column in missing:
         evaluated[row, column], loss[row, column] = False, np.nan
-    return Surface(x=xs, y=ys, loss=loss, error=np.zeros_like(loss), loss_standard_error=np.zeros_like(loss), evaluated=evaluated)
+    return surface(xs, ys, loss, evaluated)
 
 
 GRID = np.linspace(-1, 1, 21)

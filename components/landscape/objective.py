@@ -1,0 +1,126 @@
+"""What is surveyed: the mean of a loss over samples that stay in memory."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lossmap.components.config.errors import ExperimentError
+from lossmap.components.config.randomness import stream
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # outputs and targets of a batch to one loss for each sample (N,)
+
+_GROUPS = 100
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs and targets. The first dimension of both is the sample.
+
+    Attributes:
+        inputs: as the network wants them: N x …
+        targets: as the loss wants them: N x …; integers are classes.
+        batch_size: samples that go through the network at a time.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(self) -> list[tuple[Tensor, Tensor]]:
+        """The samples in order, batch by batch."""
+        return list(zip(self.inputs.split(self.batch_size), self.targets.split(self.batch_size), strict=True))
+
+    def first(self, count: int) -> "Samples":
+        """The first `count` of the samples; all where there are no more."""
+        return Samples(self.inputs[:count], self.targets[:count], self.batch_size)
+
+    def groups(self) -> Tensor:
+        """The group of each sample, int64 (N,): min(N, 100) groups of nearly equal size, drawn at random, always the same ones.
+
+        Means over groups tell the error of whatever is computed from the losses, without keeping every sample's loss at every point.
+        """
+        count = len(self)
+        return torch.from_numpy(stream("groups", count).permutation(count) % min(count, _GROUPS))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """f(w) = (1/N) sum of loss(network(w, x_n), t_n) over the samples, and where w is.
+
+    Attributes:
+        network: in evaluation mode; its parameters are the w around which one looks.
+        loss: one value for each sample of a batch.
+        samples: what it is averaged over.
+    """
+
+    network: nn.Module
+    loss: Loss
+    samples: Samples
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """-ln of the softmax probability of the right class, in nats, float64: (N,).
+
+    Outputs are N x C, or N x … x C or N x C x … where each sample has several targets, N x …; a sample's loss is then their mean.
+    """
+    losses = F.cross_entropy(_classes_second(outputs, targets).double(), targets, reduction="none")
+    return losses.flatten(1).mean(dim=1) if losses.dim() > 1 else losses
+
+
+def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over a sample's numbers of (output - target)^2, float64: (N,)."""
+    squares: Tensor = (outputs.double() - targets.double().reshape(outputs.shape)) ** 2
+    return squares.flatten(1).mean(dim=1) if squares.dim() > 1 else squares
+
+
+def wrong(outputs: Tensor, targets: Tensor) -> Tensor | None:
+    """Share of each sample's targets whose class does not have the greatest output, float64 (N,); None where targets are no classes."""
+    if targets.is_floating_point() or outputs.dim() < 2:
+        return None
+    missed = (_classes_second(outputs, targets).argmax(dim=1) != targets).double()
+    return missed.flatten(1).mean(dim=1) if missed.dim() > 1 else missed
+
+
+def _classes_second(outputs: Tensor, targets: Tensor) -> Tensor:
+    last = outputs.dim() > 2 and outputs.shape[:-1] == targets.shape
+    return outputs.movedim(-1, 1) if last else outputs
+
+
+def named_loss(name: str) -> Loss:
+    """The loss cross-entropy, mse, or the function package.module:function.
+
+    Raises:
+        ExperimentError: there is no such loss.
+    """
+    if name in _LOSSES:
+        return _LOSSES[name]
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ExperimentError(f"there is no loss {name!r} ({error}), expected {', '.join(_LOSSES)}, or package.module:function") from None
+    return checked(found, name)
+
+
+def checked(loss: Callable[[Tensor, Tensor], Tensor], name: str) -> Loss:
+    """A user's loss that is refused as soon as it does not return one loss for each sample. A module's `reduction` is set to none."""
+    if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
+        loss.reduction = "none"
+
+    def check(outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = loss(outputs, targets)
+        if losses.shape[:1] != targets.shape[:1]:
+            raise ExperimentError(f"the loss {name} returns the shape {tuple(losses.shape)}, expected one loss for each of {len(targets)} samples")
+        return losses.double().flatten(1).mean(dim=1) if losses.dim() > 1 else losses.double()
+
+    return check
+
+
+_LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "mse": mean_squared_error}
