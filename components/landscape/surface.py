@@ -44,7 +44,7 @@ class Evaluator:
         torch.add(self._weights, self._x, alpha=x, out=self._moved)
         self._moved.add_(self._y, alpha=y)
         if self._reestimate:
-            with _collecting_statistics(self._network):
+            with collecting_statistics(self._network):
                 for inputs, _ in self._batches:
                     self._network(inputs)
         losses, missed = zip(*(self._batch(inputs, targets) for inputs, targets in self._batches), strict=True)
@@ -81,7 +81,8 @@ def _view(tensors: Mapping[str, Tensor], flat: Tensor) -> None:
 
 
 @contextmanager
-def _collecting_statistics(network: nn.Module) -> Iterator[None]:
+def collecting_statistics(network: nn.Module) -> Iterator[None]:
+    """While this is open, BatchNorm normalises by each batch's own statistics; afterwards by their plain average over the batches."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
