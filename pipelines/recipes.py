@@ -161,8 +161,8 @@ def cifar10_resnet56_noshort() -> Experiment:
 def cifar10_resnet110() -> Experiment:
     """ResNet-110 on CIFAR-10; one warm-up epoch, as He et al. needed one."""
     base = cifar10_resnet20()
-    schedule = base.training.schedule.model_copy(update={"warmup_epochs": 1.0})
-    return base.model_copy(update={"model": ResNet(depth=110), "training": base.training.model_copy(update={"schedule": schedule})})
+    schedule = base.trained.schedule.model_copy(update={"warmup_epochs": 1.0})
+    return base.model_copy(update={"model": ResNet(depth=110), "training": base.trained.model_copy(update={"schedule": schedule})})
 
 
 @recipe

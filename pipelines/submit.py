@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from lossmap.components.config.deployment import CONFIG_MAP, IMAGE_KEY
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Experiment, Landscape
+from lossmap.components.config.experiment import Experiment, Imported, Landscape
 from lossmap.components.config.settings import Settings
 from lossmap.pipelines.kubeflow import Kubeflow, PipelineRun
 
@@ -36,13 +36,14 @@ def demand(experiment: Experiment) -> Demand:
     """What an experiment asks of a cluster."""
     cluster, landscape = experiment.cluster, experiment.landscape
     gpus = cluster.profile == "gpu"
+    processes = experiment.training.processes if experiment.training else 0
     points = _points(landscape)
     tiles = math.ceil(points / landscape.tile_points)
     pods = min(cluster.survey_pods, tiles)
     return Demand(
         training_pods=experiment.nodes,
-        training_processes=experiment.training.processes,
-        training_gpus=experiment.training.processes if gpus else 0,
+        training_processes=processes,
+        training_gpus=processes if gpus else 0,
         survey_pods=pods,
         survey_gpus=pods if gpus and landscape.device == "cuda" else 0,
         tiles=tiles,
@@ -58,12 +59,19 @@ def check(experiment: Experiment) -> None:
     Raises:
         ExperimentError: with the field, the value and what would be right.
     """
-    source, cluster = experiment.data.source, experiment.cluster
+    source, cluster, model = experiment.data.source, experiment.cluster, experiment.model
+    training = experiment.training.device if experiment.training else "auto"
     if source not in _NAMED_SOURCES and not source.startswith("s3://"):
         raise ExperimentError(f"data.source is {source!r}, a path of this machine, expected one that pods can read: put it in S3 and give its s3:// URI")
-    if cluster.profile == "cpu" and "cuda" in (experiment.training.device, experiment.landscape.device):
+    if isinstance(model, Imported) and model.in_process:
+        raise ExperimentError(f"model.factory is {model.factory!r}, expected package.module:function of a package that the image has")
+    if isinstance(model, Imported) and model.weights and not model.weights.startswith("s3://"):
+        raise ExperimentError(
+            f"model.weights is {model.weights!r}, a path of this machine, expected one that pods can read: put it in S3 and give its s3:// URI"
+        )
+    if cluster.profile == "cpu" and "cuda" in (training, experiment.landscape.device):
         raise ExperimentError("cluster.profile is 'cpu' and a device is 'cuda', expected cluster.profile=gpu, which asks for GPUs")
-    if cluster.profile == "gpu" and experiment.training.device == "cpu":
+    if cluster.profile == "gpu" and training == "cpu":
         raise ExperimentError("cluster.profile is 'gpu' and training.device is 'cpu', expected training.device=auto, so that the GPUs are used")
 
 

@@ -5,7 +5,9 @@ import json
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from lossmap.components.config.errors import ExperimentError
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="lower-case letters, digits and dashes")]
 
@@ -26,15 +28,40 @@ class Blobs(Frozen):
     noise: PositiveFloat = Field(0.25, description="standard deviation of the noise, as a share of the pixel range")
 
 
-class Data(Frozen):
-    """Where the images come from and how many of them are used."""
+TENSOR_FILES = (".safetensors", ".npz")
+IN_PROCESS = "in process"  # where a network, a loss or tensors were handed over in Python
 
-    source: str = Field("digits", min_length=1, description="digits, cifar10, cifar100, fashion-mnist, blobs, or the path or s3:// URI of a folder or zip")
-    limit: PositiveInt | None = Field(None, description="training images to keep, the same number of each class where possible")
-    test_limit: PositiveInt | None = Field(None, description="test images to keep, likewise")
+
+class Data(Frozen):
+    """Where the samples come from and how many of them are used. A file of tensors is for imported networks."""
+
+    source: str = Field(
+        "digits",
+        min_length=1,
+        description="digits, cifar10, cifar100, fashion-mnist, blobs, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz "
+        "file with inputs and targets (and test_inputs and test_targets)",
+    )
+    limit: PositiveInt | None = Field(None, description="training samples to keep, the same number of each class where possible")
+    test_limit: PositiveInt | None = Field(None, description="test samples to keep, likewise")
     image_size: PositiveInt | None = Field(None, description="resize every image to this many pixels a side; without it images of mixed sizes are refused")
+    mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
+        None, description="by channel, of pixels in [0, 1]: what a published network was trained with, in place of the measured mean"
+    )
+    deviation: tuple[PositiveFloat, ...] | None = Field(None, description="likewise, the standard deviation")
     blobs: Blobs = Blobs()
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _normalisation_is_whole(self) -> Self:
+        mean, deviation = (None if values is None else len(values) for values in (self.mean, self.deviation))
+        if mean != deviation or mean == 0:
+            raise ValueError(f"mean is {self.mean} and deviation is {self.deviation}, expected one number for each channel in both, or neither")
+        return self
+
+    @property
+    def holds_tensors(self) -> bool:
+        """Whether the source is a file of tensors, or tensors that were handed over in Python, and not of images."""
+        return self.source == IN_PROCESS or self.source.lower().endswith(TENSOR_FILES)
 
 
 class Linear(Frozen):
@@ -68,7 +95,36 @@ class ResNet(Frozen):
         return self
 
 
-Model = Annotated[Linear | Mlp | ResNet, Field(discriminator="architecture")]
+class Imported(Frozen):
+    """A network that lossmap did not train: what a function of the user's returns, with the weights of a file."""
+
+    architecture: Literal["imported"] = "imported"
+    factory: str = Field(
+        IN_PROCESS,
+        description="package.module:function, which returns the network, or its class; `in process` where the network itself was handed over in Python",
+    )
+    arguments: dict[str, JsonValue] = Field({}, description="keyword arguments of the factory")
+    loss: str = Field("cross-entropy", min_length=1, description="cross-entropy, mse, or package.module:function of outputs and targets")
+    weights: str | None = Field(None, description="path or s3:// URI of .safetensors, or of what torch.save writes; without it the factory's own weights")
+    weights_sha256: str | None = Field(None, description="of the content of that file; noted when the run is made")
+    source_sha256: str | None = Field(None, description="of the Python file in which the factory is; noted when the run is made")
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _factory_can_be_found(self) -> Self:
+        module, colon, function = self.factory.partition(":")
+        parts = [*module.split("."), *function.split(".")] if colon else []
+        if not self.in_process and not (parts and all(part.isidentifier() for part in parts)):
+            raise ValueError(f"factory is {self.factory!r}, expected package.module:function, for example torchvision.models:resnet18")
+        return self
+
+    @property
+    def in_process(self) -> bool:
+        """Whether the network was handed over in Python, so that no other process can make it."""
+        return self.factory.startswith(IN_PROCESS)
+
+
+Model = Annotated[Linear | Mlp | ResNet | Imported, Field(discriminator="architecture")]
 
 
 class Optimizer(Frozen):
@@ -330,12 +386,38 @@ class Experiment(Frozen):
     study: Name = Field("lossmap", description="the MLflow experiment in which the run is compared")
     data: Data = Data()
     model: Model = ResNet()
-    training: Training = Training()
+    training: Training | None = Field(Training(), description="null exactly where the model is imported")
     landscape: Landscape = Landscape()
     cluster: Cluster = Cluster()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _an_imported_network_is_not_trained(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "training" in values:
+            return values
+        model = values.get("model")
+        architecture = model.get("architecture") if isinstance(model, dict) else getattr(model, "architecture", None)
+        return {**values, "training": None} if architecture == "imported" else values
+
+    @model_validator(mode="after")
+    def _only_other_networks_are_trained(self) -> Self:
+        if isinstance(self.model, Imported) and self.training:
+            raise ValueError("model.architecture is imported and training has settings, expected training: null, since an imported network is not trained")
+        if not isinstance(self.model, Imported) and not self.training:
+            raise ValueError(
+                f"training is null and model.architecture is {self.model.architecture}, expected settings: only an imported network is not trained"
+            )
+        if not isinstance(self.model, Imported) and self.data.holds_tensors:
+            raise ValueError(
+                f"data.source is {self.data.source!r}, a file of tensors, and model.architecture is {self.model.architecture}, "
+                "expected images: only imported networks take tensors"
+            )
+        return self
+
     @model_validator(mode="after")
     def _processes_fit_the_nodes(self) -> Self:
+        if not self.training:
+            return self
         nodes, processes, batch = self.cluster.nodes or 1, self.training.processes, self.training.batch_size
         if processes % nodes:
             raise ValueError(f"cluster.nodes is {nodes}, expected a divisor of training.processes ({processes})")
@@ -346,8 +428,26 @@ class Experiment(Frozen):
 
     @property
     def nodes(self) -> int:
-        """Number of training pods on a cluster."""
+        """Number of training pods on a cluster; 0 where nothing is trained."""
+        if not self.training:
+            return 0
         return self.cluster.nodes or (1 if self.cluster.profile == "gpu" else self.training.processes)
+
+    @property
+    def loss(self) -> str:
+        """Name of the loss that is surveyed."""
+        return self.model.loss if isinstance(self.model, Imported) else "cross-entropy"
+
+    @property
+    def trained(self) -> Training:
+        """How the network is trained.
+
+        Raises:
+            ExperimentError: it is imported.
+        """
+        if not self.training:
+            raise ExperimentError(f"the network of {self.name} is imported, expected one that lossmap trains")
+        return self.training
 
     def canonical_json(self) -> str:
         """The experiment as JSON with sorted keys and no white space: equal experiments, equal text."""

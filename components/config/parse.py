@@ -2,15 +2,15 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Cluster, Experiment, Linear, Mlp, ResNet
+from lossmap.components.config.experiment import Cluster, Experiment, Model
 
-_ARCHITECTURES = tuple(model().architecture for model in (Linear, Mlp, ResNet))
+_ARCHITECTURES = tuple(model.model_fields["architecture"].default for model in get_args(get_args(Model)[0]))
 
 
 def parse_yaml(text: str, name: str) -> Experiment:
@@ -65,7 +65,8 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
     place: Any = values
     for parent in parents:
         place = place.get(parent) if isinstance(place, dict) else None
-    if not isinstance(place, dict) or (field not in place and path != "model.architecture" and not _another_architecture(values, path)):
+    free = parents == ["model", "arguments"] or path == "model.architecture" or _another_architecture(values, path)
+    if not isinstance(place, dict) or (field not in place and not free):
         raise ExperimentError(_unknown(path, values))
     if path == "model.architecture" and value != place.get("architecture"):
         values["model"] = {"architecture": value, "seed": place["seed"]}  # the fields of the former architecture mean nothing in the new one

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.experiment import Frozen, Landscape, Model, Training, canonical_json
 
 
@@ -20,11 +21,22 @@ class Task(Frozen):
 
 
 class TrainingTask(Task):
-    """Train a model on a packed data set, given by its digest."""
+    """Train a model on a packed data set, given by its digest; import it, and evaluate it there, where there is no training."""
 
     dataset: str
     model: Model
-    training: Training
+    training: Training | None
+
+    @property
+    def trained(self) -> Training:
+        """How the network is trained.
+
+        Raises:
+            ExperimentError: it is imported.
+        """
+        if not self.training:
+            raise ExperimentError("the network is imported, expected one that lossmap trains")
+        return self.training
 
 
 class SurveyTask(Task):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from lossmap.components.config.errors import StoreError
+from lossmap.components.config.errors import DataError, StoreError
 from lossmap.components.config.experiment import Augmentation
 from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.config.randomness import stream
@@ -36,8 +36,35 @@ def load_images(store: Store, manifest: Manifest, split: Split) -> Images:
     return Images(torch.cat([shard["images"] for shard in shards]), torch.cat([shard["labels"] for shard in shards]))
 
 
+def load_packed(store: Store, manifest: Manifest, split: Split) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of a split as they were packed: images are uint8 pixels. The first dimension of both is the sample."""
+    if manifest.kind == "images":
+        images = load_images(store, manifest, split)
+        return images.pixels, images.labels
+    shards = [_load_shard(store, shard) for shard in manifest.shards(split)]
+    return torch.cat([shard["inputs"] for shard in shards]), torch.cat([shard["targets"] for shard in shards])
+
+
+def as_inputs(packed: Tensor, manifest: Manifest) -> Tensor:
+    """What a network gets: images normalised, float32; tensors as they are."""
+    return normalize(packed, manifest) if manifest.kind == "images" else packed
+
+
+def load_samples(store: Store, manifest: Manifest, split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of some samples of a split, in the order of the indices: N x …, as a network and a loss get them.
+
+    Raises:
+        DataError: the data set has no samples in that split.
+        StoreError: a shard is missing or damaged.
+    """
+    if not manifest.count(split):
+        raise DataError(f"{manifest.source} has no {split} samples; set landscape.split=train")
+    inputs, targets = load_packed(store, manifest, split)
+    return as_inputs(inputs[indices], manifest), targets[indices]
+
+
 def normalize(pixels: Tensor, manifest: Manifest, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(pixels / 255 - mean) / deviation, by channel of the training images."""
+    """(pixels / 255 - mean) / deviation, by channel, of the manifest's mean and deviation."""
     mean, deviation = (torch.tensor(values, dtype=dtype, device=pixels.device).view(-1, 1, 1) for values in (manifest.mean, manifest.deviation))
     return (pixels.to(dtype) / 255 - mean) / deviation
 

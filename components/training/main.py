@@ -78,10 +78,10 @@ def train(training: str, settings: Settings) -> None:
     store = open_store(settings.store)
     stop = Stop(_launcher(store, training))
     task = load_training_task(store, training)
-    manifest = load_manifest(store, task.dataset)
-    torch.set_num_threads(task.training.threads)
+    manifest, how = load_manifest(store, task.dataset), task.trained
+    torch.set_num_threads(how.threads)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
-    with process_group(task.training.device) as group:
+    with process_group(how.device) as group:
         trainer = _trainer(task, manifest, store, group)
         seconds, damaged = load_checkpoint(store, training, trainer)
         _write(f"process {group.rank + 1} of {group.world} on {socket.gethostname()}, {group.device}, goes on from step {trainer.step} of {trainer.steps}")
@@ -91,7 +91,7 @@ def train(training: str, settings: Settings) -> None:
 
 
 def _trainer(task: TrainingTask, manifest: Manifest, store: Store, group: Group) -> Trainer:
-    training, images = task.training, manifest.count("train")
+    training, images = task.trained, manifest.count("train")
     if training.batch_size % group.world:
         raise ExperimentError(f"training.batch_size is {training.batch_size}, expected a multiple of the {group.world} processes")
     if images < training.batch_size:
