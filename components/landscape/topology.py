@@ -98,14 +98,14 @@ def _passes(rank: _Ranks, basin: _Ranks) -> list[tuple[int, int, int]]:
     pairs = [(rank[:, :-1], rank[:, 1:]), (rank[:-1], rank[1:]), (rank[:-1, :-1], rank[1:, 1:]), (rank[:-1, 1:], rank[1:, :-1])]
     one, other = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
     level = np.maximum(one, other)
-    points = level < len(basin)
-    ends = np.sort([basin[one[points]], basin[other[points]]], axis=0)
-    apart = ends[0] != ends[1]
-    edges = np.vstack([ends[:, apart], level[points][apart]])
-    edges = edges[:, np.lexsort(edges[::-1])]  # by both minima, then by level
-    first = np.append(True, np.any(np.diff(edges[:2]), axis=0))[: edges.shape[1]]
-    edges = edges[:, first]
-    return [(int(a), int(b), int(c)) for a, b, c in edges[:, np.argsort(edges[2])].T]
+    touching = np.flatnonzero(level < len(basin))
+    one, other, level = basin[one[touching]], basin[other[touching]], level[touching]
+    border = np.flatnonzero(one != other)
+    border = border[np.argsort(level[border])]
+    ends = np.sort([one[border], other[border]], axis=0)
+    _, first = np.unique(ends[0] * len(basin) + ends[1], return_index=True)
+    first.sort()
+    return list(zip(*(values[first].tolist() for values in (*ends, level[border])), strict=True))
 
 
 def _root(root: dict[int, int], minimum: int) -> int:

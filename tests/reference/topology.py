@@ -9,15 +9,15 @@ def persistences(heights):
 
     Of equal heights the one that is read first is the lower. Zero persistence (every point that is no minimum) is left out.
     """
-    order = {(row, column): (heights[row, column], row, column) for row, column in np.argwhere(np.isfinite(heights)).tolist()}
-    result = {}
-    for level in sorted({height for height, _, _ in order.values()}):
+    points = [tuple(point) for point in np.argwhere(np.isfinite(heights)).tolist()]
+    points.sort(key=lambda point: (heights[point], point))
+    result = dict.fromkeys(points, np.inf)
+    for level in sorted({heights[point] for point in points}, reverse=True):
         labels, _ = ndimage.label(np.isfinite(heights) & (heights <= level), structure=np.ones((3, 3)))
-        for point in order:
-            if labels[point] and point not in result and any(order[other] < order[point] for other in order if labels[other] == labels[point]):
+        for place, point in enumerate(points):
+            if labels[point] and any(labels[lower] == labels[point] for lower in points[:place]):
                 result[point] = level - heights[point]
-    merged = {point: value for point, value in result.items() if value > 0}
-    return merged | {point: np.inf for point in order if point not in result}
+    return {point: value for point, value in result.items() if value > 0}
 
 
 def centre_component(inside, row, column):
