@@ -58,17 +58,16 @@ def plan(pods: int) -> tuple[str, list[str]]:
     """Plan the survey; returns its address, and a share for each pod: one at least, so that the loop over them is never empty."""
     with _errors_in_one_line():
         settings = Settings()
-        tiles = steps.plan(settings.run, settings)
-        count = max(1, min(pods, len(tiles)))
+        count = max(1, min(pods, steps.plan(settings.run, settings)))
         return links(open_store(settings.store), settings.run).survey, [f"{index}/{count}" for index in range(count)]
 
 
 def tile(share: str) -> None:
-    """Evaluate every n-th tile of the plan, from the i-th on, for the share i/n."""
+    """Evaluate the survey as worker i of n, for the share i/n."""
     with _errors_in_one_line():
         settings = Settings()
         index, count = map(int, share.split("/"))
-        steps.evaluate(settings.run, steps.planned(settings.run, settings)[index::count], settings, Printed("tiles"))
+        steps.evaluate(settings.run, settings, Printed("tiles"), steps.Share(index, count))
 
 
 def merge() -> None:

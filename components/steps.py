@@ -5,6 +5,7 @@ The laptop's executor (pipelines/local.py) and the Kubeflow components (prepare.
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lossmap.components.config.deployment import of_pipeline_run
@@ -17,11 +18,30 @@ from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_experiment, load_run_manifest, save_experiment, save_run_manifest
 
 if TYPE_CHECKING:
+    from lossmap.components.landscape.tiles import Tile
     from lossmap.components.training.listen import Listeners
 
 _TRACKING_SECONDS = 60.0
 
 Launch = Callable[[str, Experiment, "Listeners"], None]  # address of the training, what it belongs to, who hears of it
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of several equal workers' part in a survey. A worker that is through with its own tiles takes those of others that are not there yet.
+
+    Attributes:
+        index: which worker, from 0 on.
+        count: how many there are.
+    """
+
+    index: int
+    count: int
+
+    def order(self, tiles: "Sequence[Tile]") -> "list[Tile]":
+        """Tiles in the order in which this worker takes them: its own, then the others from the end."""
+        own = [tile for tile in tiles if int(tile.digest[:8], 16) % self.count == self.index]
+        return own + [tile for tile in reversed(tiles) if tile not in own]
 
 
 def prepare(run: str, experiment: Experiment, settings: Settings, progress: Progress = silent) -> str:
@@ -71,14 +91,14 @@ def locally(run: str, settings: Settings) -> Launch:
     """Train by processes of this machine; what they print goes to a file."""
     from lossmap.components.training.launch import launch
 
-    return lambda training, experiment, listeners: launch(training, experiment.training, settings, listeners, settings.logs / run / "train.log")
+    return lambda training, experiment, listeners: launch(training, experiment.trained, settings, listeners, settings.logs / run / "train.log")
 
 
 def as_job(settings: Settings) -> Launch:
     """Train by a PyTorchJob of the cluster that this pod is in."""
     from lossmap.components.jobs.launch import launch
 
-    return lambda training, experiment, listeners: launch(training, experiment.training, experiment.cluster, experiment.nodes, settings, listeners)
+    return lambda training, experiment, listeners: launch(training, experiment.trained, experiment.cluster, experiment.nodes, settings, listeners)
 
 
 def clean_up(run: str, settings: Settings) -> None:
@@ -108,40 +128,42 @@ def end(run: str, settings: Settings, status: Literal["FAILED", "KILLED"]) -> No
         end_run(settings.tracking, load_experiment(open_store(settings.store), run).study, run, status)
 
 
-def plan(run: str, settings: Settings) -> list[str]:
-    """Make the directions and cut the points to evaluate into tiles; returns the tiles' digests."""
+def plan(run: str, settings: Settings) -> int:
+    """Make the directions, and address what is to be evaluated; returns the number of tiles to begin with."""
     from lossmap.components.landscape import survey
-
-    return [tile.digest for tile in survey.plan(open_store(settings.store), run).tiles]
-
-
-def planned(run: str, settings: Settings) -> list[str]:
-    """The digests of the tiles of a survey that is planned."""
-    from lossmap.components.landscape.tiles import load_survey
-
-    return [tile.digest for tile in load_survey(open_store(settings.store), run).tiles]
-
-
-def evaluate(run: str, tiles: Sequence[str], settings: Settings, progress: Progress = silent) -> None:
-    """Evaluate the named tiles of the plan by a pool of processes."""
-    from lossmap.components.config.machine import available_cores
-    from lossmap.components.landscape.pool import evaluate_tiles
-    from lossmap.components.landscape.tiles import load_survey
+    from lossmap.components.landscape.wanted import wanted_tiles
 
     store = open_store(settings.store)
-    survey, asked = load_survey(store, run), set(tiles)
-    wanted = [tile for tile in survey.tiles if tile.digest in asked and not store.exists(layout.tile(survey.surface, tile.digest))]
-    workers = load_experiment(store, run).landscape.workers or available_cores()
-    evaluate_tiles(settings.store, run, survey.surface, wanted, workers, progress)
+    return len(wanted_tiles(store, survey.plan(store, run), load_experiment(store, run).landscape))
+
+
+def evaluate(run: str, settings: Settings, progress: Progress = silent, share: Share = Share(0, 1)) -> None:
+    """Evaluate the survey by a pool of processes: first this share of its tiles, then what nobody else has done.
+
+    An adaptive plane takes several rounds: what is wanted next follows from what is known, whoever evaluated it.
+    """
+    from lossmap.components.config.machine import available_cores
+    from lossmap.components.landscape.pool import workers
+    from lossmap.components.landscape.tiles import load_survey
+    from lossmap.components.landscape.wanted import wanted_tiles
+
+    store = open_store(settings.store)
+    survey, landscape, done = load_survey(store, run), load_experiment(store, run).landscape, 0
+    with workers(settings.store, run, landscape.workers or available_cores()) as work:
+        while tiles := wanted_tiles(store, survey, landscape):
+            total = done + sum(len(tile.points) for tile in tiles)
+            progress(done, total, "")
+            for tile in work(share.order(tiles)):
+                done += len(tile.points)
+                progress(done, total, "")
 
 
 def merge(run: str, settings: Settings, progress: Progress = silent) -> None:
-    """Assemble the grids from the tiles, evaluating again what is missing or damaged."""
-    from lossmap.components.landscape import merge as tiles
-    from lossmap.components.landscape.survey import evaluator
+    """Assemble the grids from the tiles, evaluating first what is missing or damaged."""
+    from lossmap.components.landscape.merge import merge as assemble
 
-    store = open_store(settings.store)
-    tiles.merge(store, run, lambda: evaluator(store, run), progress)
+    evaluate(run, settings, progress)
+    assemble(open_store(settings.store), run)
 
 
 def report(run: str, settings: Settings, progress: Progress = silent) -> None:

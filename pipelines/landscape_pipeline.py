@@ -60,7 +60,7 @@ def _pipeline(experiment: Experiment, configured: Configure) -> BaseComponent:
             digest, software = prepared.outputs["digest"], prepared.outputs["software"]
             trained = configured(train(network=network, digest=digest, software=software), cluster.steps)
             training, model = trained.outputs["Output"], trained.outputs["model"]
-            planned = configured(plan(landscape=landscape, training=training, software=software, pods=cluster.survey_pods, model=model), cluster.steps)
+            planned = configured(plan(landscape=landscape, training=training, software=software, pods=cluster.survey_pods, model=model), cluster.survey)
             survey, shares = planned.outputs["survey"], planned.outputs["shares"]
             evaluated = tiles(shares=shares, survey=survey, software=software)
             merged = configured(merge(survey=survey, software=software), cluster.survey).after(evaluated).ignore_upstream_failure()

@@ -57,7 +57,7 @@ def _train_and_survey(run_id: str, settings: Settings, stage: Stage) -> None:
     with stage("train") as progress:
         steps.train(run_id, settings, steps.locally(run_id, settings), progress)
     with stage("survey") as progress:
-        steps.evaluate(run_id, steps.plan(run_id, settings), settings, progress)
+        steps.plan(run_id, settings)
         steps.merge(run_id, settings, progress)
     with stage("report") as progress:
         steps.report(run_id, settings, progress)

@@ -17,8 +17,9 @@ class Demand:
     """What a run asks of a cluster at most: the survey's share is less where a surface has points already.
 
     Attributes:
-        points: points of the plane and the line, each counted once for each grid it is on.
-        images: forward passes of the survey.
+        points: points of the planes and lines, each counted once for each grid it is on; an adaptive plane needs fewer.
+        images: forward passes for these; the products of the convexity map and of the curvature come on top.
+        products: points and networks whose Hessian's eigenvalues are found.
     """
 
     training_pods: int
@@ -29,6 +30,7 @@ class Demand:
     tiles: int
     points: int
     images: int
+    products: int
     queue: str | None
 
 
@@ -38,7 +40,8 @@ def demand(experiment: Experiment) -> Demand:
     gpus = cluster.profile == "gpu"
     processes = experiment.training.processes if experiment.training else 0
     points = _points(landscape)
-    tiles = math.ceil(points / landscape.tile_points)
+    products = _products(landscape)
+    tiles = landscape.pairs * math.ceil(points / landscape.pairs / landscape.tile_points) + products
     pods = min(cluster.survey_pods, tiles)
     return Demand(
         training_pods=experiment.nodes,
@@ -49,6 +52,7 @@ def demand(experiment: Experiment) -> Demand:
         tiles=tiles,
         points=points,
         images=points * landscape.samples,
+        products=products,
         queue=cluster.queue,
     )
 
@@ -116,4 +120,9 @@ def as_record(experiment: Experiment) -> dict[str, object]:
 
 def _points(landscape: Landscape) -> int:
     plane = landscape.plane.x.points * landscape.plane.y.points
-    return plane + (landscape.line.points if landscape.line else 0)
+    return landscape.pairs * (plane + (landscape.line.points if landscape.line else 0))
+
+
+def _products(landscape: Landscape) -> int:
+    convexity = landscape.convexity
+    return (convexity.plane.x.points * convexity.plane.y.points if convexity else 0) + (1 if landscape.curvature else 0)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from lossmap.components.config.errors import LossmapError
-from lossmap.components.figures import words
+from lossmap.components.figures import details, findings, words
 from lossmap.components.figures.interactive import as_json, epochs_figure, height_axis, map_figure, profile_figure, surface_figure
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.figures.scale import COLOURS, Frame, frame
@@ -31,7 +31,7 @@ _SURVEYED_ALIKE = (
 
 def run_page(run: RunSummary) -> str:
     """Everything about one run as one HTML file that needs no network."""
-    cards = [(words.label(name), words.scalar(name, run.scalars[name])) for name in words.CARDS if run.scalars.get(name) is not None]
+    cards = [(words.label(name), words.scalar(name, run.scalars[name]), words.interval(run, name)) for name in words.CARDS if run.scalars.get(name) is not None]
     return _render("run.html", [run], run=run, cards=cards, sentence=words.sentence(run), yaml=run.experiment.to_yaml())
 
 
@@ -62,12 +62,13 @@ def _fields(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 def _render(template: str, runs: Sequence[RunSummary], **values: Any) -> str:
     limits = frame([run.plane for run in runs])
-    names = dict.fromkeys(name for run in runs for name in run.scalars)
-    scalars = [(name, [words.scalar(name, run.scalars.get(name)) for run in runs]) for name in names]
+    names = dict.fromkeys(name for run in runs for name in run.scalars if not name.endswith(("_low", "_high")))
+    scalars = [(name, [words.with_interval(run, name) for run in runs]) for name in names]
     return _TEMPLATES.get_template(template).render(
         runs=runs,
         scalars=scalars,
         words=words,
+        findings=findings,
         colours=COLOURS,
         has_line=any(run.line is not None for run in runs),
         figures=_script_json({"figures": _figures(runs, limits), "heights": height_axis(limits)}),
@@ -78,12 +79,27 @@ def _render(template: str, runs: Sequence[RunSummary], **values: Any) -> str:
 
 def _figures(runs: Sequence[RunSummary], limits: Frame) -> dict[str, Any]:
     """Every figure by the id of the element that it is drawn into."""
-    found = {f"surface-{index}": surface_figure(run, limits) for index, run in enumerate(runs)}
+    found = _details(runs[0]) if len(runs) == 1 else {}
+    found |= {f"surface-{index}": surface_figure(run, limits) for index, run in enumerate(runs)}
     found |= {f"map-{index}": map_figure(run, limits) for index, run in enumerate(runs)}
     found |= {f"epochs-{quantity}": epochs_figure(runs, quantity) for quantity in ("loss", "error")}
     if any(run.line is not None for run in runs):
         found |= {f"profile-{quantity}": profile_figure(runs, quantity) for quantity in ("loss", "error")}
     return {name: as_json(figure) for name, figure in found.items()}
+
+
+def _details(run: RunSummary) -> dict[str, Any]:
+    """What only the page of a single run shows."""
+    survey, figures = run.found, {}
+    if survey.trajectory:
+        figures |= {"trajectory-loss": details.trajectory_figure(survey.trajectory), "trajectory-distance": details.distance_figure(survey.trajectory)}
+    if survey.convexity:
+        figures["convexity"] = details.convexity_figure(survey.convexity)
+    if survey.curvature and survey.curvature.density:
+        figures["spectrum"] = details.spectrum_figure(survey.curvature)
+    if survey.curvature:
+        figures["layers"] = details.layers_figure(survey.curvature)
+    return figures
 
 
 def _script_json(value: Any) -> Markup:

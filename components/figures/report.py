@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.figures import plots
 from lossmap.components.figures.page import run_page
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.landscape import measures
-from lossmap.components.landscape.grid import Surface, to_npz
-from lossmap.components.landscape.merge import load_surfaces
+from lossmap.components.landscape.grid import to_npz
+from lossmap.components.landscape.intervals import Estimate
+from lossmap.components.landscape.results import Found, load_found
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.run_tracking import open_tracker
@@ -41,22 +41,22 @@ def report(store: Store, run_id: str, tracking: str, progress: Progress = silent
 
 def summarize(store: Store, run_id: str) -> RunSummary:
     """Everything that a report shows of a run whose survey is merged."""
-    experiment, manifest, surfaces = load_experiment(store, run_id), load_run_manifest(store, run_id), load_surfaces(store, run_id)
+    experiment, manifest, found = load_experiment(store, run_id), load_run_manifest(store, run_id), load_found(store, run_id)
     training = links(store, run_id).training
-    scalars = _scalars(load_json(store, layout.training_result(training)), manifest, surfaces)
+    result = load_json(store, layout.training_result(training))
+    estimates = measures.summary(found.planes, found.lines, len(manifest.classes) or None, experiment.landscape)
     return RunSummary(
         run=run_id,
         experiment=experiment,
         manifest=manifest,
         epochs=tuple(load_epochs(store, training)),
-        scalars=scalars,
-        plane=surfaces["plane"],
-        line=surfaces.get("line"),
+        scalars=_of_training(result) | _of_estimates(estimates) | _of_the_rest(found),
+        estimates=estimates,
+        found=found,
     )
 
 
-def _scalars(result: Mapping[str, Any], manifest: Manifest, surfaces: Mapping[str, Surface]) -> dict[str, float | None]:
-    plane, line = surfaces["plane"], surfaces.get("line")
+def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
     return {
         "test_error": result["test"]["error"],
         "test_loss": result["test"]["loss"],
@@ -64,14 +64,29 @@ def _scalars(result: Mapping[str, Any], manifest: Manifest, surfaces: Mapping[st
         "train_loss": result["train"]["loss"],
         "parameters": result["parameters"],
         "training_seconds": result["seconds"],
-        "centre_loss": measures.centre_loss(plane),
-        "floor": measures.floor(plane),
-        "ceiling": measures.ceiling(plane),
-        "basin_fraction": measures.basin_fraction(plane, len(manifest.classes)),
-        "line_convex_fraction": measures.convex_fraction(line) if line else None,
-        "points": float(plane.evaluated.sum()),
-        "masked_points": float((~plane.finite).sum()),
     }
+
+
+def _of_estimates(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
+    """Each measure, and the ends of its 95 % interval as `_low` and `_high`."""
+    values = {name: estimate.value for name, estimate in estimates.items()}
+    low = {f"{name}_low": estimate.low for name, estimate in estimates.items() if estimate.low is not None}
+    high = {f"{name}_high": estimate.high for name, estimate in estimates.items() if estimate.high is not None}
+    return values | low | high
+
+
+def _of_the_rest(found: Found) -> dict[str, float | None]:
+    plane, scalars = found.planes[0], {}
+    scalars["points"] = float(plane.known.sum())
+    scalars["evaluated_points"] = float(plane.evaluated.sum())
+    scalars["masked_points"] = float((~plane.finite).sum())
+    if found.curvature:
+        scalars |= found.curvature.scalars()
+    if found.convexity:
+        scalars["hessian_convex_fraction"] = float(found.convexity.convex.mean())
+    if found.trajectory:
+        scalars["trajectory_explained"] = sum(found.explained)
+    return scalars
 
 
 def _files(summary: RunSummary) -> dict[str, bytes]:

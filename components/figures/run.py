@@ -7,19 +7,34 @@ from math import log
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.landscape.grid import Surface
+from lossmap.components.landscape.intervals import Estimate
+from lossmap.components.landscape.results import Found
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One finished run. `epochs` holds the metrics of each epoch, `scalars` what people compare; errors are shares of 1."""
+    """One finished run. `epochs` holds the metrics of each epoch, `scalars` what people compare; errors are shares of 1.
+
+    `estimates` holds those of the scalars that come with an interval.
+    """
 
     run: str
     experiment: Experiment
     manifest: Manifest
     epochs: tuple[Mapping[str, float], ...]
     scalars: Mapping[str, float | None]
-    plane: Surface
-    line: Surface | None
+    estimates: Mapping[str, Estimate]
+    found: Found
+
+    @property
+    def plane(self) -> Surface:
+        """The loss on the plane that is drawn."""
+        return self.found.planes[0]
+
+    @property
+    def line(self) -> Surface | None:
+        """The loss along the plane's first direction."""
+        return self.found.lines[0] if self.found.lines else None
 
     @property
     def guessing_loss(self) -> float:

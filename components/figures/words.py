@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import isfinite, isnan
 
-from lossmap.components.config.experiment import Experiment, Linear, Mlp, ResNet
+from lossmap.components.config.experiment import Experiment, Landscape, Linear, Mlp, ResNet
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.figures.scale import HIGH, LOW, counts, lowest
 from lossmap.components.landscape.grid import Surface
@@ -36,6 +36,22 @@ POINTING = (
     "Thin lines (1, 2 and 5 times powers of ten) interpolate log loss linearly between points; the thick line is the loss of uniform guessing. "
     "Filled cross: the trained network; ring: the lowest point; thin crosses: NaN or infinite; dots: not evaluated. Point at a place for its values."
 )
+_DIRECTIONS = {
+    "random": "Random directions",
+    "networks": "Directions to the network of {networks}, which lie at coordinate 1",
+    "trajectory": "Directions of the two principal components of the path of training",
+    "hessian": "Eigenvectors of the Hessian's two greatest eigenvalues",
+    "gradient": "The gradient, and a random direction",
+}
+_NORMALIZATIONS = {
+    "none": "without normalisation",
+    "model": "as long as all the weights together",
+    "layer": "layer normalisation",
+    "filter": "filter normalisation",
+    "element": "element-wise normalisation",
+    "neuron": "neuron normalisation",
+}
+_STATISTICS = {"frozen": "frozen as trained", "reestimated": "re-estimated at every point", "coordinates": "moved along with the weights"}
 CARDS = ("test_error", "train_error", "train_loss", "centre_loss", "ceiling", "basin_fraction", "line_convex_fraction", "parameters")
 
 
@@ -62,6 +78,18 @@ def scalar(name: str, value: float | None) -> str:
     if value is None or not isfinite(value) or not name.endswith(("error", "fraction")):
         return number(value)
     return f"{100 * value:.4g}\N{NARROW NO-BREAK SPACE}%"
+
+
+def interval(run: RunSummary, name: str) -> str:
+    """The 95 % interval of a scalar; empty where it has none."""
+    low, high = run.scalars.get(f"{name}_low"), run.scalars.get(f"{name}_high")
+    return f"{scalar(name, low)} to {scalar(name, high)}" if low is not None and high is not None else ""
+
+
+def with_interval(run: RunSummary, name: str) -> str:
+    """A scalar with its 95 % interval, where it has one."""
+    value, ends = scalar(name, run.scalars.get(name)), interval(run, name)
+    return f"{value} ({ends})" if ends else value
 
 
 def network(experiment: Experiment) -> str:
@@ -102,10 +130,29 @@ def grid(surface: Surface) -> str:
 def evaluation(run: RunSummary) -> str:
     """What was evaluated, and how."""
     landscape = run.experiment.landscape
-    normalised = "directions as drawn, without normalisation" if landscape.normalization == "none" else f"{landscape.normalization} normalisation"
+    return (
+        f"{objective(run)} of {run.samples} {split(run)} {samples_are(run)}. {directions(landscape)}; BatchNorm statistics {_STATISTICS[landscape.batch_norm]}."
+    )
+
+
+def objective(run: RunSummary) -> str:
+    """The loss, averaged."""
+    loss = run.experiment.loss
+    return {"cross-entropy": "Mean cross-entropy", "mse": "Mean squared error"}.get(loss, f"Mean of {loss}")
+
+
+def samples_are(run: RunSummary) -> str:
+    """What a sample is."""
+    return "samples" if run.experiment.data.holds_tensors else "images"
+
+
+def directions(landscape: Landscape) -> str:
+    """What spans the plane, and how it is scaled."""
+    kind = _DIRECTIONS[landscape.directions].format(networks=" and ".join(landscape.networks))
+    if landscape.directions in ("networks", "trajectory"):
+        return f"{kind}, all parameters"
     moved = "biases and BatchNorm parameters stay" if landscape.ignore_bias_and_norm else "biases and BatchNorm parameters move too"
-    statistics = "frozen as trained" if landscape.batch_norm == "frozen" else "re-estimated at every point"
-    return f"Mean cross-entropy of {run.samples} {split(run)} images. Random directions, {normalised}; {moved}; BatchNorm statistics {statistics}."
+    return f"{kind}, {_NORMALIZATIONS[landscape.normalization]}; {moved}"
 
 
 def tally(surface: Surface) -> str:

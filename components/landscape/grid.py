@@ -35,9 +35,10 @@ class Grid:
         """All points, row by row: y is constant in a row."""
         return [(x, y) for y in self.y for x in self.x]
 
-    def digest(self) -> str:
-        """SHA-256 over the coordinates."""
-        return points_digest([*((x, 0.0) for x in self.x), *((0.0, y) for y in self.y)])
+    def digest(self, settings: str = "") -> str:
+        """SHA-256 over the coordinates, and over how the values between evaluated points are found."""
+        coordinates = points_digest([*((x, 0.0) for x in self.x), *((0.0, y) for y in self.y)])
+        return hashlib.sha256(f"{coordinates} {settings}".encode()).hexdigest() if settings else coordinates
 
 
 def coordinates(axis: Axis) -> tuple[float, ...]:

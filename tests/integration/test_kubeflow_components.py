@@ -61,7 +61,7 @@ def test_the_whole_chain_runs_as_components(settings, tmp_path):
     assert json.loads(artifacts["dataset"].read_text())["train_counts"] == [20] * 4
     assert json.loads(artifacts["model"].read_text()) == load_json(store, layout.training_result(links(store, "run").training))
     assert artifacts["page"].read_bytes() == store.read(layout.report("run", "page.html"))
-    assert len(list(store.keys(layout.tiles(load_survey(store, "run").surface)))) == 2
+    assert len(list(store.keys(layout.tiles(load_survey(store, "run").surfaces[0])))) == 2
     plane = load_surfaces(store, "run")["plane"]
     assert plane.evaluated.all()
     assert plane.finite.all()

@@ -15,6 +15,7 @@ from lossmap.components.config.experiment import Axis, Blobs, Data, Experiment, 
 from lossmap.components.config.settings import Settings
 from lossmap.components.landscape.merge import load_surfaces
 from lossmap.components.landscape.tiles import load_survey
+from lossmap.components.landscape.wanted import wanted_tiles
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_run_manifest, save_experiment, save_run_manifest
@@ -40,7 +41,8 @@ def trained(tmp_path_factory):
 def _survey(settings, run, **changes):
     """Survey the base run's weights once more under another name, in a surface folder of its own."""
     _adopt(settings, run, **changes)
-    steps.evaluate(run, steps.plan(run, settings), settings)
+    steps.plan(run, settings)
+    steps.evaluate(run, settings)
     steps.merge(run, settings)
     return _bytes(settings, run)
 
@@ -75,9 +77,8 @@ def test_a_finer_survey_evaluates_only_new_points_and_agrees_on_the_old(trained)
     finer = EXPERIMENT.landscape.model_copy(update={"plane": Plane(x=Axis(points=17), y=Axis(points=7))})
     save_experiment(store, "finer", EXPERIMENT.model_copy(update={"landscape": finer}))
     save_run_manifest(store, "finer", load_run_manifest(store, "base"))
-    planned = steps.plan("finer", settings)
-    assert sum(len(tile.points) for tile in load_survey(store, "finer").tiles) == 8 * 7
-    steps.evaluate("finer", planned, settings)
+    steps.plan("finer", settings)
+    assert sum(len(tile.points) for tile in wanted_tiles(store, load_survey(store, "finer"), finer)) == 8 * 7
     steps.merge("finer", settings)
     fine = load_surfaces(store, "finer")["plane"]
     assert fine.loss[:, ::2].tobytes() == coarse.loss.tobytes()
@@ -95,15 +96,14 @@ def test_a_killed_worker_is_one_clear_line_and_the_survey_goes_on(trained):
             killed[0].kill()
 
     with pytest.raises(LossmapError) as failed:
-        steps.evaluate("killed", tiles, settings, kill)
+        steps.evaluate("killed", settings, kill)
     assert str(failed.value) == (
         "a process evaluating the surface of killed was killed, perhaps for want of memory; finished tiles are kept: "
         "go on with --resume killed, with fewer landscape.workers if memory is short"
     )
     store = open_store(settings.store)
-    finished = len(list(store.keys(layout.tiles(load_survey(store, "killed").surface))))
-    assert 3 <= finished < len(tiles)
-    steps.evaluate("killed", tiles, settings)
+    finished = len(list(store.keys(layout.tiles(load_survey(store, "killed").surfaces[0]))))
+    assert 3 <= finished < tiles
     steps.merge("killed", settings)
     assert _bytes(settings, "killed") == expected
 
@@ -113,11 +113,11 @@ def test_workers_end_when_their_parent_is_killed(trained):
     _adopt(settings, "orphans", plane=Plane(x=Axis(points=301), y=Axis(points=301)))
     steps.plan("orphans", settings)
     script = "from lossmap.components import steps; from lossmap.components.config.settings import Settings as S; r = 'orphans'; s = S(); "
-    script += "steps.evaluate(r, steps.plan(r, s), s) if __name__ == '__main__' else None"
+    script += "steps.evaluate(r, s) if __name__ == '__main__' else None"
     with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **settings.environment()}) as process:
         try:
             store = open_store(settings.store)
-            prefix = layout.tiles(load_survey(store, "orphans").surface)
+            prefix = layout.tiles(load_survey(store, "orphans").surfaces[0])
             end = time.monotonic() + 120
             while not list(store.keys(prefix)):
                 assert time.monotonic() < end

@@ -1,0 +1,74 @@
+"""Figures of what a survey found beside the loss: convexity, the trajectory, the spectrum, curvature by layer."""
+
+import numpy as np
+from plotly import graph_objects as go
+
+from lossmap.components.figures.interactive import BLANK
+from lossmap.components.figures.scale import COLOURS
+from lossmap.components.landscape.curvature import CurvatureResult, smoothed_density
+from lossmap.components.landscape.results import ConvexityMap, Passed
+
+_MARGIN = {"l": 60, "r": 20, "t": 20, "b": 50}
+
+
+def convexity_figure(found: ConvexityMap) -> go.Figure:
+    """|smallest / largest| eigenvalue where the smallest is negative beyond its residual, 0 elsewhere (Li et al. 2018, figure 7)."""
+    ratio = np.where(found.convex, 0.0, np.abs(found.smallest / np.where(found.largest == 0, np.nan, found.largest)))
+    details = np.stack([found.smallest, found.largest, found.residual], axis=-1)
+    hover = "x %{x:.3f}, y %{y:.3f}<br>eigenvalues %{customdata[0]:.4g} to %{customdata[1]:.4g} ± %{customdata[2]:.2g}<br>ratio %{z:.3g}<extra></extra>"
+    scale = {"colorscale": "Cividis", "zmin": 0.0, "zmax": 1.0, "colorbar": {"title": {"text": "|least / greatest|"}, "thickness": 10, "outlinewidth": 0}}
+    sheet = go.Heatmap(x=found.x, y=found.y, z=ratio, customdata=details, hovertemplate=hover, **scale)
+    layout = go.Layout(template=BLANK, margin=_MARGIN, xaxis={"title": {"text": "first direction"}}, yaxis={"title": {"text": "second direction"}})
+    return go.Figure([sheet], layout)
+
+
+def trajectory_figure(passed: tuple[Passed, ...]) -> go.Figure:
+    """Loss of each snapshot, and what the plane pretends it to be at its projection."""
+    epochs = [place.position.epoch for place in passed]
+    curves = (
+        ("the snapshot itself", [place.loss for place in passed], "solid"),
+        ("its projection onto the plane", [place.plane_loss for place in passed], "dash"),
+    )
+    traces = [
+        go.Scatter(x=epochs, y=losses, name=name, mode="lines+markers", line={"dash": dash, "color": COLOURS[index]})
+        for index, (name, losses, dash) in enumerate(curves)
+    ]
+    return go.Figure(traces, _curves("epoch", "loss", logarithmic=True))
+
+
+def distance_figure(passed: tuple[Passed, ...]) -> go.Figure:
+    """How far each snapshot is from the trained network, and how much of that is off the plane."""
+    epochs = [place.position.epoch for place in passed]
+    curves = (("from the trained network", [place.position.length for place in passed]), ("from the plane", [place.position.distance for place in passed]))
+    traces = [go.Scatter(x=epochs, y=values, name=name, mode="lines+markers", line={"color": COLOURS[index]}) for index, (name, values) in enumerate(curves)]
+    return go.Figure(traces, _curves("epoch", "Euclidean distance of the weights"))
+
+
+def spectrum_figure(found: CurvatureResult) -> go.Figure:
+    """Density of the Hessian's eigenvalues, smoothed, with its 95 % interval over the probes."""
+    density = smoothed_density(found.density)
+    band = go.Scatter(
+        x=np.concatenate([density.eigenvalues, density.eigenvalues[::-1]]),
+        y=np.concatenate([density.high, np.maximum(density.low, 1e-12)[::-1]]),
+        fill="toself",
+        fillcolor="rgba(68,119,170,0.25)",
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    curve = go.Scatter(x=density.eigenvalues, y=density.density, mode="lines", line={"color": COLOURS[0]}, showlegend=False)
+    return go.Figure([band, curve], _curves("eigenvalue of the Hessian", "density", logarithmic=True))
+
+
+def layers_figure(found: CurvatureResult) -> go.Figure:
+    """Trace of each layer's block of the Hessian, with its 95 % interval."""
+    names = list(found.layer_traces)
+    values = [found.layer_traces[name].value for name in names]
+    errors = [found.layer_traces[name].high - found.layer_traces[name].value for name in names]
+    bars = go.Bar(x=names, y=values, error_y={"type": "data", "array": errors}, marker={"color": COLOURS[0]})
+    return go.Figure([bars], _curves("", "trace of the layer's block"))
+
+
+def _curves(across: str, up: str, logarithmic: bool = False) -> go.Layout:
+    axis = {"title": {"text": up}, "type": "log" if logarithmic else "linear", "exponentformat": "power"}
+    return go.Layout(template=BLANK, margin=_MARGIN, xaxis={"title": {"text": across}}, yaxis=axis, legend={"orientation": "h", "y": 1.12})

@@ -1,0 +1,83 @@
+"""A run's network, loss and samples in memory, and what is evaluated on them."""
+
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from lossmap.components.data.batches import load_samples, sample_indices
+from lossmap.components.landscape.curvature import ConvexityEvaluator, measure
+from lossmap.components.landscape.fold import fold_batch_norm
+from lossmap.components.landscape.grid import Result
+from lossmap.components.landscape.objective import Problem, Samples, named_loss
+from lossmap.components.landscape.surface import Directions, Evaluator
+from lossmap.components.landscape.tiles import Document, Evaluate, Part
+from lossmap.components.models import build
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import Store
+from lossmap.components.stores.runs import links, load_experiment, load_run_manifest
+
+
+def evaluator(store: Store, run_id: str, part: Part) -> Evaluate:
+    """A part of the run's survey as a function of two coordinates. Sets torch to one thread."""
+    landscape = load_experiment(store, run_id).landscape
+    if part.kind == "curvature" and landscape.curvature:
+        settings, problem = landscape.curvature, load_problem(store, run_id, landscape.curvature.samples)
+        return lambda _x, _y: Document(measure(problem, settings, landscape.seed).model_dump_json())
+    directions = load_directions(store, part.plane)
+    if part.kind == "convexity" and landscape.convexity:
+        problem = load_problem(store, run_id, landscape.convexity.samples)
+        return ConvexityEvaluator(problem, directions, landscape.convexity.tolerance)
+    problem = load_problem(store, run_id, landscape.samples)
+    if part.kind == "trajectory":
+        return _trajectory(store, run_id, problem)
+    if landscape.batch_norm == "frozen":
+        directions = fold_batch_norm(problem.network, directions)
+    return Evaluator(problem, directions, landscape.batch_norm)
+
+
+def load_problem(store: Store, run_id: str, count: int) -> Problem:
+    """The trained network of a run, its loss, and `count` samples of the survey's split, on the survey's device. Sets torch to one thread.
+
+    Fewer samples are a part of more samples.
+    """
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
+    experiment, manifest = load_experiment(store, run_id), load_run_manifest(store, run_id)
+    landscape, device = experiment.landscape, experiment.landscape.device
+    network = load_network(store, run_id).eval().to(device)
+    chosen = sample_indices(manifest.count(landscape.split), count, landscape.seed)
+    inputs, targets = load_samples(store, manifest, landscape.split, chosen)
+    return Problem(network, named_loss(experiment.loss), Samples(_fastest(inputs.to(device)), targets.to(device), landscape.batch_size))
+
+
+def load_network(store: Store, run_id: str) -> nn.Module:
+    """The trained network of a run."""
+    network = build(load_experiment(store, run_id).model, load_run_manifest(store, run_id))
+    network.load_state_dict(load(store.read(layout.weights(links(store, run_id).training))))
+    return network
+
+
+def load_directions(store: Store, address: str) -> Directions:
+    """The stored directions of a plane."""
+    stored = load(store.read(layout.directions(address)))
+    return _axis(stored, "x"), _axis(stored, "y")
+
+
+def _axis(directions: dict[str, Tensor], axis: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{axis}/"): value for name, value in directions.items() if name.startswith(f"{axis}/")}
+
+
+def _fastest(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+
+
+def _trajectory(store: Store, run_id: str, problem: Problem) -> Evaluate:
+    """The loss of the snapshot after epoch x, with the statistics that it had."""
+    training, network = links(store, run_id).training, problem.network
+    still = {name: torch.zeros_like(parameter) for name, parameter in network.named_parameters()}
+
+    def evaluate(epoch: float, _y: float) -> Result:
+        network.load_state_dict(load(store.read(layout.snapshot(training, int(epoch)))))
+        return Evaluator(problem, (still, still), "frozen")(0.0, 0.0)
+
+    return evaluate
