@@ -81,7 +81,7 @@ def train_bend(
     draws, total = stream("curve", descent.seed), descent.epochs * descent.steps
     step = 0
     for number in range(descent.epochs):
-        losses: list[float] = []
+        sum_of_losses, count = 0.0, 0
         for inputs, targets in epoch(number):
             optimizer.param_groups[0]["lr"] = descent.learning_rate * (1 + math.cos(math.pi * step / total)) / 2
             state = _state(coefficients(float(draws.random())), ends, bend)
@@ -89,10 +89,10 @@ def train_bend(
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-            step, losses = step + 1, [*losses, float(value)]
-            progress(step, total, f"loss {sum(losses) / len(losses):.3g}")
-        if not math.isfinite(sum(losses)):
-            raise TrainingError(f"the loss on the curve is {sum(losses)} in epoch {number + 1}; lower --curve-learning-rate ({descent.learning_rate})")
+            step, count, sum_of_losses = step + 1, count + 1, sum_of_losses + float(value.detach())
+            progress(step, total, f"loss {sum_of_losses / count:.3g}")
+        if not math.isfinite(sum_of_losses):
+            raise TrainingError(f"the loss on the curve is {sum_of_losses} in epoch {number + 1}; lower --curve-learning-rate ({descent.learning_rate})")
     return {name: tensor.detach() for name, tensor in bend.items()}
 
 

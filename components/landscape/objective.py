@@ -1,14 +1,18 @@
 """What is surveyed: the mean of a loss over samples that stay in memory."""
 
-import importlib
-from collections.abc import Callable
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lossmap.components.config.errors import ExperimentError
+from lossmap.components.config.python import python_object, reason
 from lossmap.components.config.randomness import stream
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # outputs and targets of a batch to one loss for each sample (N,)
@@ -65,6 +69,12 @@ class Problem:
     samples: Samples
 
 
+def like_parameters(inputs: Tensor, network: nn.Module) -> Tensor:
+    """Inputs in the type of the network's parameters, so that a table in float64 meets a network in float32; integers stay as they are."""
+    kind = next((parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()), inputs.dtype)
+    return inputs.to(kind) if inputs.is_floating_point() else inputs
+
+
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """-ln of the softmax probability of the right class, in nats, float64: (N,).
 
@@ -81,8 +91,11 @@ def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def wrong(outputs: Tensor, targets: Tensor) -> Tensor | None:
-    """Share of each sample's targets whose class does not have the greatest output, float64 (N,); None where targets are no classes."""
-    if targets.is_floating_point() or outputs.dim() < 2:
+    """Share of each sample's targets whose class does not have the greatest output, float64 (N,).
+
+    None where targets are no classes: where they are no integers, or there are as many outputs as targets.
+    """
+    if targets.is_floating_point() or outputs.dim() < 2 or outputs.numel() <= targets.numel():
         return None
     missed = (_classes_second(outputs, targets).argmax(dim=1) != targets).double()
     return missed.flatten(1).mean(dim=1) if missed.dim() > 1 else missed
@@ -94,33 +107,61 @@ def _classes_second(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def named_loss(name: str) -> Loss:
-    """The loss cross-entropy, mse, or the function package.module:function.
+    """The loss cross-entropy, mse, package.module:function, or one that was handed over in this process.
+
+    A class is called without arguments, and whatever takes a `reduction` is told to do none.
 
     Raises:
         ExperimentError: there is no such loss.
     """
     if name in _LOSSES:
         return _LOSSES[name]
-    module, _, function = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ExperimentError(f"there is no loss {name!r} ({error}), expected {', '.join(_LOSSES)}, or package.module:function") from None
-    return checked(found, name)
+        if ":" not in name:
+            raise ExperimentError("it has no colon")
+        return checked(python_object(name), name)
+    except ExperimentError as error:
+        raise ExperimentError(f"there is no loss {name!r} ({error}), expected cross-entropy, mse, or package.module:function") from None
 
 
-def checked(loss: Callable[[Tensor, Tensor], Tensor], name: str) -> Loss:
-    """A user's loss that is refused as soon as it does not return one loss for each sample. A module's `reduction` is set to none."""
-    if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
-        loss.reduction = "none"
+@contextmanager
+def named(name: str, loss: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
+    """While this is open, this process knows a loss of the user's by its name."""
+    _LOSSES[name] = checked(loss, name)
+    try:
+        yield
+    finally:
+        del _LOSSES[name]
+
+
+def checked(loss: Callable[..., Tensor], name: str) -> Loss:
+    """A user's loss that is refused as soon as it fails or does not return one loss for each sample."""
+    each = _for_each_sample(loss, name)
 
     def check(outputs: Tensor, targets: Tensor) -> Tensor:
-        losses = loss(outputs, targets)
+        try:
+            losses = each(outputs, targets)
+        except Exception as error:  # whatever the user's function does
+            shapes = f"outputs of the shape {tuple(outputs.shape)} and targets of the shape {tuple(targets.shape)}"
+            raise ExperimentError(f"the loss {name} fails on {shapes}: {reason(error)}") from None
         if losses.shape[:1] != targets.shape[:1]:
             raise ExperimentError(f"the loss {name} returns the shape {tuple(losses.shape)}, expected one loss for each of {len(targets)} samples")
         return losses.double().flatten(1).mean(dim=1) if losses.dim() > 1 else losses.double()
 
     return check
+
+
+def _for_each_sample(loss: Callable[..., Tensor], name: str) -> Loss:
+    try:
+        loss = loss() if isinstance(loss, type) else loss
+        if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
+            loss = copy.copy(loss)
+            loss.reduction = "none"
+        elif not isinstance(loss, nn.Module) and "reduction" in inspect.signature(loss).parameters:
+            loss = partial(loss, reduction="none")
+    except (TypeError, ValueError) as error:
+        raise ExperimentError(f"the loss {name} cannot be used: {reason(error)}; expected a function of outputs and targets") from None
+    return loss
 
 
 _LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "mse": mean_squared_error}

@@ -3,6 +3,7 @@
 A path is w(t) = sum over k of c_k(t) p_k for t from 0 to 1, with w(0) the first network and w(1) the second.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -94,14 +95,14 @@ def evaluate(
     """Loss and error at every t of `points`, for each of the named sets of samples.
 
     Args:
-        problem: a network, whose state is overwritten at every point, and the loss.
+        problem: a network, which stays as it is, and the loss.
         samples: by name; a path is walked once for all of them.
         path: where to go; every point starts from the stored ends, so that nothing drifts.
         points: values of t, rising from 0 to 1.
         settle: called at every point before anything is evaluated there.
         progress: called after every point.
     """
-    network, loss = problem[0].eval().requires_grad_(False), problem[1]
+    network, loss = copy.deepcopy(problem[0]).eval().requires_grad_(False), problem[1]  # the path's ends may be its own tensors
     groups = {name: chosen.groups() for name, chosen in samples.items()}
     rows: dict[str, list[dict[str, NDArray[np.generic]]]] = {name: [] for name in samples}
     for done, t in enumerate(points, start=1):
@@ -162,7 +163,7 @@ def _estimate(profile: Profile, quantity: str, function: Callable[[Array, Array]
 def _known(function: Callable[[Array, Array], Array], t: Array, values: Array) -> Array:
     """The function of values (T, B), infinite from where on they are NaN or infinite."""
     with np.errstate(invalid="ignore"):
-        found = function(t, values)
+        found: Array = function(t, values)
     found[~np.isfinite(found)] = np.inf
     return found
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lossmap.components.config.errors import LossmapError
 from lossmap.components.config.experiment import Experiment, Landscape, canonical_json
-from lossmap.components.landscape.curvature import eigenpairs, gradient, hessian
+from lossmap.components.landscape.curvature import Hessian, eigenpairs, gradient
 from lossmap.components.landscape.directions import normalize, normalized_direction
 from lossmap.components.landscape.evaluators import load_network, load_problem
 from lossmap.components.landscape.tiles import Kind, Part, Position, Survey, save_survey
@@ -158,7 +158,7 @@ def _of_the_loss(planning: _Planning, landscape: Landscape) -> Pair:
     """The eigenvectors of the Hessian's two greatest eigenvalues, or the gradient and a random direction; on the survey's samples."""
     problem = load_problem(planning.store, planning.run, landscape.samples)
     if landscape.directions == "hessian":
-        vectors = eigenpairs(hessian(problem), 2, 0, 1e-3, landscape.seed).vectors
+        vectors = eigenpairs(Hessian(problem), 2, 0, 1e-3, landscape.seed).vectors
         found = {"x": _named(vectors[:, 0], planning), "y": _named(vectors[:, 1], planning)}
     else:
         found = {"x": _named(gradient(problem), planning), "y": normalized_direction(planning.weights, "y", landscape)}
