@@ -12,6 +12,8 @@ from lossmap.components.config.experiment import Landscape
 from lossmap.components.config.randomness import stream
 from lossmap.components.landscape.normalization import normalize
 
+__all__ = ["normalize", "normalized_direction", "random_direction"]
+
 
 def normalized_direction(
     weights: Mapping[str, Tensor], axis: str, landscape: Landscape, pair: int = 0, groups: Mapping[str, int] | None = None
@@ -39,6 +41,4 @@ def random_direction(weights: Mapping[str, Tensor], seed: int, axis: str, pair: 
         pair: 0 is the first pair of directions; every other has streams of its own.
     """
     names = ("direction", seed, axis) if pair == 0 else ("direction", seed, "pair", pair, axis)
-    return {
-        name: torch.from_numpy(stream(*names, name).standard_normal(tuple(weight.shape))).reshape(weight.shape) for name, weight in weights.items()
-    }
+    return {name: torch.from_numpy(stream(*names, name).standard_normal(tuple(weight.shape))).reshape(weight.shape) for name, weight in weights.items()}
