@@ -47,10 +47,11 @@ def train(model: "Artifact", metrics: "Metrics") -> str:
         store = open_store(settings.store)
         result = load_json(store, layout.training_result(training))
         _describe(model, f"{store.uri}/{layout.weights(training)}", json.dumps(result, indent=2))
-        model.metadata.update({"parameters": result["parameters"], "test_error": result["test"]["error"]})
-        for split in ("train", "test"):
-            for name in ("loss", "error"):
-                metrics.log_metric(f"{split}_{name}", result[split][name])
+        found = {f"{split}_{name}": (result[split] or {}).get(name) for split in ("train", "test") for name in ("loss", "error")}
+        model.metadata.update({"parameters": result["parameters"], "test_error": found["test_error"]})
+        for name, value in found.items():
+            if value is not None:  # an imported network may have no test samples, or no classes
+                metrics.log_metric(name, value)
         return training
 
 

@@ -63,6 +63,8 @@ def prepare(run: str, experiment: Experiment, settings: Settings, progress: Prog
 def train(run: str, settings: Settings, launch: Launch, progress: Progress = silent) -> str:
     """Train the network, from the newest checkpoint where there is one, unless the store has it; returns the training's address.
 
+    An imported network is loaded and evaluated instead, in this process.
+
     Args:
         run: name of the run.
         settings: where things are.
@@ -81,7 +83,12 @@ def train(run: str, settings: Settings, launch: Launch, progress: Progress = sil
     experiment, manifest = load_experiment(store, run), load_run_manifest(store, run)
     tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, store.uri, run, experiment, manifest))
     try:
-        launch(training, experiment, Listeners(progress, tracker.send))
+        if experiment.training:
+            launch(training, experiment, Listeners(progress, tracker.send))
+        else:
+            from lossmap.components.training.importing import take_in
+
+            take_in(store, training, progress)
     finally:
         tracker.close(_TRACKING_SECONDS)
     return training
@@ -143,13 +150,16 @@ def evaluate(run: str, settings: Settings, progress: Progress = silent, share: S
     An adaptive plane takes several rounds: what is wanted next follows from what is known, whoever evaluated it.
     """
     from lossmap.components.config.machine import available_cores
+    from lossmap.components.landscape.here import in_this_process
     from lossmap.components.landscape.pool import workers
     from lossmap.components.landscape.tiles import load_survey
     from lossmap.components.landscape.wanted import wanted_tiles
 
     store = open_store(settings.store)
-    survey, landscape, done = load_survey(store, run), load_experiment(store, run).landscape, 0
-    with workers(settings.store, run, landscape.workers or available_cores()) as work:
+    experiment, survey, done = load_experiment(store, run), load_survey(store, run), 0
+    landscape = experiment.landscape
+    evaluating = in_this_process if experiment.in_process else workers
+    with evaluating(settings.store, run, landscape.workers or available_cores()) as work:
         while tiles := wanted_tiles(store, survey, landscape):
             total = done + sum(len(tile.points) for tile in tiles)
             progress(done, total, "")

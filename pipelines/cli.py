@@ -3,14 +3,13 @@
 import json
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from lossmap.components.config.errors import ExperimentError, LossmapError
-
-if TYPE_CHECKING:
-    from lossmap.components.config.settings import Settings
+from lossmap.pipelines.options import Sets, Store, Tracking, settings_of
+from lossmap.pipelines.survey_command import survey
 
 app = typer.Typer(
     name="lossmap",
@@ -20,10 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Store = Annotated[str | None, typer.Option("--store", metavar="URI", help="file:///folder or s3://bucket/prefix (else LOSSMAP_STORE, else ./lossmap-runs)")]
-Tracking = Annotated[str | None, typer.Option("--tracking", metavar="URI", help="MLflow tracking URI (else LOSSMAP_TRACKING, else a sqlite file in the store)")]
 ClusterRun = Annotated[str, typer.Argument(metavar="RUN", help="a run that was submitted: its name, or Kubeflow's id of it")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field of the experiment, for example training.epochs=3")]
 
 
 def main() -> NoReturn:
@@ -48,13 +44,14 @@ def run(
     """Train, survey and report, here; several networks are then compared."""
     from lossmap.pipelines import local, screen
     from lossmap.pipelines.recipes import resolve
+    from lossmap.pipelines.survey import noted
 
-    settings = _settings(store, tracking)
+    settings = settings_of(store, tracking)
     if bool(targets) == bool(resume):
         raise ExperimentError("run takes recipes or files, or else --resume RUN; see `lossmap recipes`")
     if resume and sets:
         raise ExperimentError("--set cannot change a run that has begun; start a new one without --resume")
-    experiments = [resolve(target, sets or []) for target in targets or []]  # all are checked before the first one starts
+    experiments = [noted(resolve(target, sets or [])) for target in targets or []]  # all are checked before the first one starts
     if resume:
         experiments = [local.stored_experiment(resume, settings)]
     names = []
@@ -62,6 +59,9 @@ def run(
         names.append(resume or local.new_run(experiment))
         screen.carry_out(names[-1], experiment, settings)
     screen.conclude(names, settings)
+
+
+app.command(no_args_is_help=True)(survey)
 
 
 @app.command()
@@ -95,7 +95,7 @@ def compare(
     from lossmap.pipelines import compare as comparing
     from lossmap.pipelines import screen
 
-    settings = _settings(store, None)
+    settings = settings_of(store, None)
     opened = open_store(settings.store)
     if bool(runs) == bool(study):
         raise ExperimentError("compare takes names of runs, or else --study NAME")
@@ -124,11 +124,13 @@ def submit(
     from lossmap.pipelines import cluster_screen, local
     from lossmap.pipelines import submit as submitting
     from lossmap.pipelines.recipes import resolve
+    from lossmap.pipelines.survey import with_weights_noted
 
-    settings = _settings(None, None)
+    settings = settings_of(None, None)
     experiments = [resolve(target, sets or []) for target in targets]
     for experiment in experiments:
         submitting.check(experiment)
+    experiments = [with_weights_noted(experiment) for experiment in experiments]
     if dry_run:
         cluster_screen.demands(experiments, as_json)
         return
@@ -143,7 +145,7 @@ def status(run: ClusterRun, as_json: Annotated[bool, typer.Option("--json", help
     """Tell how a run on a cluster is getting on: exit code 1 where it failed, 130 where it was cancelled, else 0."""
     from lossmap.pipelines import cluster_screen
 
-    raise typer.Exit(cluster_screen.status(run, _settings(None, None), as_json))
+    raise typer.Exit(cluster_screen.status(run, settings_of(None, None), as_json))
 
 
 @app.command(no_args_is_help=True)
@@ -156,7 +158,7 @@ def logs(
     """Print what the steps of a run on a cluster say."""
     from lossmap.pipelines import cluster_screen
 
-    cluster_screen.logs(run, _settings(None, None), step, rank, follow)
+    cluster_screen.logs(run, settings_of(None, None), step, rank, follow)
 
 
 @app.command(no_args_is_help=True)
@@ -164,7 +166,7 @@ def cancel(run: ClusterRun) -> None:
     """End a run on a cluster, and leave nothing of it running."""
     from lossmap.pipelines import cluster_screen
 
-    cluster_screen.cancel(run, _settings(None, None))
+    cluster_screen.cancel(run, settings_of(None, None))
 
 
 @app.command(no_args_is_help=True)
@@ -175,7 +177,7 @@ def retry(
     """Start a run that failed or was cancelled once more: what is finished stays, training goes on from its last checkpoint."""
     from lossmap.pipelines import cluster_screen
 
-    settings = _settings(None, None)
+    settings = settings_of(None, None)
     cluster_screen.retry(run, settings)
     if follow:
         raise typer.Exit(cluster_screen.follow(run, settings))
@@ -194,7 +196,7 @@ def compile_pipeline(
 
     experiment = resolve(target, sets or [])
     submitting.check(experiment)
-    cluster_screen.write_package(experiment, _settings(None, None), output)
+    cluster_screen.write_package(experiment, settings_of(None, None), output)
 
 
 @app.command()
@@ -211,9 +213,9 @@ def ui(
     if cluster:
         from lossmap.pipelines import cluster_screen
 
-        cluster_screen.ui(_settings(store, tracking), port)
+        cluster_screen.ui(settings_of(store, tracking), port)
         return
-    raise typer.Exit(serve_ui(_settings(store, tracking).tracking, host, port))
+    raise typer.Exit(serve_ui(settings_of(store, tracking).tracking, host, port))
 
 
 @app.command()
@@ -228,19 +230,13 @@ def doctor(
     from lossmap.pipelines.doctor import examine
     from lossmap.pipelines.doctor_cluster import examine_cluster
 
-    settings = _settings(store, tracking)
+    settings = settings_of(store, tracking)
     findings = examine_cluster(settings) if cluster else examine(settings.store, settings.tracking)
     if as_json:
         typer.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
         screen.findings(findings)
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
-
-
-def _settings(store: str | None, tracking: str | None) -> "Settings":
-    from lossmap.components.config.settings import Settings
-
-    return Settings.model_validate({name: value for name, value in (("store", store), ("tracking", tracking)) if value})
 
 
 if __name__ == "__main__":

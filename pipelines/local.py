@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from lossmap.components import steps
 from lossmap.components.config.errors import Interrupted, LossmapError, TrackingError, TrainingKilled
@@ -25,6 +26,11 @@ def new_run(experiment: Experiment) -> str:
 def stored_experiment(run_id: str, settings: Settings) -> Experiment:
     """The experiment of a run that has begun."""
     return load_experiment(open_store(settings.store), run_id)
+
+
+def place(store: str, key: str) -> str:
+    """Where an object is, for people: its path in a folder, else its URI."""
+    return f"{unquote(store.removeprefix('file://')) if store.startswith('file://') else store}/{key}"
 
 
 def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
 
 from rich.console import Console
 from rich.markup import escape
@@ -48,7 +47,7 @@ def carry_out(run: str, experiment: Experiment, settings: Settings) -> None:
     console.print(run, style="bold")
     start = time.monotonic()
     try:
-        local.run(run, experiment, settings, _stage)
+        local.run(run, experiment, settings, stage)
     except TrackingError as error:
         console.print(f"  MLflow did not get this run: {error}\n  the report is complete; send it later: lossmap run --resume {run}", markup=False)
     except (KeyboardInterrupt, Interrupted):
@@ -69,7 +68,7 @@ def comparison(found: Sequence[compare.Row], settings: Settings) -> None:
     if len(found) > 1:
         pages.append(("comparison", compare.write_page(open_store(settings.store), [row.run for row in found])))
     for name, key in pages:
-        console.print(f"{name:12} {_place(settings.store, key)}", soft_wrap=True, markup=False)
+        console.print(f"{name:12} {local.place(settings.store, key)}", soft_wrap=True, markup=False)
 
 
 def findings(found: Sequence[Finding]) -> None:
@@ -82,7 +81,8 @@ def findings(found: Sequence[Finding]) -> None:
 
 
 @contextmanager
-def _stage(name: str) -> Iterator[plain.Progress]:
+def stage(name: str) -> Iterator[plain.Progress]:
+    """A progress bar for a stage, or plain lines where no terminal is."""
     if not console.is_terminal:
         yield plain.Printed(f"  {name}")
         return
@@ -120,10 +120,6 @@ def _shown(column: str, value: float | None) -> str:
     if column in _SHARES:
         return f"{value:.2%}"
     return f"{value:,.0f}" if column == "parameters" else f"{value:.3g}"
-
-
-def _place(store: str, key: str) -> str:
-    return f"{unquote(store.removeprefix('file://')) if store.startswith('file://') else store}/{key}"
 
 
 def _command() -> str:

@@ -439,6 +439,11 @@ class Experiment(Frozen):
         return self.model.loss if isinstance(self.model, Imported) else "cross-entropy"
 
     @property
+    def in_process(self) -> bool:
+        """Whether the network was handed over in Python, so that no other process can make it."""
+        return isinstance(self.model, Imported) and self.model.in_process
+
+    @property
     def trained(self) -> Training:
         """How the network is trained.
 

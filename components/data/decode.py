@@ -64,9 +64,18 @@ def decode(content: bytes, name: str, image_size: int | None = None) -> NDArray[
     except _DAMAGE as error:
         reason = "not a PNG or JPEG image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
         raise DataError(f"{name} cannot be decoded: {reason}; replace it or remove it") from None
-    if image_size:
-        converted = converted.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    array = np.asarray(converted)
+    return _as_array(converted, image_size)
+
+
+def resize_all(pixels: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+    """Images in memory, uint8 N x C x H x W with one channel or three, resized as files are."""
+    images = (Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)) for image in pixels)
+    resized = [_as_array(image, image_size) for image in images]
+    return np.stack(resized).transpose(0, 3, 1, 2) if resized else np.empty((0, pixels.shape[1], image_size, image_size), np.uint8)
+
+
+def _as_array(image: Image.Image, image_size: int | None) -> NDArray[np.uint8]:
+    array = np.asarray(image.resize((image_size, image_size), Image.Resampling.BICUBIC) if image_size else image)
     return array[:, :, None] if array.ndim == 2 else array
 
 

@@ -48,6 +48,28 @@ class Location:
             raise DataError(f"{source} cannot be read: {error.strerror}") from None
 
 
+def read_file(source: str, field: str) -> bytes:
+    """Content of one file, given by its path or its file:// or s3:// URI.
+
+    Args:
+        source: where it is.
+        field: of the experiment, for messages.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    parts = urlparse(source)
+    if parts.scheme == "s3":
+        folder, _, name = source.rpartition("/")
+        return open_store(folder).read(name)
+    if parts.scheme not in ("", "file"):
+        raise DataError(f"{field} is {source!r}, expected a path, file:///path or s3://bucket/key")
+    try:
+        return Path(unquote(parts.path) if parts.scheme == "file" else source).expanduser().read_bytes()
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{field} is {source!r}, which cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
 class Files(Protocol):
     """Files by name."""
 

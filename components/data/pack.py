@@ -1,4 +1,4 @@
-"""Packs a data set as uint8 shards with a manifest. The same images give the same digest, wherever they came from."""
+"""Packs a data set as shards with a manifest. The same samples give the same digest, wherever they came from."""
 
 import hashlib
 
@@ -6,16 +6,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
+from torch import Tensor
 
 from lossmap.components.config.errors import DataError
 from lossmap.components.config.experiment import Data, canonical_json
 from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.data.sources import Count, Labelled, Source, load_source
+from lossmap.components.data.tensors import TensorSource, load_tensors
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 
 SHARD_IMAGES = 10_000
+SHARD_BYTES = 32 * 2**20  # of tensors
 _LEAST_DEVIATION = 1 / 255  # of a channel that is the same everywhere: one grey level, so that it can be divided by
+Contents = dict[Split, list[tuple[int, bytes]]]
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def prepare(data: Data, store: Store, progress: Count = lambda _done, _total: None) -> Manifest:
@@ -26,13 +31,41 @@ def prepare(data: Data, store: Store, progress: Count = lambda _done, _total: No
         store: gets the shards, and the manifest after them.
         progress: called with (done, total) while images are decoded.
     """
+    if data.holds_tensors:
+        return pack_tensors(data.source, load_tensors(data), store)
     source = load_source(data, progress)
     contents = {split: _shards(images) for split, images in source.splits.items()}
-    digest = _digest(source, contents)
+    digest = _digest(source, contents, data)
     shards = {split: _write(store, digest, split, parts) for split, parts in contents.items()}
-    manifest = _manifest(data, source, digest, shards)
-    _write_if_changed(store, layout.dataset(digest), manifest.model_dump_json().encode())
-    return manifest
+    return _keep(store, _manifest(data, source, digest, shards))
+
+
+def pack_tensors(name: str, source: TensorSource, store: Store) -> Manifest:
+    """Pack inputs and targets of any type and shape.
+
+    Args:
+        name: where they came from, for people.
+        source: the tensors.
+        store: gets the shards, and the manifest after them.
+    """
+    contents = {split: _tensor_shards(*pair) for split, pair in source.splits.items()}
+    digest = _sha256(canonical_json({"kind": "tensors", **_digests(contents)}).encode())
+    shards = {split: _write(store, digest, split, parts) for split, parts in contents.items()}
+    counts = {split: _class_counts(targets, source.classes) for split, (_, targets) in source.splits.items()}
+    manifest = Manifest(
+        digest=digest,
+        source=name,
+        kind="tensors",
+        classes=tuple(str(label) for label in range(source.classes)),
+        shape=tuple(source.splits["train"][0].shape[1:]),
+        mean=(),
+        deviation=(),
+        train=shards["train"],
+        test=shards["test"],
+        train_counts=counts["train"],
+        test_counts=counts["test"],
+    )
+    return _keep(store, manifest)
 
 
 def is_whole(store: Store, manifest: Manifest) -> bool:
@@ -50,9 +83,24 @@ def _shards(images: Labelled) -> list[tuple[int, bytes]]:
     return parts
 
 
-def _digest(source: Source, contents: dict[Split, list[tuple[int, bytes]]]) -> str:
-    parts = {split: [_sha256(content) for _, content in shards] for split, shards in contents.items()}
-    return _sha256(canonical_json({"classes": source.classes, **parts}).encode())
+def _tensor_shards(inputs: Tensor, targets: Tensor) -> list[tuple[int, bytes]]:
+    """Count and content of each shard."""
+    size = max(1, SHARD_BYTES * max(1, len(inputs)) // max(1, inputs.nbytes + targets.nbytes))
+    pairs = zip(inputs.split(size), targets.split(size), strict=True)
+    return [(len(part), save({"inputs": part.clone(), "targets": aims.clone()})) for part, aims in pairs if len(part)]
+
+
+def _class_counts(targets: Tensor, classes: int) -> tuple[int, ...]:
+    return tuple(targets.flatten().bincount(minlength=classes).tolist()) if classes else ()
+
+
+def _digest(source: Source, contents: Contents, data: Data) -> str:
+    stated = {"mean": data.mean, "deviation": data.deviation} if data.mean else {}
+    return _sha256(canonical_json({"classes": source.classes, **_digests(contents), **stated}).encode())
+
+
+def _digests(contents: Contents) -> dict[Split, list[str]]:
+    return {split: [_sha256(content) for _, content in shards] for split, shards in contents.items()}
 
 
 def _write(store: Store, digest: str, split: Split, parts: list[tuple[int, bytes]]) -> tuple[Shard, ...]:
@@ -68,15 +116,15 @@ def _manifest(data: Data, source: Source, digest: str, shards: dict[Split, tuple
     train = source.splits["train"].pixels
     if len(train) == 0:
         raise DataError(f"{data.source} has no training images")
-    mean, deviation = _channel_statistics(train)
+    mean, deviation = _stated_statistics(data, train.shape[1]) or _measured_statistics(train)
     counts = {split: np.bincount(images.labels, minlength=len(source.classes)).tolist() for split, images in source.splits.items()}
     return Manifest(
         digest=digest,
         source=data.source,
         classes=source.classes,
         shape=train.shape[1:],
-        mean=tuple(mean.tolist()),
-        deviation=tuple(np.maximum(deviation, _LEAST_DEVIATION).tolist()),
+        mean=mean,
+        deviation=deviation,
         train=shards["train"],
         test=shards["test"],
         train_counts=tuple(counts["train"]),
@@ -84,14 +132,28 @@ def _manifest(data: Data, source: Source, digest: str, shards: dict[Split, tuple
     )
 
 
-def _channel_statistics(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _stated_statistics(data: Data, channels: int) -> Statistics | None:
+    if data.mean is None or data.deviation is None:
+        return None
+    if len(data.mean) != channels:
+        raise DataError(f"data.mean has {len(data.mean)} numbers and the images of {data.source} {channels} channels, expected one number for each")
+    return data.mean, data.deviation
+
+
+def _measured_statistics(pixels: NDArray[np.uint8]) -> Statistics:
     """Mean and deviation by channel of pixels / 255, exactly, from the counts of the 256 levels."""
     parts = [pixels[start : start + SHARD_IMAGES] for start in range(0, len(pixels), SHARD_IMAGES)]  # bincount makes eight bytes of each pixel
     counts = np.stack([sum(np.bincount(part[:, channel].ravel(), minlength=256) for part in parts) for channel in range(pixels.shape[1])])
     levels = np.arange(256) / 255
     total = counts.sum(axis=1)
     mean = counts @ levels / total
-    return mean, np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(axis=1) / total)
+    deviation = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(axis=1) / total)
+    return tuple(mean.tolist()), tuple(np.maximum(deviation, _LEAST_DEVIATION).tolist())
+
+
+def _keep(store: Store, manifest: Manifest) -> Manifest:
+    _write_if_changed(store, layout.dataset(manifest.digest), manifest.model_dump_json().encode())
+    return manifest
 
 
 def _write_if_changed(store: Store, key: str, content: bytes) -> None:

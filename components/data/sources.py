@@ -15,6 +15,7 @@ from lossmap.components.config.experiment import Data
 from lossmap.components.config.manifest import Split
 from lossmap.components.config.randomness import stream
 from lossmap.components.data.choose import balanced_choice
+from lossmap.components.data.decode import resize_all
 from lossmap.components.data.folders import read_folder
 
 Count = Callable[[int, int], None]  # done, total
@@ -49,7 +50,7 @@ def load_source(data: Data, progress: Count) -> Source:
     if "://" not in data.source and not _is_there(data.source):
         near = difflib.get_close_matches(data.source, _NAMED, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        accepted = f"expected {', '.join(_NAMED)}, or the path or s3:// URI of a folder or zip"
+        accepted = f"expected {', '.join(_NAMED)}, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz file"
         raise DataError(f"data.source is {data.source!r}, which is no data set and no file; {hint}{accepted}")
     classes, splits = read_folder(data, progress)
     return Source(classes, {split: Labelled(*arrays) for split, arrays in splits.items()})
@@ -66,7 +67,10 @@ def _is_there(source: str) -> bool:
 
 def _limited(data: Data, split: Split, images: Labelled) -> Labelled:
     chosen = balanced_choice(images.labels, data.limit if split == "train" else data.test_limit, data.seed, split)
-    return Labelled(np.ascontiguousarray(images.pixels[chosen]), images.labels[chosen])
+    pixels = images.pixels[chosen]
+    if data.image_size:
+        pixels = resize_all(pixels, data.image_size)
+    return Labelled(np.ascontiguousarray(pixels), images.labels[chosen])
 
 
 def _digits(data: Data) -> Source:

@@ -8,7 +8,7 @@ from lossmap.components.data.batches import load_samples, sample_indices
 from lossmap.components.landscape.curvature import ConvexityEvaluator, measure
 from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.grid import Result
-from lossmap.components.landscape.objective import Problem, Samples, named_loss
+from lossmap.components.landscape.objective import Problem, Samples, like_parameters, named_loss
 from lossmap.components.landscape.surface import Directions, Evaluator
 from lossmap.components.landscape.tiles import Document, Evaluate, Part
 from lossmap.components.models import build
@@ -47,6 +47,7 @@ def load_problem(store: Store, run_id: str, count: int) -> Problem:
     network = load_network(store, run_id).eval().to(device)
     chosen = sample_indices(manifest.count(landscape.split), count, landscape.seed)
     inputs, targets = load_samples(store, manifest, landscape.split, chosen)
+    inputs = like_parameters(inputs, network)
     return Problem(network, named_loss(experiment.loss), Samples(_fastest(inputs.to(device)), targets.to(device), landscape.batch_size))
 
 

@@ -1,4 +1,4 @@
-"""Networks by name. Each is built for the data set's channels, image size and classes, from a seed of its own."""
+"""Networks by name. Each is built for the data set's channels, image size and classes, from a seed of its own; an imported one as it is."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,12 @@ from torch import nn
 from lossmap.components.config.experiment import Model
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.randomness import seed
+from lossmap.components.models.imported import imported
 from lossmap.components.models.linear import linear
 from lossmap.components.models.mlp import mlp
 from lossmap.components.models.resnet import resnet
 
-_BUILDERS: dict[str, Callable[[Any, Manifest], nn.Module]] = {"linear": linear, "mlp": mlp, "resnet": resnet}
+_BUILDERS: dict[str, Callable[[Any, Manifest], nn.Module]] = {"linear": linear, "mlp": mlp, "resnet": resnet, "imported": imported}
 
 
 def build(model: Model, manifest: Manifest) -> nn.Module:

@@ -76,8 +76,8 @@ def load_checkpoint(store: Store, training: str, trainer: Trainer) -> tuple[floa
 
 
 def network_bytes(network: nn.Module) -> bytes:
-    """Parameters and buffers as safetensors."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()})
+    """Parameters and buffers as safetensors. Tensors that share memory, such as tied weights, are written each for itself."""
+    return save({name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in network.state_dict().items()})
 
 
 def _restore(trainer: Trainer, files: dict[str, bytes]) -> float:

@@ -1,0 +1,119 @@
+"""lossmap in three lines of Python, for a network that is there:
+
+from lossmap.pipelines.api import survey
+result = survey(model, "cross-entropy", inputs, targets)
+print(result.scalars, result.page)
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lossmap.components.config.errors import TrackingError
+from lossmap.components.config.experiment import IN_PROCESS, Data, Experiment, Landscape
+from lossmap.components.config.progress import Printed, Progress, silent
+from lossmap.components.config.settings import Settings
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import load_json, save_run_manifest
+from lossmap.pipelines import local
+from lossmap.pipelines.survey import readable
+
+if TYPE_CHECKING:
+    from lossmap.components.landscape.grid import Surface
+    from lossmap.components.training.handed import AnyLoss
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A finished survey.
+
+    Attributes:
+        run: its name, for `lossmap compare` and the other commands.
+        scalars: the numbers that runs are compared by; None where one does not exist.
+        page: the report: one HTML file, its path or its URI.
+        store: where everything is kept.
+    """
+
+    run: str
+    scalars: Mapping[str, float | None]
+    page: str
+    store: str
+
+    @property
+    def plane(self) -> "Surface":
+        """Losses and errors on the plane, one row for each y and one column for each x."""
+        from lossmap.components.landscape.results import load_found
+
+        return load_found(open_store(self.store), self.run).planes[0]
+
+
+def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else has a default
+    model: Any,
+    loss: "AnyLoss",
+    inputs: Any,
+    targets: Any,
+    *,
+    test: tuple[Any, Any] | None = None,
+    landscape: Landscape | None = None,
+    name: str | None = None,
+    study: str = "lossmap",
+    store: str | None = None,
+    tracking: str | None = None,
+    quiet: bool = False,
+) -> Survey:
+    """Survey the loss of a network around its weights, and record that as a run.
+
+    It is evaluated in this process, on a copy on the CPU (or on `landscape.device`), with one thread; the network stays as it is. The same
+    network, loss, tensors and settings find what was evaluated before, also by a call that was interrupted.
+
+    Args:
+        model: a torch.nn.Module that returns one tensor.
+        loss: "cross-entropy", "mse", "package.module:function", or a function or module of outputs and targets that returns one loss for
+            each sample (the losses of torch.nn and torch.nn.functional are told to).
+        inputs: tensor or array, N x …: what the module is called with, batch by batch.
+        targets: tensor or array, N x …
+        test: inputs and targets that the network was not trained on.
+        landscape: what is surveyed, for example Landscape(plane=Plane(x=Axis(points=11), y=Axis(points=11)), samples=200).
+        name: of the run; without it the class of the network.
+        study: the MLflow experiment in which runs are compared.
+        store: file:///folder or s3://bucket/prefix; else LOSSMAP_STORE, else ./lossmap-runs.
+        tracking: MLflow tracking URI; else LOSSMAP_TRACKING, else a sqlite file in the store.
+        quiet: print no progress.
+
+    Raises:
+        LossmapError: in one line, what does not fit together.
+    """
+    from lossmap.components.training.handed import at_hand, pack
+
+    settings = Settings.model_validate({key: value for key, value in (("store", store), ("tracking", tracking)) if value})
+    tensors = {"inputs": inputs, "targets": targets} | (dict(zip(("test_inputs", "test_targets"), test, strict=True)) if test else {})
+    with at_hand(model, loss, tensors) as imported:
+        experiment = Experiment(
+            name=name or readable(type(model).__name__),
+            study=study,
+            data=Data(source=IN_PROCESS),
+            model=imported,
+            landscape=landscape or Landscape(),
+        )
+        opened, run = open_store(settings.store), local.new_run(experiment)
+        save_run_manifest(opened, run, pack(tensors, opened))
+        try:
+            local.run(run, experiment, settings, _silent_stage if quiet else _printed_stage)
+        except TrackingError as error:
+            _logger.warning("MLflow did not get this run: %s; the report is complete", error)
+    return Survey(run, load_json(opened, layout.scalars(run)), local.place(settings.store, layout.report(run, "page.html")), settings.store)
+
+
+@contextmanager
+def _printed_stage(name: str) -> Iterator[Progress]:
+    yield Printed(name)
+
+
+@contextmanager
+def _silent_stage(_name: str) -> Iterator[Progress]:
+    yield silent

@@ -1,0 +1,83 @@
+"""Surveys of networks that lossmap did not train: their experiment from the options of the command line."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lossmap.components.config.errors import ExperimentError
+from lossmap.components.config.experiment import Experiment, Imported
+from lossmap.components.config.parse import override, parse
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the command line says of a network.
+
+    Attributes:
+        factory: package.module:function, which returns the network, or its class.
+        arguments: keyword arguments of it, as JSON.
+        weights: path or URI of its weights; None for those that the factory gives.
+        loss: cross-entropy, mse, or package.module:function.
+    """
+
+    factory: str
+    arguments: str = "{}"
+    weights: str | None = None
+    loss: str = "cross-entropy"
+
+
+def experiment(network: Network, data: str, study: str, name: str | None, assignments: Sequence[str]) -> Experiment:
+    """The experiment that surveys a network, with the digests of its weights and of its source.
+
+    Args:
+        network: what is surveyed.
+        data: source of the samples.
+        study: the MLflow experiment.
+        name: of the experiment; without it that of the factory.
+        assignments: each `path.to.field=value`, the value in YAML.
+    """
+    model = {
+        "architecture": "imported",
+        "factory": network.factory,
+        "arguments": _arguments(network.arguments),
+        "weights": network.weights,
+        "loss": network.loss,
+    }
+    plain = parse({"name": name or readable(network.factory), "study": study, "data": {"source": data}, "model": model})
+    return noted(override(plain, assignments))
+
+
+def noted(experiment: Experiment) -> Experiment:
+    """The experiment with the digests of its imported network's weights and source, for a run on this machine; any other as it is."""
+    if not isinstance(experiment.model, Imported):
+        return experiment
+    from lossmap.components.training.importing import noted as with_digests
+
+    return with_digests(experiment)
+
+
+def with_weights_noted(experiment: Experiment) -> Experiment:
+    """The same with that of the weights alone, for a run on a cluster, whose image has the factory's package."""
+    if not isinstance(experiment.model, Imported):
+        return experiment
+    from lossmap.components.training.importing import with_weights_noted as with_digest
+
+    return with_digest(experiment)
+
+
+def readable(factory: str) -> str:
+    """A name for experiments: of package.module:make_Net the word make-net."""
+    word = re.sub(r"[^a-z0-9]+", "-", factory.rpartition(":")[2].lower()).strip("-")
+    return word[:40] or "network"
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ExperimentError(f"--factory-arguments is {text!r}, which is no JSON ({error}), expected for example '{{\"num_classes\": 10}}'") from None
+    if not isinstance(found, dict):
+        raise ExperimentError(f"--factory-arguments is {text!r}, expected an object such as '{{\"num_classes\": 10}}'")
+    return found
