@@ -15,10 +15,10 @@ from lossmap.components.figures.interactive import as_json, epochs_figure, heigh
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.figures.scale import COLOURS, Frame, frame
 
-_TEMPLATES = Environment(
+TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-_TEMPLATES.filters["label"] = words.label
+TEMPLATES.filters["label"] = words.label
 _SURVEYED_ALIKE = (
     "landscape.split",
     "landscape.samples",
@@ -64,14 +64,14 @@ def _render(template: str, runs: Sequence[RunSummary], **values: Any) -> str:
     limits = frame([run.plane for run in runs])
     names = dict.fromkeys(name for run in runs for name in run.scalars if not name.endswith(("_low", "_high")))
     scalars = [(name, [words.with_interval(run, name) for run in runs]) for name in names]
-    return _TEMPLATES.get_template(template).render(
+    return TEMPLATES.get_template(template).render(
         runs=runs,
         scalars=scalars,
         words=words,
         findings=findings,
         colours=COLOURS,
         has_line=any(run.line is not None for run in runs),
-        figures=_script_json({"figures": _figures(runs, limits), "heights": height_axis(limits)}),
+        figures=script_json({"figures": _figures(runs, limits), "heights": height_axis(limits)}),
         plotly=Markup(get_plotlyjs()),
         **values,
     )
@@ -102,7 +102,7 @@ def _details(run: RunSummary) -> dict[str, Any]:
     return figures
 
 
-def _script_json(value: Any) -> Markup:
+def script_json(value: Any) -> Markup:
     """JSON that cannot end the script element it stands in."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

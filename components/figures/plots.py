@@ -37,28 +37,28 @@ STYLE = {
 
 def contour(run: RunSummary) -> bytes:
     """The plane from above."""
-    with _style():
-        figure = _figure(7.2, 5.9, words.contour_caption(run), words.title(run))
+    with styled():
+        figure = captioned(7.2, 5.9, words.contour_caption(run), words.title(run))
         axes = figure.add_subplot()
         draw_map(axes, run, frame([run.plane]))
         _colour_bar(figure, [axes])
-        return _png(figure)
+        return png(figure)
 
 
 def surface(run: RunSummary) -> bytes:
     """The plane in perspective."""
-    with _style():
-        figure = _figure(7.2, 5.2, words.surface_caption(run), words.title(run))
+    with styled():
+        figure = captioned(7.2, 5.2, words.surface_caption(run), words.title(run))
         axes = figure.add_subplot(projection="3d")
         draw_surface(axes, run, frame([run.plane]))
         _colour_bar(figure, [axes])
-        return _png(figure)
+        return png(figure)
 
 
 def learning_curves(run: RunSummary) -> bytes:
     """Loss, error and learning rate over epochs."""
-    with _style():
-        figure = _figure(9.6, 3.4, words.epochs_caption([run]), words.title(run))
+    with styled():
+        figure = captioned(9.6, 3.4, words.epochs_caption([run]), words.title(run))
         loss, error, rate = figure.subplots(1, 3)
         for axes, quantity, text in ((loss, "loss", "loss"), (error, "error", "error, percent")):
             draw_epochs(axes, run, quantity)
@@ -69,19 +69,19 @@ def learning_curves(run: RunSummary) -> bytes:
         rate.plot([entry["epoch"] for entry in run.epochs], [entry.get("learning_rate", np.nan) for entry in run.epochs], color="#555555")
         rate.set(xlabel="epoch", ylabel="learning rate")
         rate.set_ylim(bottom=0)
-        return _png(figure)
+        return png(figure)
 
 
 def line_profile(run: RunSummary) -> bytes:
     """Loss and error along the first direction."""
     if run.line is None:
         raise LossmapError(f"run {run.run} has no line, expected one for a profile; set landscape.line in the experiment and survey again")
-    with _style():
-        figure = _figure(7.2, 5.2, words.line_caption(run, run.line), words.title(run))
+    with styled():
+        figure = captioned(7.2, 5.2, words.line_caption(run, run.line), words.title(run))
         loss, error = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         draw_profile(loss, error, run.line, COLOURS[0])
         _finish_profile(loss, error, [run.line], [run.guessing_loss])
-        return _png(figure)
+        return png(figure)
 
 
 def comparison(runs: Sequence[RunSummary]) -> bytes:
@@ -91,11 +91,11 @@ def comparison(runs: Sequence[RunSummary]) -> bytes:
     limits = frame([run.plane for run in runs])
     columns = min(COLUMNS, len(runs))
     rows = -(-len(runs) // columns)
-    with _style():
-        figure = _figure(3.6 * columns + 1.2, 6.6 * rows, _comparison_caption(runs), None)
+    with styled():
+        figure = captioned(3.6 * columns + 1.2, 6.6 * rows, _comparison_caption(runs), None)
         maps = [axes for index, run in enumerate(runs) for axes in _draw_pair(figure, (2 * rows, columns), index, run, limits)]
         _colour_bar(figure, maps, shrink=0.5)
-        return _png(figure)
+        return png(figure)
 
 
 def _draw_pair(figure: Figure, shape: tuple[int, int], index: int, run: RunSummary, limits: Frame) -> list[Axes]:
@@ -131,14 +131,14 @@ def _finish_profile(loss: Axes, error: Axes, lines: Sequence[Surface], guesses: 
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def styled() -> Iterator[None]:
     """Matplotlib's defaults and ours, whatever the user's own settings are. A letter that the font lacks is a box, not a warning."""
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
-def _figure(width: float, height: float, caption: str, title: str | None) -> Figure:
+def captioned(width: float, height: float, caption: str, title: str | None) -> Figure:
     """A figure of `height` inches above its caption."""
     text = "\n".join(textwrap.fill(line, int(width * 17)) for line in caption.split("\n"))
     foot = 0.165 * (text.count("\n") + 1) + 0.15
@@ -159,7 +159,8 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], shrink: float = 0.72) -> N
     bar.outline.set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

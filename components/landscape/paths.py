@@ -163,13 +163,14 @@ def _estimate(profile: Profile, quantity: str, function: Callable[[Array, Array]
 def _known(function: Callable[[Array, Array], Array], t: Array, values: Array) -> Array:
     """The function of values (T, B), infinite from where on they are NaN or infinite."""
     with np.errstate(invalid="ignore"):
-        found: Array = function(t, values)
-    found[~np.isfinite(found)] = np.inf
-    return found
+        found = function(t, values)
+    known: Array = np.where(np.isfinite(found), found, np.inf)
+    return known
 
 
 def _over_the_chord(t: Array, values: Array) -> Array:
-    return values - (np.outer(1 - t, values[0]) + np.outer(t, values[-1]))
+    chord: Array = np.outer(1 - t, values[0]) + np.outer(t, values[-1])
+    return values - chord
 
 
 def _rise(t: Array, values: Array) -> Array:

@@ -15,6 +15,9 @@ runs/<run>/dataset.json                                           the manifest o
 runs/<run>/links.json                                             addresses of the run's training and survey
 runs/<run>/report/…
 comparisons/<digest>/page.html, comparison.png                    digest = names of the runs
+paths/<address>/state.safetensors, alignment.json                 a network made of two; address = trainings + alignment or curve settings + software
+paths/<address>/profile.npz                                       address = two trainings + which path + evaluation settings + software
+connections/<digest>/connection.json, page.html, connection.png   digest = names of the two runs + settings + addresses of the paths
 """
 
 MANIFEST = "manifest.json"
@@ -143,3 +146,23 @@ def grid(surface: str, digest: str) -> str:
 def comparison(digest: str, name: str) -> str:
     """A file of a comparison of runs."""
     return f"comparisons/{digest}/{name}"
+
+
+def path(address: str, name: str) -> str:
+    """An object of a path between two networks, by its name within the path."""
+    return f"paths/{address}/{name}"
+
+
+def path_profile(address: str) -> str:
+    """Loss and error along a path; written last, so that its presence means that the path is walked."""
+    return path(address, "profile.npz")
+
+
+def connection(digest: str, name: str) -> str:
+    """A file about the connection of two runs."""
+    return f"connections/{digest}/{name}"
+
+
+def connection_result(digest: str) -> str:
+    """Everything that was found about the connection of two runs; written last."""
+    return connection(digest, "connection.json")

@@ -1,0 +1,69 @@
+"""How two trained networks are connected: settings of `lossmap connect`, and the address of each path that is walked."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from lossmap.components.config.experiment import Frozen
+from lossmap.components.config.tasks import Task
+
+PathName = Literal["linear", "aligned", "repaired", "curve"]
+
+
+class Evaluation(Frozen):
+    """How every path is evaluated."""
+
+    points: Annotated[int, Field(ge=3)] = Field(25, description="on each path, evenly spaced in t, both ends included")
+    samples: Annotated[int, Field(ge=2)] = Field(512, description="training samples, and as many test samples where there are, the same at all points")
+    batch_norm: Literal["reestimated", "interpolated", "frozen"] = Field(
+        "reestimated", description="statistics of the training samples at every point, those of the ends moved along with the weights, or the first network's"
+    )
+    batch_size: PositiveInt = 64
+    device: Literal["cpu", "cuda"] = "cpu"
+    seed: NonNegativeInt = 0
+
+    def coordinates(self) -> list[float]:
+        """The values of t, exactly 0 at the start and 1 at the end."""
+        return [index / (self.points - 1) for index in range(self.points)]
+
+
+class Curve(Frozen):
+    """A curve with one bend that is trained on all training samples."""
+
+    shape: Literal["bezier", "polygon"] = "bezier"
+    epochs: PositiveInt = 30
+    learning_rate: PositiveFloat = 0.02
+    batch_size: PositiveInt = 128
+    seed: NonNegativeInt = 0
+
+
+class Connecting(Frozen):
+    """Everything that `lossmap connect` can be asked for.
+
+    Attributes:
+        threshold: barrier, in the units of the loss, up to which two networks count as connected; it decides a sentence and no number.
+    """
+
+    evaluation: Evaluation = Evaluation()
+    curve: Curve | None = Curve()
+    threshold: NonNegativeFloat = 0.05
+
+
+class StateTask(Task):
+    """Make a network out of those of two trainings: the second one aligned with the first, or the trained bend of a curve."""
+
+    trainings: tuple[str, str]
+    state: Literal["aligned", "bend"]
+    curve: Curve | None
+    batch_norm: Literal["reestimated", "interpolated", "frozen"] | None
+    device: Literal["cpu", "cuda"]
+    seed: NonNegativeInt
+
+
+class PathTask(Task):
+    """Walk one path between the networks of two trainings. Equal tasks are done once, whatever else they were asked for with."""
+
+    trainings: tuple[str, str]
+    path: PathName
+    evaluation: Evaluation
+    curve: Curve | None
