@@ -405,7 +405,7 @@ class Experiment(Frozen):
             raise ValueError("model.architecture is imported and training has settings, expected training: null, since an imported network is not trained")
         if not isinstance(self.model, Imported) and not self.training:
             raise ValueError(
-                f"training is null and model.architecture is {self.model.architecture}, expected settings: only an imported network is not trained"
+                f"training is null and model.architecture is {self.model.architecture}, expected settings: only imported networks are not trained"
             )
         if not isinstance(self.model, Imported) and self.data.holds_tensors:
             raise ValueError(

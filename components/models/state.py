@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def read_state(content: bytes, name: str) -> dict[str, Tensor]:
         ExperimentError: it is damaged, holds no weights, or can only be read by pickle.
     """
     try:
-        found = load(content) if name.lower().endswith(".safetensors") else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        found = load(content) if name.lower().endswith(".safetensors") else _load_without_pickle(content)
     except pickle.UnpicklingError:
         raise ExperimentError(
             f"{name} holds more than tensors, and to read it could run code that is hidden in it; "
@@ -62,6 +63,11 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str) -> No
         kind = type(network).__name__
         raise ExperimentError(f"{name} does not fit the network {kind}: {'; '.join(filter(None, told))}; set the factory's arguments by model.arguments")
     network.load_state_dict(state, strict=False)
+
+
+def _load_without_pickle(content: bytes) -> Any:
+    with warnings.catch_warnings(action="ignore"):  # of old formats; what cannot be read is an error
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _unwrapped(found: Any, name: str) -> dict[str, Tensor]:

@@ -1,0 +1,56 @@
+"""Networks and losses such as users bring along; tests name them as `reference.networks:…`."""
+
+import torch
+from torch import nn
+
+COUNT = 7
+
+
+class Language(nn.Module):
+    """Tokens N x T to logits N x T x vocabulary; with `tied`, the embedding is the last layer too."""
+
+    def __init__(self, vocabulary=11, width=6, tied=False):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.head = nn.Linear(width, vocabulary, bias=False)
+        if tied:
+            self.head.weight = self.embedding.weight
+
+    def forward(self, tokens):
+        """Logits for the next token, of each token alone."""
+        return self.head(self.embedding(tokens))
+
+
+def table(inputs=4, outputs=3, dtype="float32"):
+    """A small perceptron for tables."""
+    return nn.Sequential(nn.Linear(inputs, 8), nn.ReLU(), nn.Linear(8, outputs)).to(getattr(torch, dtype))
+
+
+def images(classes=4):
+    """A convolution with BatchNorm for grey images."""
+    return nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
+
+
+def wide():
+    """More than a million parameters."""
+    return nn.Sequential(nn.Linear(30, 1000), nn.ReLU(), nn.Linear(1000, 1000), nn.ReLU(), nn.Linear(1000, 3))
+
+
+def no_network():
+    """What is no network."""
+    return [1, 2]
+
+
+def failing(**arguments):
+    """A function that does not work."""
+    raise RuntimeError("out of ideas\nand more lines")
+
+
+def absolute(outputs, targets):
+    """Mean of |output - target| of each sample."""
+    return (outputs - targets).abs().flatten(1).mean(dim=1)
+
+
+def mean_of_all(outputs, targets):
+    """One number for the whole batch."""
+    return ((outputs - targets) ** 2).mean()
