@@ -1,0 +1,268 @@
+"""Everything about the loss's second derivatives at a trained network, each number with what is known of its error."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossmap.components.config.experiment import Curvature, Frozen
+from lossmap.components.config.randomness import stream
+from lossmap.components.landscape.convexity import ConvexityEvaluator, ConvexityResult, convexity_at
+from lossmap.components.landscape.estimates import Interval, both, interval
+from lossmap.components.landscape.fisher import EmpiricalFisher, has_labels
+from lossmap.components.landscape.lanczos import Density, Eigenpairs, SmoothedDensity, eigenpairs, least_steps, smoothed_density, spectral_density
+from lossmap.components.landscape.objective import Problem
+from lossmap.components.landscape.operators import CurvatureMatrix, GaussNewton, Hessian
+from lossmap.components.landscape.parameters import gradient, sum_over_ranks
+from lossmap.components.landscape.sharpness import Sharpness, average_case, keskar_box, worst_case
+from lossmap.components.landscape.traces import layer_traces, trace
+
+__all__ = [
+    "ConvexityEvaluator",
+    "ConvexityResult",
+    "CurvatureResult",
+    "Density",
+    "Eigenpairs",
+    "Eigenvalue",
+    "GaussNewton",
+    "Hessian",
+    "Interval",
+    "Matrix",
+    "Sharpness",
+    "SmoothedDensity",
+    "convexity_at",
+    "eigenpairs",
+    "gradient",
+    "layer_traces",
+    "measure",
+    "smoothed_density",
+    "spectral_density",
+    "trace",
+]
+
+Progress = Callable[[int, int, str], None]  # done, total, what is being done
+
+_SIGN_PROBES = 4
+_ALPHA = 0.01
+
+
+class Eigenvalue(Frozen):
+    """An eigenvalue.
+
+    Attributes:
+        estimate: v' A v; the 95 % interval is over draws of the samples for a fixed vector v, as in CurvatureMatrix.sampling_covariance.
+        residual: |A v - value v|: an eigenvalue of the matrix on these samples is no further away.
+    """
+
+    estimate: Interval
+    residual: float
+
+
+class Matrix(Frozen):
+    """Of a positive semidefinite matrix.
+
+    Attributes:
+        largest: its greatest eigenvalue.
+        trace: with the interval over probes and samples.
+    """
+
+    largest: Eigenvalue
+    trace: Interval
+
+
+class CurvatureResult(Frozen):
+    """Second derivatives of the mean loss over some samples.
+
+    Attributes:
+        samples: how many.
+        parameters: of the network, n.
+        largest: the Hessian's greatest eigenvalues, falling.
+        smallest: its least ones, rising.
+        negative_to_positive: minus the least over the greatest eigenvalue: below 0 where the Hessian is positive definite, 1 where curvature is
+            as negative as positive. Interval over samples, by the delta method. None where the greatest is not positive.
+        trace: of the Hessian, with the interval over probes and samples.
+        trace_probe_error: what of its standard error comes from the random probes.
+        trace_sample_error: what comes from the samples; rather too large, since it is from few probes' v' H v. None with one sample.
+        layer_traces: of each parameter tensor's block on the diagonal, with intervals over the probes only; they add up to the trace.
+        density: of the Hessian's eigenvalues; None where none was asked for.
+        effective_dimension: sum of lambda / (lambda + alpha) over the positive eigenvalues of the Hessian (MacKay 1992; Maddox et al. 2020), from
+            the density, with the interval over its probes. None without a density.
+        alpha: of the effective dimension, in units of eigenvalues.
+        gauss_newton: the generalised Gauss-Newton matrix; None where it was not asked for.
+        fisher: the Fisher matrix. For cross-entropy and squared errors it IS the Gauss-Newton matrix (see fisher.Fisher), so it is not measured
+            again; None for other losses, which have no labels of their own.
+        empirical_fisher: the mean of the samples' g g'.
+        sharpness: for every radius that was asked for, one of each kind.
+    """
+
+    samples: int
+    parameters: int
+    largest: tuple[Eigenvalue, ...]
+    smallest: tuple[Eigenvalue, ...]
+    negative_to_positive: Interval | None
+    trace: Interval
+    trace_probe_error: float | None
+    trace_sample_error: float | None
+    layer_traces: dict[str, Interval]
+    density: Density | None = None
+    effective_dimension: Interval | None = None
+    alpha: float | None = None
+    gauss_newton: Matrix | None = None
+    fisher: Matrix | None = None
+    empirical_fisher: Matrix | None = None
+    sharpness: tuple[Sharpness, ...] = ()
+
+    def scalars(self) -> dict[str, float | None]:
+        """The numbers by which networks are compared, with the ends of their 95 % intervals as `_low` and `_high` where these are known."""
+        intervals = {
+            "hessian_largest": self.largest[0].estimate,
+            "hessian_smallest": self.smallest[0].estimate,
+            "hessian_negative_to_positive": self.negative_to_positive,
+            "hessian_trace": self.trace,
+            "effective_dimension": self.effective_dimension,
+            **{f"{rise.kind}_sharpness_{rise.radius:g}": rise.rise for rise in self.sharpness},
+        }
+        for name in ("gauss_newton", "fisher", "empirical_fisher"):
+            if matrix := getattr(self, name):
+                intervals |= {f"{name}_largest": matrix.largest.estimate, f"{name}_trace": matrix.trace}
+        found = {name: value for name, value in intervals.items() if value}
+        values: dict[str, float | None] = {name: value.value for name, value in found.items()}
+        low = {f"{name}_low": value.low for name, value in found.items() if value.low is not None}
+        high = {f"{name}_high": value.high for name, value in found.items() if value.high is not None}
+        return values | low | high
+
+
+def measure(
+    problem: Problem, settings: Curvature, seed: int, alpha: float | None = None, progress: Progress = lambda done, total, text: None
+) -> CurvatureResult:
+    """Everything that the settings ask for, at the network's own weights, with BatchNorm's statistics frozen.
+
+    Args:
+        problem: network, loss and samples, all of which are used.
+        settings: of the experiment.
+        seed: of the experiment's landscape.
+        alpha: of the effective dimension; without it 1 % of the Hessian's greatest eigenvalue, which few Lanczos steps resolve.
+        progress: is told after every product.
+
+    Raises:
+        NotFinite: the loss has no finite second derivatives there.
+    """
+    step = _Steps(_planned(problem, settings), progress)
+    hessian = Hessian(problem, watch=step)
+    step.text = "eigenvalues of the Hessian"
+    pairs = eigenpairs(hessian, settings.top, settings.bottom, settings.tolerance, seed)
+    step.text = "trace of the Hessian"
+    traces = layer_traces(hessian, hessian.parameters.sizes, settings.trace_products, seed)
+    covariance, groups = hessian.sampling_covariance(np.hstack([pairs.vectors, _sign_probes(hessian, seed)]))
+    values = _eigenvalues(pairs, covariance, groups)
+    whole, sample_error = traces.pop(""), _probe_error(covariance, len(values))
+    density, effective, alpha = _density(hessian, settings, seed, alpha or _ALPHA * abs(pairs.values[0]), step)
+    gauss_newton, empirical = _other_matrices(problem, settings, seed, step)
+    return CurvatureResult(
+        samples=int(sum_over_ranks(np.array([float(len(problem.samples))]))[0]),
+        parameters=hessian.parameters.size,
+        largest=tuple(values[: pairs.top]),
+        smallest=tuple(values[pairs.top :]),
+        negative_to_positive=_ratio(pairs, covariance, groups),
+        trace=both(whole, sample_error),
+        trace_probe_error=whole.standard_error,
+        trace_sample_error=sample_error,
+        layer_traces=traces,
+        density=density,
+        effective_dimension=effective,
+        alpha=alpha,
+        gauss_newton=gauss_newton,
+        fisher=gauss_newton if has_labels(problem) else None,
+        empirical_fisher=empirical,
+        sharpness=_sharpness(problem, settings, seed, step),
+    )
+
+
+class _Steps:
+    """Counts products, and tells of them."""
+
+    def __init__(self, total: int, progress: Progress):
+        self.text = ""
+        self._done, self._total, self._progress = 0, total, progress
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._progress(min(self._done, self._total), self._total, self.text)
+
+
+def _planned(problem: Problem, settings: Curvature) -> int:
+    """Products that will be needed, unless eigenvalues take longer, and one for each sharpness."""
+    size = Hessian(problem).parameters.size
+    pair = min(least_steps(settings.tolerance, size), size) + 1
+    density = settings.density_probes * min(settings.density_steps, size)
+    others = 2 * (pair + settings.trace_products) if settings.gauss_newton else 0
+    return pair + settings.top + settings.bottom - 1 + settings.trace_products + density + others + len(_KINDS) * len(settings.sharpness_radii)
+
+
+def _sign_probes(matrix: CurvatureMatrix, seed: int) -> NDArray[np.float64]:
+    return stream("samples", seed).choice([-1.0, 1.0], (matrix.shape[0], _SIGN_PROBES))
+
+
+def _probe_error(covariance: NDArray[np.float64], before: int) -> float | None:
+    """Standard error over samples of the mean of the sign probes' v' A v, whose mean over v is the trace."""
+    error = math.sqrt(covariance[before:, before:].mean())
+    return error if math.isfinite(error) else None
+
+
+def _eigenvalues(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> list[Eigenvalue]:
+    found = zip(pairs.values.tolist(), np.diagonal(covariance).tolist(), pairs.residuals.tolist(), strict=False)  # the sign probes' variances follow
+    return [Eigenvalue(estimate=interval(value, math.sqrt(variance), groups - 1), residual=residual) for value, variance, residual in found]
+
+
+def _ratio(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> Interval | None:
+    """r = -a / b of the least eigenvalue a and the greatest b; dr = -(da + r db) / b."""
+    b, a = float(pairs.values[0]), float(pairs.values[pairs.top])
+    if b <= 0:
+        return None
+    slope = np.zeros(len(covariance))
+    slope[0], slope[pairs.top] = a / b**2, -1 / b
+    return interval(-a / b, math.sqrt(slope @ covariance @ slope), groups - 1)
+
+
+def _density(hessian: Hessian, settings: Curvature, seed: int, alpha: float, step: _Steps) -> tuple[Density | None, Interval | None, float | None]:
+    if not settings.density_probes:
+        return None, None, None
+    step.text = "density of the Hessian's eigenvalues"
+    density = spectral_density(hessian, settings.density_probes, settings.density_steps, seed)
+    return density, density.average(lambda nodes: density.size * np.maximum(nodes, 0) / (np.maximum(nodes, 0) + alpha)), alpha
+
+
+def _other_matrices(problem: Problem, settings: Curvature, seed: int, step: _Steps) -> tuple[Matrix | None, Matrix | None]:
+    if not settings.gauss_newton:
+        return None, None
+    step.text = "Gauss-Newton matrix"
+    gauss_newton = _matrix(GaussNewton(problem, watch=step), settings, seed)
+    step.text = "empirical Fisher matrix"
+    return gauss_newton, _matrix(EmpiricalFisher(problem, watch=step), settings, seed)
+
+
+def _matrix(matrix: CurvatureMatrix, settings: Curvature, seed: int) -> Matrix:
+    pair = eigenpairs(matrix, 1, 0, settings.tolerance, seed)
+    covariance, groups = matrix.sampling_covariance(np.hstack([pair.vectors, _sign_probes(matrix, seed)]))
+    whole = both(trace(matrix, settings.trace_products, seed), _probe_error(covariance, 1))
+    return Matrix(largest=_eigenvalues(pair, covariance, groups)[0], trace=whole)
+
+
+_KINDS: tuple[Callable[[Problem, float, int], Sharpness], ...] = (
+    lambda problem, radius, seed: worst_case(problem, radius, False, seed),
+    lambda problem, radius, seed: worst_case(problem, radius, True, seed),
+    lambda problem, radius, seed: average_case(problem, radius, False, seed),
+    lambda problem, radius, seed: average_case(problem, radius, True, seed),
+    keskar_box,
+)
+
+
+def _sharpness(problem: Problem, settings: Curvature, seed: int, step: _Steps) -> tuple[Sharpness, ...]:
+    found = []
+    for radius in settings.sharpness_radii:
+        for rise in _KINDS:
+            step.text = f"sharpness within {radius:g}"
+            found.append(rise(problem, radius, seed))
+            step(1)
+    return tuple(found)

@@ -1,0 +1,127 @@
+"""A network's loss as a function of one flat vector, on the samples of one process or of many."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from lossmap.components.config.errors import ExperimentError
+from lossmap.components.landscape.objective import Problem
+
+
+class Parameters:
+    """The problem's loss as a function of one flat vector.
+
+    Args:
+        problem: network, loss and samples.
+        names: the parameters that make up the vector; without it those that require a gradient, or all where none does.
+        weights: tensors in place of the network's own, parameters or buffers by name, where one looks at another point.
+
+    Raises:
+        ExperimentError: the network has no parameter of such a name.
+    """
+
+    def __init__(self, problem: Problem, names: Sequence[str] | None = None, weights: Mapping[str, Tensor] | None = None):
+        self.problem = problem
+        own = dict(problem.network.named_parameters())
+        chosen = _chosen(own, names)
+        elsewhere = {name: tensor.detach() for name, tensor in (weights or {}).items()}
+        self._others = {name: tensor for name, tensor in elsewhere.items() if name not in chosen}
+        self.tensors = {name: elsewhere.get(name, own[name].detach()) for name in chosen}
+        self.sizes = {name: tensor.numel() for name, tensor in self.tensors.items()}
+        self.size = sum(self.sizes.values())
+        self.device = next(iter(self.tensors.values())).device
+
+    def flat(self) -> NDArray[np.float64]:
+        """Where the network is: (size,)."""
+        return np.asarray(flattened(list(self.tensors.values())).cpu().numpy())
+
+    def split(self, vector: NDArray[np.float64]) -> dict[str, Tensor]:
+        """A flat vector (size,) as tensors like the parameters, by name."""
+        parts = torch.from_numpy(np.ascontiguousarray(vector)).to(self.device).split(list(self.sizes.values()))
+        return {name: part.reshape(tensor.shape).to(tensor.dtype) for part, (name, tensor) in zip(parts, self.tensors.items(), strict=True)}
+
+    def outputs(self, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """The network's outputs with those parameters."""
+        result: Tensor = functional_call(self.problem.network, {**self._others, **tensors}, (inputs,))
+        return result
+
+    def batches(self, chosen: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Indices, inputs and targets of the samples, or of the chosen ones, batch by batch; meanwhile the network is in evaluation mode."""
+        samples = self.problem.samples
+        indices = torch.arange(len(samples)) if chosen is None else chosen
+        with _evaluating(self.problem.network), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            for index in indices.split(samples.batch_size):
+                at = index.to(samples.targets.device)
+                yield index, samples.inputs[at], samples.targets[at]
+
+
+def gradient(problem: Problem, names: Sequence[str] | None = None) -> NDArray[np.float64]:
+    """d/dw f, the mean over all ranks' samples of the derivative of their losses: (n,), as in Parameters."""
+    return value_and_gradient(Parameters(problem, names))[1]
+
+
+def value_and_gradient(parameters: Parameters, vector: NDArray[np.float64] | None = None) -> tuple[float, NDArray[np.float64]]:
+    """f and d/dw f at a flat vector; without it where the network is."""
+    tensors = parameters.tensors if vector is None else parameters.split(vector)
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
+    loss, total, count = 0.0, np.zeros(parameters.size), 0
+    for index, inputs, targets in parameters.batches():
+        losses = parameters.problem.loss(parameters.outputs(leaves, inputs), targets).sum()
+        parts = torch.autograd.grad(losses, list(leaves.values()), materialize_grads=True)
+        loss, total, count = loss + losses.item(), total + flattened(parts).cpu().numpy(), count + len(index)
+    sums = sum_over_ranks(np.concatenate([[loss, count], total]))
+    return float(sums[0] / sums[1]), sums[2:] / sums[1]
+
+
+@torch.no_grad()
+def sample_losses(parameters: Parameters, vector: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """The loss of each of this rank's samples at a flat vector (N,); without it where the network is."""
+    tensors = parameters.tensors if vector is None else parameters.split(vector)
+    losses = [parameters.problem.loss(parameters.outputs(tensors, inputs), targets) for _, inputs, targets in parameters.batches()]
+    return np.asarray(torch.cat(losses).double().cpu().numpy())
+
+
+def flattened(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors as one float64 vector."""
+    return torch.cat([tensor.detach().reshape(-1).double() for tensor in tensors])
+
+
+def distributed() -> bool:
+    """Whether there are other ranks with other samples."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def sum_over_ranks(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of all ranks' arrays, the same bits on every rank; the array itself where there is but one process."""
+    if not distributed():
+        return array
+    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
+    tensor = tensor.cuda() if dist.get_backend() == "nccl" else tensor
+    dist.all_reduce(tensor)
+    return np.asarray(tensor.cpu().numpy())
+
+
+def _chosen(own: Mapping[str, Tensor], names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        return [name for name, tensor in own.items() if tensor.requires_grad] or list(own)
+    if unknown := set(names) - set(own):
+        raise ExperimentError(f"the network has no parameter {min(unknown)!r}, expected some of {', '.join(own)}")
+    return [name for name in own if name in set(names)]
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
