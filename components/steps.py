@@ -18,10 +18,13 @@ from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_experiment, load_run_manifest, save_experiment, save_run_manifest
 
 if TYPE_CHECKING:
+    from lossmap.components.landscape.invariance import Proof
     from lossmap.components.landscape.tiles import Tile
     from lossmap.components.training.listen import Listeners
 
 _TRACKING_SECONDS = 60.0
+_PROOF_SAMPLES = 64  # an invariance holds on each sample
+_PROOF_POINTS = tuple(round(-1 + 0.2 * index, 1) for index in range(11))
 
 Launch = Callable[[str, Experiment, "Listeners"], None]  # address of the training, what it belongs to, who hears of it
 
@@ -174,6 +177,28 @@ def merge(run: str, settings: Settings, progress: Progress = silent) -> None:
 
     evaluate(run, settings, progress)
     assemble(open_store(settings.store), run)
+
+
+def prove_invariance(run: str, settings: Settings, progress: Progress = silent) -> "Proof":
+    """Tell how the pictures of every normalisation change when the run's network is rescaled so that its function stays the same.
+
+    Nothing else of the survey is needed; an imported network is taken in where it is not there yet.
+
+    Raises:
+        LossmapError: the network is not trained yet.
+    """
+    from lossmap.components.landscape.evaluators import load_problem
+    from lossmap.components.landscape.invariance import prove
+    from lossmap.components.training.importing import take_in
+
+    store = open_store(settings.store)
+    experiment, training = load_experiment(store, run), links(store, run).training
+    if not store.exists(layout.training_result(training)):
+        if experiment.training:
+            raise LossmapError(f"the network of {run} is not trained yet; train it first: lossmap run --resume {run}")
+        take_in(store, training)
+    problem = load_problem(store, run, min(experiment.landscape.samples, _PROOF_SAMPLES))
+    return prove(problem, experiment.landscape, _PROOF_POINTS, progress)
 
 
 def report(run: str, settings: Settings, progress: Progress = silent) -> None:

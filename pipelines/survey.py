@@ -4,11 +4,17 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lossmap.components import steps
 from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.experiment import Experiment, Imported
 from lossmap.components.config.parse import override, parse
+from lossmap.components.config.settings import Settings
+from lossmap.pipelines.local import Stage
+
+if TYPE_CHECKING:
+    from lossmap.components.landscape.invariance import Proof
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,14 @@ def with_weights_noted(experiment: Experiment) -> Experiment:
     from lossmap.components.training.importing import with_weights_noted as with_digest
 
     return with_digest(experiment)
+
+
+def prove(run: str, experiment: Experiment, settings: Settings, stage: Stage) -> "Proof":
+    """Rescale a run's network and tell what each normalisation makes of it. A new run can be surveyed afterwards."""
+    with stage("prepare") as progress:
+        steps.prepare(run, experiment, settings, progress)
+    with stage("prove") as progress:
+        return steps.prove_invariance(run, settings, progress)
 
 
 def readable(factory: str) -> str:

@@ -21,18 +21,18 @@ def survey(  # noqa: PLR0913  # the options of the command
     prove: Annotated[bool, typer.Option("--prove-invariance", help="rescale the network, tell what each normalisation makes of it, and end")] = False,
     of_run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="with --prove-invariance: the network of this run")] = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="go on with a survey that was interrupted")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="with --prove-invariance: print JSON")] = False,
     store: Store = None,
     tracking: Tracking = None,
 ) -> None:
-    """Survey a network that lossmap did not train; or prove how its normalisations react to rescaling."""
-    from lossmap.pipelines import local, screen
+    """Survey a network that lossmap did not train; or prove what rescaling it does to each normalisation's picture."""
+    from lossmap.pipelines import local, proof_screen, screen
     from lossmap.pipelines import survey as surveying
 
     if [model, resume, of_run].count(None) != 2:
         raise ExperimentError("survey takes --model with --data, or --resume RUN, or --run RUN with --prove-invariance; see `lossmap survey --help`")
-    if of_run and not prove:
-        raise ExperimentError(f"--run {of_run} is for --prove-invariance, expected that too, or --resume {of_run}")
+    if (of_run or as_json) and not prove:
+        raise ExperimentError("--run and --json are for --prove-invariance, expected that too; to go on with a run, give --resume RUN")
     if not model and (weights or data or sets or name):
         raise ExperimentError("a run that has begun keeps its network, its data and its settings; start a new one with --model")
     settings = settings_of(store, tracking)
@@ -45,7 +45,11 @@ def survey(  # noqa: PLR0913  # the options of the command
         run = resume or of_run or ""
         experiment = local.stored_experiment(run, settings)
     if prove:
-        screen.proof(surveying.prove(run, experiment, settings, screen.stage), as_json)
+        proof = surveying.prove(run, experiment, settings, screen.stage)
+        if as_json:
+            typer.echo(proof_screen.as_json(proof, run))
+        else:
+            proof_screen.show(proof, run)
     else:
         screen.carry_out(run, experiment, settings)
         screen.conclude([run], settings)

@@ -119,9 +119,10 @@ def named_loss(name: str) -> Loss:
     try:
         if ":" not in name:
             raise ExperimentError("it has no colon")
-        return checked(python_object(name), name)
+        found = python_object(name)
     except ExperimentError as error:
         raise ExperimentError(f"there is no loss {name!r} ({error}), expected cross-entropy, mse, or package.module:function") from None
+    return checked(found, name)
 
 
 @contextmanager
