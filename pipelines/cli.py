@@ -112,6 +112,22 @@ def compare(
 
 
 @app.command(no_args_is_help=True)
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="a finished run")],
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="npz, csv, vts or vtp (ParaView), gltf or glb (viewers of models)")],
+    grid: Annotated[str, typer.Option("--grid", metavar="GRID", help="plane or line")] = "plane",
+    height: Annotated[str, typer.Option("--height", metavar="SCALE", help="what lies upwards: log (log10 of the loss) or linear (the loss)")] = "log",
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="where to write it (else RUN-GRID.FORMAT)")] = None,
+    store: Store = None,
+) -> None:
+    """Write a run's surface to a file for other programs, and print its path."""
+    from lossmap.components.stores.objects import open_store
+    from lossmap.pipelines import export as exporting
+
+    typer.echo(exporting.export(open_store(settings_of(store, None).store), run, grid, form, height, output))
+
+
+@app.command(no_args_is_help=True)
 def submit(
     targets: Annotated[list[str], typer.Argument(metavar="RECIPE|FILE.yaml...", help="recipes, or files of experiments")],
     sets: Sets = None,

@@ -1,0 +1,51 @@
+"""A run's surfaces as files for other programs."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from lossmap.components.config.errors import ExperimentError, LossmapError, StoreError
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import Store
+from lossmap.components.stores.runs import load_experiment
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def export(store: Store, run: str, grid: str, form: str, height: str, output: str | None) -> Path:
+    """Write the plane or the line of a finished run to a file, and return its path.
+
+    Args:
+        store: where the run is.
+        run: its name.
+        grid: plane or line.
+        form: see `figures.export`.
+        height: log or linear.
+        output: where to write; RUN-GRID.FORM in this folder without it.
+    """
+    from lossmap.components.figures import export as exporting
+    from lossmap.components.landscape.merge import load_surfaces
+
+    chosen, upwards = _one_of(exporting.FORMATS, "--format", form), _one_of(exporting.HEIGHTS, "--height", height)
+    load_experiment(store, run)  # says which runs there are
+    if not store.exists(layout.scalars(run)):
+        raise StoreError(f"run {run} is not finished; go on with it: lossmap run --resume {run}")
+    surfaces = load_surfaces(store, run)
+    if grid not in surfaces:
+        raise ExperimentError(f"--grid is {grid} and run {run} has {' and '.join(surfaces)}, expected one of those")
+    path = Path(output or f"{run}-{grid}.{form}")
+    _write(path, exporting.export(surfaces[grid], chosen, upwards))
+    return path
+
+
+def _one_of(known: tuple[Choice, ...], option: str, value: str) -> Choice:
+    for choice in known:
+        if choice == value:
+            return choice
+    raise ExperimentError(f"{option} is {value}, expected one of {', '.join(known)}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise LossmapError(f"cannot write {path}: {error.strerror}; name another file with --output") from None
