@@ -1,4 +1,4 @@
-"""How two trained networks are connected: settings of `lossmap connect`, and the address of each path that is walked."""
+"""How two trained networks are connected: settings of `lossmap connect`, what decides each path, and what is noted about the networks."""
 
 from typing import Annotated, Literal
 
@@ -47,6 +47,22 @@ class Connecting(Frozen):
     evaluation: Evaluation = Evaluation()
     curve: Curve | None = Curve()
     threshold: NonNegativeFloat = 0.05
+
+
+class Note(Frozen):
+    """What is known about the two networks, and what came of ordering the second one's channels as the first's are.
+
+    Attributes:
+        batch_norm: whether they have BatchNorm.
+        spaces: channel spaces that can be permuted; 0: there is nothing to align.
+        permuted: those whose order changed.
+        reason: why nothing is known about the networks' channels; None where something is.
+    """
+
+    batch_norm: bool
+    spaces: int
+    permuted: int
+    reason: str | None
 
 
 class StateTask(Task):

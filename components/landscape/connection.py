@@ -1,9 +1,8 @@
 """The paths between two trained networks: walked once, kept in the store, and found there afterwards."""
 
 import copy
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,35 +12,19 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lossmap.components.config import software
-from lossmap.components.config.connection import Connecting, Curve, PathName, PathTask, StateTask
+from lossmap.components.config.connection import Connecting, Curve, Note, PathName, PathTask, StateTask
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.landscape.alignment import align
+from lossmap.components.landscape.barriers import Profile
 from lossmap.components.landscape.curves import CURVES, Descent, train_bend
 from lossmap.components.landscape.ends import Ends, Networks, TrainingBatches, load_networks
 from lossmap.components.landscape.grid import from_npz, to_npz
-from lossmap.components.landscape.paths import Path, Profile, Settle, State, evaluate
+from lossmap.components.landscape.paths import Path, Settle, State, evaluate
 from lossmap.components.landscape.repair import between, hidden_layers, moments, repair, with_biases
 from lossmap.components.landscape.surface import collecting_statistics
 from lossmap.components.landscape.symmetries import channel_spaces
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
-
-
-@dataclass(frozen=True)
-class Note:
-    """What is known about the two networks, and what came of ordering the second one's channels as the first's are.
-
-    Attributes:
-        batch_norm: whether they have BatchNorm.
-        spaces: channel spaces that can be permuted; 0: there is nothing to align.
-        permuted: those whose order changed.
-        reason: why nothing is known about the network's channels; None where something is.
-    """
-
-    batch_norm: bool
-    spaces: int
-    permuted: int
-    reason: str | None
 
 
 class Connection:
@@ -75,9 +58,10 @@ class Connection:
         if not self._store.exists(key):
             found = align(self._networks.a, self._networks.b, self._evaluation.seed)
             self._write_state("aligned", found.state)
-            note = Note(self._networks.have_batch_norm, found.spaces, found.permuted, channel_spaces(self._networks.b).reason)
-            self._store.write(key, json.dumps(vars(note)).encode())
-        return Note(**json.loads(self._store.read(key)))
+            reason = channel_spaces(self._networks.b).reason
+            note = Note(batch_norm=self._networks.have_batch_norm, spaces=found.spaces, permuted=found.permuted, reason=reason)
+            self._store.write(key, note.model_dump_json().encode())
+        return Note.model_validate_json(self._store.read(key))
 
     def address(self, name: PathName) -> str:
         """Of the path in the store."""

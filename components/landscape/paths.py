@@ -1,4 +1,4 @@
-"""Paths between two networks: the loss along them, and the barrier that separates their ends.
+"""Paths between two networks, and the loss along them.
 
 A path is w(t) = sum over k of c_k(t) p_k for t from 0 to 1, with w(0) the first network and w(1) the second.
 """
@@ -6,7 +6,6 @@ A path is w(t) = sum over k of c_k(t) p_k for t from 0 to 1, with w(0) the first
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,15 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lossmap.components.config.progress import Progress, silent
-from lossmap.components.config.randomness import stream
+from lossmap.components.landscape.barriers import Profile
 from lossmap.components.landscape.objective import Loss, Samples, wrong
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
 Coefficients = Callable[[float], tuple[float, ...]]
 Settle = Callable[[nn.Module, float], None]  # brings the network's statistics in order at t, after its weights were set
-Array = NDArray[np.float64]
-
-_RESAMPLES = 1000
 
 
 def line(t: float) -> tuple[float, ...]:
@@ -54,39 +50,6 @@ class Path:
             else first.clone()
             for name, first in self.points[0].items()
         }
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Loss and error along a path, on one set of samples.
-
-    Attributes:
-        t: (T,) from 0 to 1, both included.
-        loss: (T,) float64, mean over the samples; NaN and infinity stay what they are.
-        error: (T,) share of misclassified samples; NaN where there are no classes.
-        loss_standard_error: (T,) s / sqrt(n), s the standard deviation over the n samples.
-        error_standard_error: (T,) likewise.
-        group_losses: (T, G) mean loss of each group of samples, the same groups at all points (Samples.groups).
-        group_errors: (T, G) likewise.
-    """
-
-    t: Array
-    loss: Array
-    error: Array
-    loss_standard_error: Array
-    error_standard_error: Array
-    group_losses: Array
-    group_errors: Array
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval over other samples of the same kind, and the t at which it was found."""
-
-    value: float
-    low: float
-    high: float
-    t: float
 
 
 def evaluate(
@@ -129,49 +92,3 @@ def _measure(network: nn.Module, loss: Loss, samples: Samples, groups: Tensor) -
         found[f"{name}_standard_error"] = (values.std() / len(values) ** 0.5 if len(values) > 1 else values.new_tensor(torch.nan)).numpy()
         found[f"group_{plural}"] = (torch.zeros(len(sizes), dtype=values.dtype).index_add_(0, groups, values) / sizes).numpy()
     return found
-
-
-def barrier(profile: Profile, quantity: Literal["loss", "error"] = "loss") -> Estimate | None:
-    """max over t of f(t) - ((1-t) f(0) + t f(1)) (Entezari et al. 2022, section 2), at least 0 since t = 0 and 1 take part.
-
-    Infinite where f is NaN or infinite anywhere on the path; None for the error where there are no classes. The interval holds 95 % of what
-    resampled groups of samples give, the maximum taken again in each; the value lies in it.
-    """
-    return _estimate(profile, quantity, _over_the_chord)
-
-
-def largest_rise(profile: Profile, quantity: Literal["loss", "error"] = "loss") -> Estimate | None:
-    """max over s <= t of f(t) - f(s): how far f is from falling all the way at t (Lucas et al. 2021, Delta-monotonicity)."""
-    return _estimate(profile, quantity, _rise)
-
-
-def _estimate(profile: Profile, quantity: str, function: Callable[[Array, Array], Array]) -> Estimate | None:
-    """The maximum over the path of a function of (t, values), for all samples and for 1000 resamples of their groups, with one seed for all paths."""
-    values, groups = (profile.loss, profile.group_losses) if quantity == "loss" else (profile.error, profile.group_errors)
-    if quantity == "error" and np.isnan(values).all():
-        return None
-    heights = _known(function, profile.t, values[:, None])[:, 0]
-    count = groups.shape[1]
-    shares = stream("path resamples", count).multinomial(count, np.full(count, 1 / count), _RESAMPLES) / count
-    with np.errstate(invalid="ignore"):
-        resampled = _known(function, profile.t, groups @ shares.T).max(axis=0)
-    low, high = np.quantile(resampled, (0.025, 0.975), method="inverted_cdf")
-    value = float(heights.max())
-    return Estimate(value, min(value, float(low)), max(value, float(high)), float(profile.t[int(heights.argmax())]))
-
-
-def _known(function: Callable[[Array, Array], Array], t: Array, values: Array) -> Array:
-    """The function of values (T, B), infinite from where on they are NaN or infinite."""
-    with np.errstate(invalid="ignore"):
-        found = function(t, values)
-    known: Array = np.where(np.isfinite(found), found, np.inf)
-    return known
-
-
-def _over_the_chord(t: Array, values: Array) -> Array:
-    chord: Array = np.outer(1 - t, values[0]) + np.outer(t, values[-1])
-    return values - chord
-
-
-def _rise(t: Array, values: Array) -> Array:
-    return values - np.minimum.accumulate(values, axis=0)

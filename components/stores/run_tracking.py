@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from lossmap.components.config.connection import Connecting
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
@@ -24,6 +25,26 @@ def open_tracker(uri: str, store_uri: str, run_id: str, experiment: Experiment, 
     """The run's place in MLflow, made where it is not there yet."""
     tracker = RunTracker(uri, experiment.study, run_id, STUDY.format(study=experiment.study))
     tracker.start(parameters(experiment, manifest), tags(store_uri, run_id, experiment, manifest))
+    return tracker
+
+
+def open_connection_tracker(
+    uri: str, store_uri: str, digest: str, runs: tuple[str, str], connecting: Connecting, experiment: Experiment, manifest: Manifest
+) -> RunTracker:
+    """A connection's place in MLflow, as a run `connect-<digest>` in the study of the first of the two runs."""
+    name = f"connect-{digest[:12]}"
+    tracker = RunTracker(uri, experiment.study, name, STUDY.format(study=experiment.study))
+    tracker.start(
+        {"runs": " ".join(runs), **dict(_flat(connecting.model_dump(mode="json"))), "data.digest": manifest.digest},
+        {
+            "kind": "connection",
+            "model": experiment.model.architecture,
+            "data": manifest.source,
+            "version": code_version(),
+            "store": f"{store_uri}/{layout.connection(digest, '')}",
+            "mlflow.note.content": f"Paths between the networks of `{runs[0]}` and `{runs[1]}`. Among the artifacts: `page.html` is the report.",
+        },
+    )
     return tracker
 
 

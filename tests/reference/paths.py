@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lossmap.components.landscape.paths import Profile
+from lossmap.components.landscape.barriers import Profile
 
 
 class Place(nn.Module):
