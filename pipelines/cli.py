@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lossmap.components.config.errors import ExperimentError, LossmapError
+from lossmap.pipelines.connect_command import connect
 from lossmap.pipelines.options import Sets, Store, Tracking, settings_of
 from lossmap.pipelines.survey_command import survey
 
@@ -62,6 +63,7 @@ def run(
 
 
 app.command(no_args_is_help=True)(survey)
+app.command(no_args_is_help=True)(connect)
 
 
 @app.command()

@@ -32,7 +32,7 @@ class Curve(Frozen):
 
     shape: Literal["bezier", "polygon"] = "bezier"
     epochs: PositiveInt = 30
-    learning_rate: PositiveFloat = 0.02
+    learning_rate: PositiveFloat = 0.1
     batch_size: PositiveInt = 128
     seed: NonNegativeInt = 0
 

@@ -101,6 +101,11 @@ def estimate(found: Estimate | None, percent: bool = False) -> str:
     return f"{value} [{low}, {high}]{' %' if percent else ''}"
 
 
+def points(found: Estimate | None) -> str:
+    """A difference of errors in percentage points, without its interval."""
+    return f"{100 * found.value:.2f}" if found else words.ABSENT
+
+
 def alignment(summary: ConnectionSummary) -> str:
     """What came of the alignment, in a sentence."""
     note = summary.note

@@ -54,7 +54,7 @@ class Connection:
     @cached_property
     def note(self) -> Note:
         """What is known about the networks; aligns them where that was not done before."""
-        key = layout.path(self._state_address("aligned"), "alignment.json")
+        key = self._state_key("aligned", "alignment.json")
         if not self._store.exists(key):
             found = align(self._networks.a, self._networks.b, self._evaluation.seed)
             self._write_state("aligned", found.state)
@@ -68,12 +68,19 @@ class Connection:
         curve = self._curve if name == "curve" else None
         return PathTask(trainings=self._ends.trainings, path=name, evaluation=self._evaluation, curve=curve, software=_software()).address()
 
-    def walk(self, name: PathName, progress: Progress = silent) -> dict[str, Profile]:
-        """Loss and error along a path, on training samples and, where there are, on test samples. Sets torch to one thread.
+    def train_curve(self, progress: Progress = silent) -> None:
+        """Train the bend of the curve, unless it is in the store.
 
         Raises:
-            TrainingError: the training of a curve diverged.
+            TrainingError: the training diverged.
         """
+        if self._store.exists(layout.path_profile(self.address("curve"))) or self._store.exists(self._state_key("bend")):
+            progress(1, 1, "found in the store")
+        elif self._curve:
+            self._write_state("bend", self._bend(self._curve, progress))
+
+    def walk(self, name: PathName, progress: Progress = silent) -> dict[str, Profile]:
+        """Loss and error along a path, on training samples and, where there are, on test samples. A curve was trained before. Sets torch to one thread."""
         key = layout.path_profile(self.address(name))
         if self._store.exists(key):
             progress(1, 1, "found in the store")
@@ -86,7 +93,7 @@ class Connection:
         return load_networks(self._store, self._ends, self._evaluation)
 
     def _evaluated(self, name: PathName, progress: Progress) -> dict[str, Profile]:
-        networks, path = self._networks, self._path(name, progress)
+        networks, path = self._networks, self._path(name)
         network, batches = networks.a, networks.samples["train"].batches()
         settle: Settle = _leave
         if networks.have_batch_norm and (name == "repaired" or self._evaluation.batch_norm == "reestimated"):
@@ -97,27 +104,24 @@ class Connection:
             settle = _repair(network, path, batches)
         return evaluate((network, networks.loss), networks.samples, path, self._evaluation.coordinates(), settle, progress)
 
-    def _path(self, name: PathName, progress: Progress) -> Path:
-        a, b = self._networks.a.state_dict(), self._networks.b.state_dict()
-        if name in ("aligned", "repaired"):
-            b = self._read_state("aligned")
-        if self._evaluation.batch_norm == "frozen":
-            b |= dict(self._networks.a.named_buffers())
-        if name == "curve" and self._curve:
-            return Path((a, self._bend((a, b), self._curve, progress), b), CURVES[self._curve.shape])
-        return Path((a, b))
+    def _path(self, name: PathName) -> Path:
+        a, b = self._ends_with(self._read_state("aligned") if name in ("aligned", "repaired") else self._networks.b.state_dict())
+        return Path((a, self._read_state("bend"), b), CURVES[self._curve.shape]) if name == "curve" and self._curve else Path((a, b))
 
-    def _bend(self, ends: tuple[State, State], curve: Curve, progress: Progress) -> State:
-        if not self._store.exists(layout.path(self._state_address("bend"), _STATE)):
-            batches = TrainingBatches(self._store, self._ends.manifest, curve.batch_size, self._evaluation.device, curve.seed)
-            descent = Descent(curve.epochs, len(batches), curve.learning_rate, curve.seed, batch_statistics=self._evaluation.batch_norm == "reestimated")
-            problem = self._networks.a, self._networks.loss
-            self._write_state("bend", train_bend(problem, ends, CURVES[curve.shape], batches.epoch, descent, progress))
-        return self._read_state("bend")
+    def _ends_with(self, b: State) -> tuple[State, State]:
+        """The first network and another; frozen statistics are the first one's in both."""
+        frozen = dict(self._networks.a.named_buffers()) if self._evaluation.batch_norm == "frozen" else {}
+        return self._networks.a.state_dict(), {**b, **frozen}
 
-    def _state_address(self, state: Literal["aligned", "bend"]) -> str:
+    def _bend(self, curve: Curve, progress: Progress) -> State:
+        batches = TrainingBatches(self._store, self._ends.manifest, curve.batch_size, self._evaluation.device, curve.seed)
+        descent = Descent(curve.epochs, len(batches), curve.learning_rate, curve.seed, batch_statistics=self._evaluation.batch_norm == "reestimated")
+        problem = self._networks.a, self._networks.loss
+        return train_bend(problem, self._ends_with(self._networks.b.state_dict()), CURVES[curve.shape], batches.epoch, descent, progress)
+
+    def _state_key(self, state: Literal["aligned", "bend"], name: str = "state.safetensors") -> str:
         bend = state == "bend"
-        return StateTask(
+        task = StateTask(
             trainings=self._ends.trainings,
             state=state,
             curve=self._curve if bend else None,
@@ -125,17 +129,17 @@ class Connection:
             device=self._evaluation.device,
             seed=self._evaluation.seed,
             software=_software(),
-        ).address()
+        )
+        return layout.path(task.address(), name)
 
     def _write_state(self, state: Literal["aligned", "bend"], tensors: State) -> None:
-        self._store.write(layout.path(self._state_address(state), _STATE), save({name: tensor.contiguous().clone() for name, tensor in tensors.items()}))
+        self._store.write(self._state_key(state), save({name: tensor.contiguous().clone() for name, tensor in tensors.items()}))
 
     def _read_state(self, state: Literal["aligned", "bend"]) -> dict[str, Tensor]:
-        tensors = load(self._store.read(layout.path(self._state_address(state), _STATE)))
+        tensors = load(self._store.read(self._state_key(state)))
         return {name: tensor.to(self._evaluation.device) for name, tensor in tensors.items()}
 
 
-_STATE = "state.safetensors"
 _Batches = list[tuple[Tensor, Tensor]]
 
 
