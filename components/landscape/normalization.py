@@ -45,7 +45,7 @@ def normalize(
     """
     still = {name for name, value in direction.items() if ignore_bias_and_norm and value.dim() <= 1}
     d = {name: value.double() for name, value in direction.items() if name not in still}
-    w = {name: weights[name].detach().double() for name in d}
+    w = {name: weights[name].detach().to(value) for name, value in d.items()}
     if normalization == "model":
         factor = _ratio(_norm(w), _norm(d))
         scaled = {name: factor * value for name, value in d.items()}

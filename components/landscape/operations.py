@@ -79,7 +79,8 @@ def _arithmetic(node: fx.Node, inputs: list[Flow], is_sum: bool) -> Followed:
         numbers = []
     elif not numbers or len(node.all_input_nodes) != 1:
         return None
-    commutes = not numbers if is_sum else bool(numbers) and isinstance(node.args[0], fx.Node)
+    inverse = node.target is operator.truediv and not isinstance(node.args[0], fx.Node)
+    commutes = not numbers if is_sum else bool(numbers) and not inverse
     one.scale.root().fixed |= not commutes
     return one
 

@@ -71,8 +71,8 @@ def channel_spaces(network: nn.Module) -> Symmetries:
     Understood are linear layers, convolutions, BatchNorm, element-wise operations, pooling, flattening and sums; whatever else
     touches a channel makes it neither free nor rescalable, so that what is found is right and may be incomplete.
     """
-    traced = copy.deepcopy(network).eval()
     try:
+        traced = copy.deepcopy(network).eval()
         nodes = list(fx.Tracer().trace(traced, concrete_args=_defaults(traced)).nodes)
     except Exception as error:  # a user's code meets symbols where it expects numbers: anything can come out
         return Symmetries((), (), f"the network's data flow cannot be traced ({type(error).__name__}: {str(error).partition(chr(10))[0]})")

@@ -69,3 +69,16 @@ def permuted(state, spaces, seed):
                 for pixel in range(column.repeat):
                     state[column.name][:, new_place * column.repeat + pixel] = old[:, old_place * column.repeat + pixel]
     return state
+
+
+class Applied(nn.Module):
+    """A network of named modules and a function that applies them: forward(network, x)."""
+
+    def __init__(self, forward, **modules):
+        super().__init__()
+        self.function = forward
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x):
+        return self.function(self, x)
