@@ -7,7 +7,9 @@ from pathlib import Path
 
 from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.experiment import (
+    Adaptive,
     Augmentation,
+    Curvature,
     Data,
     Experiment,
     Landscape,
@@ -22,6 +24,7 @@ from lossmap.components.config.parse import override, parse_yaml
 
 Recipe = Callable[[], Experiment]
 _RECIPES: dict[str, Recipe] = {}
+_SURVEY = Landscape(pairs=3, adaptive=Adaptive(), curvature=Curvature())
 
 
 def recipe(function: Recipe) -> Recipe:
@@ -68,6 +71,7 @@ def digits_linear() -> Experiment:
         data=Data(source="digits"),
         model=Linear(),
         training=Training(epochs=30, batch_size=128, optimizer=Optimizer(learning_rate=0.1, momentum=0.9, weight_decay=1e-4)),
+        landscape=_SURVEY,
     )
 
 
@@ -135,7 +139,7 @@ def cifar10_resnet20() -> Experiment:
             channels_last=True,
             trajectory_every=4,
         ),
-        landscape=Landscape(samples=1000),
+        landscape=_SURVEY.model_copy(update={"samples": 1000}),
     )
 
 

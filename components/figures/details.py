@@ -1,12 +1,17 @@
 """Figures of what a survey found beside the loss: convexity, the trajectory, the spectrum, curvature by layer."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from plotly import graph_objects as go
 
 from lossmap.components.figures.interactive import BLANK
 from lossmap.components.figures.scale import COLOURS
-from lossmap.components.landscape.curvature import CurvatureResult, smoothed_density
-from lossmap.components.landscape.results import ConvexityMap, Passed
+from lossmap.components.landscape.found import ConvexityMap, Passed
+from lossmap.components.landscape.lanczos import smoothed_density
+
+if TYPE_CHECKING:
+    from lossmap.components.landscape.curvature import CurvatureResult
 
 _MARGIN = {"l": 60, "r": 20, "t": 20, "b": 50}
 
@@ -24,27 +29,23 @@ def convexity_figure(found: ConvexityMap) -> go.Figure:
 
 def trajectory_figure(passed: tuple[Passed, ...]) -> go.Figure:
     """Loss of each snapshot, and what the plane pretends it to be at its projection."""
-    epochs = [place.position.epoch for place in passed]
-    curves = (
-        ("the snapshot itself", [place.loss for place in passed], "solid"),
-        ("its projection onto the plane", [place.plane_loss for place in passed], "dash"),
-    )
-    traces = [
-        go.Scatter(x=epochs, y=losses, name=name, mode="lines+markers", line={"dash": dash, "color": COLOURS[index]})
-        for index, (name, losses, dash) in enumerate(curves)
-    ]
-    return go.Figure(traces, _curves("epoch", "loss", logarithmic=True))
+    curves = {"the snapshot itself": [place.loss for place in passed], "its projection onto the plane": [place.plane_loss for place in passed]}
+    return go.Figure(_over_epochs(passed, curves), _curves("epoch", "loss", logarithmic=True))
 
 
 def distance_figure(passed: tuple[Passed, ...]) -> go.Figure:
     """How far each snapshot is from the trained network, and how much of that is off the plane."""
+    curves = {"from the trained network": [place.position.length for place in passed], "from the plane": [place.position.distance for place in passed]}
+    return go.Figure(_over_epochs(passed, curves), _curves("epoch", "Euclidean distance of the weights"))
+
+
+def _over_epochs(passed: tuple[Passed, ...], curves: dict[str, list[float]]) -> list[go.Scatter]:
     epochs = [place.position.epoch for place in passed]
-    curves = (("from the trained network", [place.position.length for place in passed]), ("from the plane", [place.position.distance for place in passed]))
-    traces = [go.Scatter(x=epochs, y=values, name=name, mode="lines+markers", line={"color": COLOURS[index]}) for index, (name, values) in enumerate(curves)]
-    return go.Figure(traces, _curves("epoch", "Euclidean distance of the weights"))
+    styles = zip(curves.items(), ("solid", "dash"), COLOURS[:2], strict=True)
+    return [go.Scatter(x=epochs, y=values, name=name, mode="lines+markers", line={"dash": dash, "color": colour}) for (name, values), dash, colour in styles]
 
 
-def spectrum_figure(found: CurvatureResult) -> go.Figure:
+def spectrum_figure(found: "CurvatureResult") -> go.Figure:
     """Density of the Hessian's eigenvalues, smoothed, with its 95 % interval over the probes."""
     density = smoothed_density(found.density)
     band = go.Scatter(
@@ -60,7 +61,7 @@ def spectrum_figure(found: CurvatureResult) -> go.Figure:
     return go.Figure([band, curve], _curves("eigenvalue of the Hessian", "density", logarithmic=True))
 
 
-def layers_figure(found: CurvatureResult) -> go.Figure:
+def layers_figure(found: "CurvatureResult") -> go.Figure:
     """Trace of each layer's block of the Hessian, with its 95 % interval."""
     names = list(found.layer_traces)
     values = [found.layer_traces[name].value for name in names]

@@ -18,9 +18,10 @@ def _points(run: RunSummary) -> str:
     if not bound.held_out:
         return f"{evaluated}."
     return (
-        f"{evaluated}, the others are interpolated. No point of the grid is to differ by more than {bound.absolute:.3g} in the {scale}, "
-        f"{100 * bound.tolerance:g} % of its range: {bound.held_out} points drawn at random that the interpolant did not know differ by {bound.largest_seen:.3g} "
-        f"at most, so that with 95 % confidence less than {100 * bound.share_below:.2g} % of the points differ by more. This is verified, not proved."
+        f"{evaluated}, the others are interpolated. No point is to differ by more than {bound.absolute:.3g} in the {scale}, "
+        f"{100 * bound.tolerance:g} % of its range: {bound.held_out} points drawn at random, unknown to the interpolant, differ by "
+        f"{bound.largest_seen:.3g} at most, so that with 95 % confidence less than {100 * bound.share_below:.2g} % of the points differ by more. "
+        "This is verified, not proved."
     )
 
 
@@ -47,8 +48,8 @@ def convexity(run: RunSummary) -> str:
     if found is None or settings is None:
         return ""
     return (
-        f"Magnitude of the Hessian's least eigenvalue over its greatest at {found.convex.size} points, {settings.samples} samples, BatchNorm statistics frozen; "
-        f"0 where the least is not negative by more than its residual, at {int(found.convex.sum())} points. Eigenvalues are of the mean loss."
+        f"Magnitude of the Hessian's least eigenvalue over its greatest at {found.convex.size} points, {settings.samples} samples, BatchNorm statistics "
+        f"frozen; 0 where the least is not negative by more than its residual, at {int(found.convex.sum())} points. Eigenvalues are of the mean loss."
     )
 
 
@@ -58,6 +59,6 @@ def curvature(run: RunSummary) -> str:
     if settings is None:
         return ""
     return (
-        f"Hessian of the mean loss over {settings.samples} samples, BatchNorm statistics frozen. Eigenvalues by Lanczos, each within its residual of a true one; "
-        f"traces from {settings.trace_products} products. Intervals: 95 %."
+        f"Hessian of the mean loss over {settings.samples} samples, BatchNorm statistics frozen. Eigenvalues by Lanczos, each within its "
+        f"residual of a true one; traces from {settings.trace_products} products. Intervals: 95 %."
     )

@@ -84,11 +84,12 @@ def height_axis(limits: Frame) -> dict[str, dict[str, Any]]:
 
 
 def map_figure(run: RunSummary, limits: Frame) -> go.Figure:
-    """The plane from above: one cell for each evaluated point, lines of equal loss over it, marks, and points without a finite loss."""
+    """The plane from above: one cell for each point, lines of equal loss over it, marks, the path of training, and points without a finite loss."""
     surface = run.plane
     cells = go.Heatmap(x=surface.x, y=surface.y, z=np.log10(clipped(surface)), zsmooth=False, coloraxis="coloraxis", customdata=_details(surface))
     cells.update(hovertemplate=HOVER, hoverongaps=False)
     traces: list[Any] = [cells, *_lines(surface, run.guessing_loss), *_holes(surface)]
+    traces += [*_sampled(surface), *_path(run)]
     traces += [_mark(*place) for place in _places(run)]
     layout = go.Layout(template=BLANK, coloraxis=COLOUR_AXIS, margin={"l": 60, "r": 10, "t": 30, "b": 90}, showlegend=False)
     layout.update(xaxis={"title": {"text": "first direction"}, "range": limits.x, "constrain": "domain", "zeroline": False, "showgrid": False})
@@ -121,7 +122,7 @@ def profile_figure(runs: Sequence[RunSummary], quantity: str) -> go.Figure:
         if run.line is not None:
             _add_profile(figure, run.line, quantity, COLOURS[index % len(COLOURS)], escape(run.run, quote=False))
     if quantity == "loss":
-        for guess in sorted({run.guessing_loss for run in runs if run.line is not None}):
+        for guess in sorted({run.guessing_loss for run in runs if run.line is not None and run.guessing_loss is not None}):
             figure.add_hline(y=guess, line={"dash": "dash", "color": "#888888", "width": 1})
     figure.add_vline(x=0, line={"dash": "dot", "color": "#888888", "width": 1})
     return figure
@@ -178,8 +179,8 @@ def _beads(surface: Surface, height: Array) -> go.Scatter3d:
     return go.Scatter3d(x=x, y=y, z=height.ravel(), mode="markers", marker=marker, customdata=_details(surface).reshape(-1, 3), hovertemplate=HOVER)
 
 
-def _lines(surface: Surface, guessing_loss: float) -> list[go.Contour]:
-    """Losses 1, 2 and 5 times powers of ten, thin, and the loss of guessing, thick; log loss is linear between points."""
+def _lines(surface: Surface, guessing_loss: float | None) -> list[go.Contour]:
+    """Losses 1, 2 and 5 times powers of ten, thin, and the loss of guessing where there is one, thick; log loss is linear between points."""
     if min(surface.loss.shape) < FEWEST_FOR_LINES or not surface.finite.any():
         return []
     change = float(np.log10(READABLE_IN_WHITE)) - 1e-6
@@ -188,6 +189,8 @@ def _lines(surface: Surface, guessing_loss: float) -> list[go.Contour]:
         first = float(np.log10(factor * LOW))
         lines.append(_line(surface, (first, change - 0.2), 0.9, "rgba(255,255,255,0.75)"))
         lines.append(_line(surface, (first + np.ceil(change - first), DECADES[-1] + 1e-6), 0.9, "rgba(40,40,40,0.75)"))
+    if guessing_loss is None:
+        return lines
     guess = float(np.log10(guessing_loss))
     return [*lines, _line(surface, (guess, guess), 4.5, "#000000"), _line(surface, (guess, guess), 2.5, "#ffffff")]
 
@@ -202,9 +205,9 @@ def _line(surface: Surface, span: tuple[float, float], width: float, colour: str
 def _holes(surface: Surface) -> list[go.Scatter]:
     """A cross where the loss is NaN or infinite, a dot where it was not evaluated."""
     kinds = (
-        (surface.evaluated & np.isnan(surface.loss), "x-thin", "loss is NaN"),
-        (surface.evaluated & np.isinf(surface.loss), "x-thin", "loss is infinite"),
-        (~surface.evaluated, "circle", "not evaluated"),
+        (surface.known & np.isnan(surface.loss), "x-thin", "loss is NaN"),
+        (surface.known & np.isinf(surface.loss), "x-thin", "loss is infinite"),
+        (~surface.known, "circle", "not evaluated"),
     )
     found = []
     for mask, symbol, text in kinds:
@@ -214,6 +217,27 @@ def _holes(surface: Surface) -> list[go.Scatter]:
             hover = f"x %{{x:.3f}}, y %{{y:.3f}}<br>{text}<extra></extra>"
             found.append(go.Scatter(x=surface.x[columns], y=surface.y[rows], mode="markers", marker=marker, hovertemplate=hover))
     return found
+
+
+def _sampled(surface: Surface) -> list[go.Scatter]:
+    """A speck at every evaluated point of a plane whose other points are interpolated."""
+    if not surface.interpolated.any():
+        return []
+    rows, columns = np.nonzero(surface.evaluated)
+    marker = {"size": 2, "color": "rgba(255,255,255,0.55)"}
+    return [go.Scatter(x=surface.x[columns], y=surface.y[rows], mode="markers", marker=marker, hoverinfo="skip")]
+
+
+def _path(run: RunSummary) -> list[go.Scatter]:
+    """The snapshots' projections onto the plane, joined."""
+    passed = run.found.trajectory
+    if not passed:
+        return []
+    details = [[place.position.epoch, place.loss, place.plane_loss, place.position.distance] for place in passed]
+    hover = "epoch %{customdata[0]}<br>loss %{customdata[1]:.4g}, on the plane %{customdata[2]:.4g}<br>%{customdata[3]:.3g} off the plane<extra></extra>"
+    x, y = [place.position.x for place in passed], [place.position.y for place in passed]
+    line = {"color": "#ffffff", "width": 1.5}
+    return [go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker={"size": 5, "color": "#ee6677"}, customdata=details, hovertemplate=hover)]
 
 
 def _places(run: RunSummary) -> list[tuple[str, str, float, float, float]]:

@@ -71,6 +71,7 @@ def _render(template: str, runs: Sequence[RunSummary], **values: Any) -> str:
         findings=findings,
         colours=COLOURS,
         has_line=any(run.line is not None for run in runs),
+        has_epochs=any(run.epochs for run in runs),
         figures=script_json({"figures": _figures(runs, limits), "heights": height_axis(limits)}),
         plotly=Markup(get_plotlyjs()),
         **values,
@@ -82,7 +83,8 @@ def _figures(runs: Sequence[RunSummary], limits: Frame) -> dict[str, Any]:
     found = _details(runs[0]) if len(runs) == 1 else {}
     found |= {f"surface-{index}": surface_figure(run, limits) for index, run in enumerate(runs)}
     found |= {f"map-{index}": map_figure(run, limits) for index, run in enumerate(runs)}
-    found |= {f"epochs-{quantity}": epochs_figure(runs, quantity) for quantity in ("loss", "error")}
+    if any(run.epochs for run in runs):
+        found |= {f"epochs-{quantity}": epochs_figure(runs, quantity) for quantity in ("loss", "error")}
     if any(run.line is not None for run in runs):
         found |= {f"profile-{quantity}": profile_figure(runs, quantity) for quantity in ("loss", "error")}
     return {name: as_json(figure) for name, figure in found.items()}

@@ -51,6 +51,7 @@ def draw_map(axes: Axes, run: RunSummary, frame: Frame) -> None:
     axes.pcolormesh(*cell_edges(surface), clipped(surface), norm=norm(), cmap=COLOUR_MAP, shading="flat", rasterized=True)
     _draw_holes(axes, surface)
     _draw_lines(axes, surface, run.guessing_loss)
+    _draw_path(axes, run)
     _draw_marks(axes, surface)
     axes.set(xlim=frame.x, ylim=frame.y, xlabel="first direction", ylabel="second direction")
     width, height = frame.x[1] - frame.x[0], frame.y[1] - frame.y[0]
@@ -60,13 +61,13 @@ def draw_map(axes: Axes, run: RunSummary, frame: Frame) -> None:
 
 def _draw_holes(axes: Axes, surface: Surface) -> None:
     """Hatched cells where the loss is NaN or infinite, dotted ones where it was not evaluated."""
-    for mask, hatch, face in ((surface.evaluated & ~surface.finite, "////", "#d9d9d9"), (~surface.evaluated, "....", "#ffffff")):
+    for mask, hatch, face in ((surface.known & ~surface.finite, "////", "#d9d9d9"), (~surface.known, "....", "#ffffff")):
         if mask.any():
             cells = np.ma.masked_array(np.zeros(mask.shape), ~mask)
             axes.pcolor(*cell_edges(surface), cells, cmap=ListedColormap([face]), hatch=hatch, edgecolor="#666666", linewidth=0)
 
 
-def _draw_lines(axes: Axes, surface: Surface, guessing_loss: float) -> None:
+def _draw_lines(axes: Axes, surface: Surface, guessing_loss: float | None) -> None:
     """Lines of equal loss through the evaluated points, and a thick one at the loss of guessing."""
     if min(surface.loss.shape) < FEWEST_FOR_LINES or not surface.finite.any():
         return
@@ -76,9 +77,15 @@ def _draw_lines(axes: Axes, surface: Surface, guessing_loss: float) -> None:
         colours = ["white" if level < READABLE_IN_WHITE else "#303030" for level in thin]
         lines = axes.contour(surface.x, surface.y, exponent, np.log10(thin), colors=colours, linewidths=0.7, linestyles="solid", alpha=0.8)
         axes.clabel(lines, fmt=lambda value: f"{10**value:g}", fontsize=7)
-    if low < guessing_loss < high:
+    if guessing_loss is not None and low < guessing_loss < high:
         thick = axes.contour(surface.x, surface.y, exponent, [np.log10(guessing_loss)], colors="white", linewidths=2.2)
         thick.set_path_effects([withStroke(linewidth=3.6, foreground="black")])
+
+
+def _draw_path(axes: Axes, run: RunSummary) -> None:
+    """The snapshots' projections onto the plane, joined."""
+    if passed := run.found.trajectory:
+        axes.plot([place.position.x for place in passed], [place.position.y for place in passed], ".-", color="#ee6677", linewidth=1.2, path_effects=HALO)
 
 
 def _draw_marks(axes: Axes, surface: Surface) -> None:

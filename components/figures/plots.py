@@ -118,9 +118,9 @@ def _comparison_caption(runs: Sequence[RunSummary]) -> str:
     return "\n".join([f"{shared} {words.SCALE} {words.FACETS} {words.MAP}".strip(), *each])
 
 
-def _finish_profile(loss: Axes, error: Axes, lines: Sequence[Surface], guesses: Sequence[float]) -> None:
+def _finish_profile(loss: Axes, error: Axes, lines: Sequence[Surface], guesses: Sequence[float | None]) -> None:
     use_log_scale(loss, *(line.loss for line in lines))
-    for guess in set(guesses):
+    for guess in {guess for guess in guesses if guess is not None}:
         loss.axhline(guess, color="#555555", linestyle="--", linewidth=1)
     for axes in (loss, error):
         axes.axvline(0, color="#555555", linestyle=":", linewidth=1)

@@ -9,9 +9,10 @@ from lossmap.components.figures import plots
 from lossmap.components.figures.page import run_page
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.landscape import measures
+from lossmap.components.landscape.found import Found
 from lossmap.components.landscape.grid import to_npz
 from lossmap.components.landscape.intervals import Estimate
-from lossmap.components.landscape.results import Found, load_found
+from lossmap.components.landscape.results import load_found
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.run_tracking import open_tracker

@@ -6,9 +6,9 @@ from math import log
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.landscape.found import Found
 from lossmap.components.landscape.grid import Surface
 from lossmap.components.landscape.intervals import Estimate
-from lossmap.components.landscape.results import Found
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ class RunSummary:
         return self.found.lines[0] if self.found.lines else None
 
     @property
-    def guessing_loss(self) -> float:
-        """Cross-entropy of guessing uniformly: ln C for C classes."""
-        return log(len(self.manifest.classes))
+    def guessing_loss(self) -> float | None:
+        """Cross-entropy of guessing uniformly: ln C for C classes; None where the loss is another, or where there are no classes."""
+        classes = len(self.manifest.classes)
+        return log(classes) if classes > 1 and self.experiment.loss == "cross-entropy" else None
 
     @property
     def samples(self) -> int:
-        """Number of images on which every point was evaluated."""
+        """Number of samples on which every point was evaluated."""
         landscape = self.experiment.landscape
         return min(landscape.samples, self.manifest.count(landscape.split))

@@ -51,8 +51,8 @@ class Place:
 
 def counts(surface: Surface) -> Counts:
     """Points in all, beyond each end of the scale, NaN, infinite, and not evaluated."""
-    loss, finite, evaluated = surface.loss, surface.finite, surface.evaluated
-    masks = (finite & (loss < LOW), finite & (loss > HIGH), evaluated & np.isnan(loss), evaluated & np.isinf(loss), ~evaluated)
+    loss, finite, known = surface.loss, surface.finite, surface.known
+    masks = (finite & (loss < LOW), finite & (loss > HIGH), known & np.isnan(loss), known & np.isinf(loss), ~known)
     return Counts(loss.size, *(int(mask.sum()) for mask in masks))
 
 
@@ -73,7 +73,7 @@ def facets(surface: Surface) -> Array:
 
 
 def lowest(surface: Surface) -> Place | None:
-    """The evaluated point of smallest finite loss; None where no loss is finite."""
+    """The point of smallest finite loss; None where no loss is finite."""
     if not surface.finite.any():
         return None
     row, column = np.unravel_index(np.argmin(np.where(surface.finite, surface.loss, np.inf)), surface.loss.shape)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from math import isfinite, isnan
 
-from lossmap.components.config.experiment import Experiment, Landscape, Linear, Mlp, ResNet
+from lossmap.components.config.experiment import IN_PROCESS, Experiment, Imported, Landscape, Linear, Mlp, ResNet
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.figures.scale import HIGH, LOW, counts, lowest
 from lossmap.components.landscape.grid import Surface
 
 ABSENT = "not available"
+MOST_CLASSES = 100  # that are named one by one
 LABELS = {
     "test_error": "Test error",
     "test_loss": "Test loss",
@@ -19,8 +20,17 @@ LABELS = {
     "floor": "Lowest loss on the plane",
     "ceiling": "Highest finite loss on the plane",
     "basin_fraction": "Share of the plane below ln C",
+    "centre_basin_fraction": "Share of the plane below ln C, joined to the centre",
+    "convex_fraction": "Convex share of the plane",
+    "roughness": "Roughness of log loss on the plane",
+    "minima": "Minima that persist on the plane",
+    "largest_persistence": "Persistence of the second minimum",
+    "rise": "Largest rise on a walk from the centre",
     "line_convex_fraction": "Convex share of the line",
+    "hessian_convex_fraction": "Share of the plane where the Hessian is positive semidefinite",
+    "trajectory_explained": "Share of the path of training in the plane",
     "points": "Points on the plane",
+    "evaluated_points": "Evaluated points on the plane",
     "masked_points": "Points without a finite loss",
 }
 SCALE = f"Logarithmic scale from {LOW:g} to {HIGH:g}, the same for all runs."
@@ -52,7 +62,20 @@ _NORMALIZATIONS = {
     "neuron": "neuron normalisation",
 }
 _STATISTICS = {"frozen": "frozen as trained", "reestimated": "re-estimated at every point", "coordinates": "moved along with the weights"}
-CARDS = ("test_error", "train_error", "train_loss", "centre_loss", "ceiling", "basin_fraction", "line_convex_fraction", "parameters")
+CARDS = (
+    "test_error",
+    "train_error",
+    "train_loss",
+    "centre_loss",
+    "ceiling",
+    "basin_fraction",
+    "convex_fraction",
+    "line_convex_fraction",
+    "minima",
+    "hessian_largest",
+    "hessian_trace",
+    "parameters",
+)
 
 
 def label(name: str) -> str:
@@ -75,7 +98,7 @@ def number(value: float | None) -> str:
 
 def scalar(name: str, value: float | None) -> str:
     """The value of a scalar; errors and fractions are shares and shown as percentages."""
-    if value is None or not isfinite(value) or not name.endswith(("error", "fraction")):
+    if value is None or not isfinite(value) or not (name.endswith("error") or "fraction" in name or name == "trajectory_explained"):
         return number(value)
     return f"{100 * value:.4g}\N{NARROW NO-BREAK SPACE}%"
 
@@ -101,6 +124,8 @@ def network(experiment: Experiment) -> str:
         return f"Multi-layer perceptron {'-'.join(map(str, model.hidden))}"
     if isinstance(model, Linear):
         return "Softmax regression"
+    if isinstance(model, Imported):
+        return model.factory.removeprefix(IN_PROCESS).strip().rpartition(":")[2] or "A network handed over in Python"
     return str(model.architecture).replace("_", " ")
 
 
@@ -164,8 +189,8 @@ def tally(surface: Surface) -> str:
 
 
 def guess(run: RunSummary) -> str:
-    """The loss of guessing uniformly, as a formula."""
-    return f"ln {len(run.manifest.classes)} = {run.guessing_loss:.3f}"
+    """The loss of guessing uniformly, as a formula; `none` where that means nothing."""
+    return "none" if run.guessing_loss is None else f"ln {len(run.manifest.classes)} = {run.guessing_loss:.3f}"
 
 
 def markers(surface: Surface) -> str:
@@ -193,20 +218,51 @@ def line_caption(run: RunSummary, line: Surface) -> str:
     """The caption of the line profile."""
     return (
         f"{evaluation(run)} {grid(line)}, along the first direction; {int((~line.finite).sum())} have no finite loss and are shaded. "
-        f"Band: 1.96 standard errors of the mean over the images, on either side. Dashed: {guess(run)}, uniform guessing. Dotted: the trained network."
+        f"Band: 1.96 standard errors of the mean over the {samples_are(run)}, on either side. Dashed: {guess(run)}, uniform guessing. "
+        "Dotted: the trained network."
     )
 
 
 def epochs_caption(runs: Sequence[RunSummary]) -> str:
-    """The caption of the learning curves."""
-    images = [(run.manifest.count("train"), run.manifest.count("test")) for run in runs]
-    return " ".join(f"{run.run}: {len(run.epochs)} epochs, {train} training and {test} test images." for run, (train, test) in zip(runs, images, strict=True))
+    """The caption of the learning curves; imported networks have none."""
+    trained = [(run, run.manifest.count("train"), run.manifest.count("test")) for run in runs if run.experiment.training]
+    return " ".join(f"{run.run}: {len(run.epochs)} epochs, {train} training and {test} test images." for run, train, test in trained)
+
+
+def origin(run: RunSummary) -> str:
+    """Where the weights come from."""
+    model, training = run.experiment.model, run.experiment.training
+    if training:
+        return f"trained for {training.epochs} epochs"
+    if isinstance(model, Imported) and model.weights:
+        return f"imported from {model.weights.rpartition('/')[2]} (SHA-256 {str(model.weights_sha256)[:12]}…)"
+    if isinstance(model, Imported) and model.in_process:
+        return f"handed over in Python (SHA-256 of the weights {str(model.weights_sha256)[:12]}…)"
+    return "imported with the weights that its factory gives it"
+
+
+def network_source(run: RunSummary) -> str:
+    """What an imported network was made of, whole."""
+    model = run.experiment.model
+    if not isinstance(model, Imported):
+        return ""
+    parts = [f"{model.factory}({', '.join(f'{name}={value!r}' for name, value in model.arguments.items())})" if not model.in_process else model.factory]
+    if model.source_sha256 and not model.in_process:
+        parts.append(f"defined in a file with SHA-256 {model.source_sha256}")
+    if model.weights_sha256:
+        parts.append(f"weights {'from ' + model.weights if model.weights else 'as they were'}, SHA-256 {model.weights_sha256}")
+    return "; ".join(parts) + "."
+
+
+def classes(run: RunSummary) -> str:
+    """The classes by name, where they are not too many."""
+    names = run.manifest.classes
+    if not names:
+        return "The targets are no classes."
+    return f"Classes: {', '.join(names)}." if len(names) <= MOST_CLASSES else f"{len(names)} classes, {names[0]} to {names[-1]}."
 
 
 def sentence(run: RunSummary) -> str:
     """One sentence: what the page shows."""
     plane = run.plane
-    return (
-        f"The {split(run)} loss of {title(run)}, trained for {run.experiment.training.epochs} epochs, "
-        f"at {plane.loss.size} points of a random plane through its trained weights."
-    )
+    return f"The {split(run)} loss of {title(run)}, {origin(run)}, at {plane.loss.size} points of a random plane through its trained weights."

@@ -94,8 +94,11 @@ def convex_fraction(surface: Surface) -> float | None:
     The lower eigenvalue may be as low as -5 eps32 max |f| over the points used: what the float32 outputs behind a loss can do.
 
     Exact on a quadratic and, on a line, 1 on every convex function. On a plane a convex function that bends within one step can have less
-    than 1: b is then poorer than a and c. None without an inner point whose neighbours are all finite.
+    than 1: b is then poorer than a and c. None without an inner point whose neighbours are all finite, and where points are interpolated:
+    the second differences of an interpolant tell of the interpolant.
     """
+    if surface.interpolated.any():
+        return None
     loss = _losses(surface)
     lower, largest = _line_curvature(loss[0]) if len(loss) == 1 else _plane_curvature(loss)
     known = np.isfinite(lower)
@@ -107,10 +110,10 @@ def roughness(surface: Surface) -> float | None:
 
     Zero where g is affine; A k^2 (sin(kh/2) / (kh/2))^2 / sqrt(2) for ripples g = A sin(kz) along a line. The unit is one over the square
     of a direction's length. It depends on h (see `spacing`) wherever the surface has structure finer than h: compare equal steps only.
-    None without three finite points in a row or where a loss is not positive.
+    None without three finite points in a row, where a loss is not positive, and where points are interpolated, as for convex_fraction.
     """
     logarithm = _logarithm(surface)
-    if logarithm is None:
+    if logarithm is None or surface.interpolated.any():
         return None
     bends = np.concatenate([_bends(logarithm, surface.x), _bends(logarithm.T, surface.y)])
     return float(np.sqrt((bends**2).mean())) if len(bends) else None

@@ -7,9 +7,9 @@ import numpy as np
 from lossmap.components.config.experiment import Axis, Data, Experiment, Landscape, Model, Plane, ResNet, Training
 from lossmap.components.config.manifest import Manifest, Shard
 from lossmap.components.figures.run import RunSummary
+from lossmap.components.landscape.found import Found
 from lossmap.components.landscape.grid import Surface
 from lossmap.components.landscape.intervals import Estimate
-from lossmap.components.landscape.results import Found
 from reference.landscape import surface as surface_of
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

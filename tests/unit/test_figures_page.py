@@ -58,7 +58,9 @@ class Page(HTMLParser):
 
 
 def small(**changes: Any) -> RunSummary:
-    return dataclasses.replace(summary(plane=evaluate(bowl, SIDE, SIDE), line=evaluate(bowl, SIDE, np.array([0.0]))), **changes)
+    grids = {"plane": evaluate(bowl, SIDE, SIDE), "line": evaluate(bowl, SIDE, np.array([0.0]))}
+    grids |= {name: changes.pop(name) for name in list(changes) if name in grids}
+    return dataclasses.replace(summary(**grids), **changes)
 
 
 def evil() -> RunSummary:

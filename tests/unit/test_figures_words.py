@@ -71,7 +71,7 @@ def test_captions_follow_the_settings_of_the_survey():
     landscape = Landscape(split="test", samples=20000, normalization="none", ignore_bias_and_norm=False, batch_norm="reestimated")
     run = dataclasses.replace(summary(), experiment=Experiment(landscape=landscape))
     assert words.evaluation(run) == (
-        "Mean cross-entropy of 10000 test images. Random directions, directions as drawn, without normalisation; biases and BatchNorm parameters move too; "
+        "Mean cross-entropy of 10000 test images. Random directions, without normalisation; biases and BatchNorm parameters move too; "
         "BatchNorm statistics re-estimated at every point."
     )
 
