@@ -8,7 +8,7 @@ from plotly import graph_objects as go
 from lossmap.components.figures.interactive import BLANK
 from lossmap.components.figures.scale import COLOURS
 from lossmap.components.landscape.found import ConvexityMap, Passed
-from lossmap.components.landscape.lanczos import smoothed_density
+from lossmap.components.landscape.lanczos import Density, smoothed_density
 
 if TYPE_CHECKING:
     from lossmap.components.landscape.curvature import CurvatureResult
@@ -45,9 +45,9 @@ def _over_epochs(passed: tuple[Passed, ...], curves: dict[str, list[float]]) -> 
     return [go.Scatter(x=epochs, y=values, name=name, mode="lines+markers", line={"dash": dash, "color": colour}) for (name, values), dash, colour in styles]
 
 
-def spectrum_figure(found: "CurvatureResult") -> go.Figure:
+def spectrum_figure(found: Density) -> go.Figure:
     """Density of the Hessian's eigenvalues, smoothed, with its 95 % interval over the probes."""
-    density = smoothed_density(found.density)
+    density = smoothed_density(found)
     band = go.Scatter(
         x=np.concatenate([density.eigenvalues, density.eigenvalues[::-1]]),
         y=np.concatenate([density.high, np.maximum(density.low, 1e-12)[::-1]]),
@@ -64,9 +64,9 @@ def spectrum_figure(found: "CurvatureResult") -> go.Figure:
 def layers_figure(found: "CurvatureResult") -> go.Figure:
     """Trace of each layer's block of the Hessian, with its 95 % interval."""
     names = list(found.layer_traces)
-    values = [found.layer_traces[name].value for name in names]
-    errors = [found.layer_traces[name].high - found.layer_traces[name].value for name in names]
-    bars = go.Bar(x=names, y=values, error_y={"type": "data", "array": errors}, marker={"color": COLOURS[0]})
+    traces = [found.layer_traces[name] for name in names]
+    errors = [None if trace.high is None else trace.high - trace.value for trace in traces]
+    bars = go.Bar(x=names, y=[trace.value for trace in traces], error_y={"type": "data", "array": errors}, marker={"color": COLOURS[0]})
     return go.Figure([bars], _curves("", "trace of the layer's block"))
 
 

@@ -92,13 +92,14 @@ def _figures(runs: Sequence[RunSummary], limits: Frame) -> dict[str, Any]:
 
 def _details(run: RunSummary) -> dict[str, Any]:
     """What only the page of a single run shows."""
-    survey, figures = run.found, {}
+    survey = run.found
+    figures: dict[str, Any] = {}
     if survey.trajectory:
         figures |= {"trajectory-loss": details.trajectory_figure(survey.trajectory), "trajectory-distance": details.distance_figure(survey.trajectory)}
     if survey.convexity:
         figures["convexity"] = details.convexity_figure(survey.convexity)
     if survey.curvature and survey.curvature.density:
-        figures["spectrum"] = details.spectrum_figure(survey.curvature)
+        figures["spectrum"] = details.spectrum_figure(survey.curvature.density)
     if survey.curvature:
         figures["layers"] = details.layers_figure(survey.curvature)
     return figures

@@ -77,10 +77,12 @@ def _of_estimates(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
 
 
 def _of_the_rest(found: Found) -> dict[str, float | None]:
-    plane, scalars = found.planes[0], {}
-    scalars["points"] = float(plane.known.sum())
-    scalars["evaluated_points"] = float(plane.evaluated.sum())
-    scalars["masked_points"] = float((~plane.finite).sum())
+    plane = found.planes[0]
+    scalars: dict[str, float | None] = {
+        "points": float(plane.known.sum()),
+        "evaluated_points": float(plane.evaluated.sum()),
+        "masked_points": float((~plane.finite).sum()),
+    }
     if found.curvature:
         scalars |= found.curvature.scalars()
     if found.convexity:
@@ -94,11 +96,12 @@ def _files(summary: RunSummary) -> dict[str, bytes]:
     files = {
         "contour.png": plots.contour(summary),
         "surface.png": plots.surface(summary),
-        "learning_curves.png": plots.learning_curves(summary),
         PAGE: run_page(summary).encode(),
         "experiment.yaml": summary.experiment.to_yaml().encode(),
         "surface.npz": to_npz(**vars(summary.plane)),
     }
+    if summary.epochs:
+        files["learning_curves.png"] = plots.learning_curves(summary)
     if summary.line:
         files |= {"line.png": plots.line_profile(summary), "line.npz": to_npz(**vars(summary.line))}
     return files
@@ -107,7 +110,7 @@ def _files(summary: RunSummary) -> dict[str, bytes]:
 def _track(store: Store, summary: RunSummary, files: Mapping[str, bytes], tracking: str) -> None:
     tracker = open_tracker(tracking, store.uri, summary.run, summary.experiment, summary.manifest)
     tracker.log_epochs(summary.epochs)
-    tracker.log_final(summary.scalars, step=summary.experiment.training.epochs)
+    tracker.log_final(summary.scalars, step=summary.experiment.training.epochs if summary.experiment.training else 0)
     tracker.log_artifacts({**files, "scalars.json": json.dumps(dict(summary.scalars), indent=2).encode()})
     tracker.log_dataset(summary.manifest.source, summary.manifest.digest, f"{store.uri}/{layout.dataset(summary.manifest.digest)}")
     tracker.log_model(summary.run, f"{store.uri}/{layout.weights(links(store, summary.run).training)}")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lossmap.components.config.experiment import Landscape
-from lossmap.components.landscape import adaptive
+from lossmap.components.landscape.adaptive import next_points
 from lossmap.components.landscape.grid import Grid, Point
 from lossmap.components.landscape.tiles import Part, Survey, Tile, cut, evaluated_points
 from lossmap.components.stores.objects import Store
@@ -40,7 +40,7 @@ def _points(part: Part, survey: Survey, landscape: Landscape, known: Mapping[Poi
     if part.kind == "loss":
         found = grids(landscape)
         plane = found.pop("plane")
-        yield from adaptive.next_points(plane, landscape.adaptive, known, landscape.seed) if landscape.adaptive else plane.points()
+        yield from next_points(plane, landscape.adaptive, known, landscape.seed) if landscape.adaptive else plane.points()
         for line in found.values():
             yield from line.points()
         if part.pair == 0:
