@@ -1,9 +1,9 @@
 """Values between the evaluated points of a grid.
 
 The interpolant is that of cubic radial basis functions with a linear polynomial, s(p) = Σ c_i |p - p_i|³ + a + b·p, p in steps of the grid
-(Duchon 1977). It was chosen by measurement on planes of trained networks, quadratics, softmax regressions and rugged functions: thin plates
-need as many points and miss more of what is between them, fifth powers overshoot beside rugged parts, and Clough and Tocher's triangles need
-a third more points.
+(Duchon 1977). It was chosen by measurement on planes of trained networks, quadratics, softmax regressions and rugged functions, at a tolerance
+of 1 %: thin plates need about as many points and miss more of what is between them, fifth powers overshoot beside rugged parts, and Clough
+and Tocher's triangles need a fifth more points on trained networks.
 """
 
 from collections.abc import Sequence
