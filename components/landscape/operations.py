@@ -106,9 +106,8 @@ def _arguments(node: fx.Node, **defaults: object) -> list[object]:
 
 def _keeps_only_the_batch(shape: Sequence[object]) -> bool:
     """Whether a new shape is (x.shape[0], -1), however it is written."""
-    if len(shape) == 1 and isinstance(shape[0], tuple | list):
-        shape = shape[0]
-    return len(shape) == 2 and bool(shape[1] == -1) and isinstance(shape[0], fx.Node) and _is_batch(shape[0])
+    given = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else list(shape)
+    return bool(given[1:] == [-1]) and isinstance(given[0], fx.Node) and _is_batch(given[0])
 
 
 def _is_batch(node: fx.Node) -> bool:
