@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossmap.components.config.errors import LossmapError
 from lossmap.components.config.experiment import Experiment, Landscape, canonical_json
 from lossmap.components.landscape.curvature import Hessian, eigenpairs, gradient
-from lossmap.components.landscape.directions import normalize, normalized_direction
+from lossmap.components.landscape.directions import normalize, normalized_direction, random_direction
 from lossmap.components.landscape.evaluators import load_network, load_problem
+from lossmap.components.landscape.normalization import convolution_groups
 from lossmap.components.landscape.tiles import Kind, Part, Position, Survey, save_survey
 from lossmap.components.landscape.trajectory import Principal, principal
 from lossmap.components.stores import layout
@@ -70,8 +73,16 @@ class _Planning:
         return load(self.store.read(layout.weights(self.training)))
 
     @cached_property
+    def network(self) -> nn.Module:
+        return load_network(self.store, self.run)
+
+    @cached_property
     def weights(self) -> dict[str, Tensor]:
-        return {name: self.state[name] for name, _ in load_network(self.store, self.run).named_parameters()}
+        return {name: self.state[name] for name, _ in self.network.named_parameters()}
+
+    @cached_property
+    def groups(self) -> dict[str, int]:
+        return convolution_groups(self.network)
 
     @cached_property
     def epochs(self) -> list[int]:
@@ -118,7 +129,7 @@ def _plane(planning: _Planning, pair: int) -> Part:
 def _pair(planning: _Planning, pair: int) -> Pair:
     landscape = planning.experiment.landscape
     if landscape.directions == "random":
-        return {axis: normalized_direction(planning.weights, axis, landscape, pair) for axis in ("x", "y")}
+        return {axis: normalized_direction(planning.weights, axis, landscape, pair, planning.groups) for axis in ("x", "y")}
     if landscape.directions == "networks":
         return _to_networks(planning, landscape)
     if planning.path:
@@ -159,15 +170,19 @@ def _of_the_loss(planning: _Planning, landscape: Landscape) -> Pair:
     problem = load_problem(planning.store, planning.run, landscape.samples)
     if landscape.directions == "hessian":
         vectors = eigenpairs(Hessian(problem), 2, 0, 1e-3, landscape.seed).vectors
-        found = {"x": _named(vectors[:, 0], planning), "y": _named(vectors[:, 1], planning)}
+        found = {axis: _named(_pointing(vectors[:, column]), planning) for column, axis in enumerate(("x", "y"))}
     else:
-        found = {"x": _named(gradient(problem), planning), "y": normalized_direction(planning.weights, "y", landscape)}
-    return {axis: normalize(direction, planning.weights, landscape.normalization, landscape.ignore_bias_and_norm) for axis, direction in found.items()}
+        found = {"x": _named(gradient(problem), planning), "y": random_direction(planning.weights, landscape.seed, "y")}
+    settings = (landscape.normalization, landscape.ignore_bias_and_norm, planning.groups)
+    return {axis: normalize(direction, planning.weights, *settings) for axis, direction in found.items()}
 
 
-def _named(vector: Any, planning: _Planning) -> dict[str, Tensor]:
-    """A flat vector by names of parameters; of the two signs the one with a positive entry of greatest magnitude."""
-    flat = torch.as_tensor(vector, dtype=torch.float64)
-    flat = flat * flat[flat.abs().argmax()].sign()
-    parts = flat.split([weight.numel() for weight in planning.weights.values()])
+def _pointing(eigenvector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the two signs the one with a positive entry of greatest magnitude."""
+    return eigenvector * np.sign(eigenvector[np.abs(eigenvector).argmax()])
+
+
+def _named(vector: NDArray[np.float64], planning: _Planning) -> dict[str, Tensor]:
+    """A flat vector by names of parameters."""
+    parts = torch.as_tensor(vector, dtype=torch.float64).split([weight.numel() for weight in planning.weights.values()])
     return {name: part.reshape(weight.shape) for part, (name, weight) in zip(parts, planning.weights.items(), strict=True)}
