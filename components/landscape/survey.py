@@ -179,7 +179,7 @@ def _of_the_loss(planning: _Planning, landscape: Landscape) -> Pair:
 
 def _pointing(eigenvector: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of the two signs the one with a positive entry of greatest magnitude."""
-    return eigenvector * np.sign(eigenvector[np.abs(eigenvector).argmax()])
+    return eigenvector if eigenvector[np.abs(eigenvector).argmax()] > 0 else -eigenvector
 
 
 def _named(vector: NDArray[np.float64], planning: _Planning) -> dict[str, Tensor]:
