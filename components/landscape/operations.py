@@ -114,7 +114,7 @@ def _is_batch(node: fx.Node) -> bool:
     source = node.args[0]
     if node.op == "call_method":
         return node.target == "size" and bool(node.args[1:] == (0,))
-    return node.target is operator.getitem and node.args[1] == 0 and isinstance(source, fx.Node) and only_reads_the_shape(source)
+    return node.target is operator.getitem and bool(node.args[1] == 0) and isinstance(source, fx.Node) and only_reads_the_shape(source)
 
 
 def only_reads_the_shape(node: fx.Node) -> bool:
