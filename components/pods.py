@@ -47,7 +47,7 @@ def train(model: "Artifact", metrics: "Metrics") -> str:
         store = open_store(settings.store)
         result = load_json(store, layout.training_result(training))
         _describe(model, f"{store.uri}/{layout.weights(training)}", json.dumps(result, indent=2))
-        found = {f"{split}_{name}": (result[split] or {}).get(name) for split in ("train", "test") for name in ("loss", "error")}
+        found = {f"{split}_{name}": result[split][name] for split in ("train", "test") for name in ("loss", "error")}
         model.metadata.update({"parameters": result["parameters"], "test_error": found["test_error"]})
         for name, value in found.items():
             if value is not None:  # an imported network may have no test samples, or no classes

@@ -131,7 +131,8 @@ def network(experiment: Experiment) -> str:
 
 def title(run: RunSummary) -> str:
     """Network and data set; of a folder or zip the last part of its name."""
-    return f"{network(run.experiment)} on {run.manifest.source.rstrip('/').rpartition('/')[2]}"
+    source = run.manifest.source.rstrip("/").rpartition("/")[2]
+    return f"{network(run.experiment)} on {'tensors in memory' if source == IN_PROCESS else source}"
 
 
 def split(run: RunSummary) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -156,9 +157,10 @@ def _for_each_sample(loss: Callable[..., Tensor], name: str) -> Loss:
     try:
         loss = loss() if isinstance(loss, type) else loss
         if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
-            loss = copy.copy(loss)
-            loss.reduction = "none"
-        elif not isinstance(loss, nn.Module) and "reduction" in inspect.signature(loss).parameters:
+            own: Any = copy.copy(loss)
+            own.reduction = "none"
+            return own  # type: ignore[no-any-return]
+        if not isinstance(loss, nn.Module) and "reduction" in inspect.signature(loss).parameters:
             loss = partial(loss, reduction="none")
     except (TypeError, ValueError) as error:
         raise ExperimentError(f"the loss {name} cannot be used: {reason(error)}; expected a function of outputs and targets") from None

@@ -69,7 +69,7 @@ def take_in(store: Store, training: str, progress: Progress = silent) -> None:
     evaluation = Evaluation(network, named_loss(model.loss), manifest, progress)
     result: dict[str, Any] = {
         "train": evaluation.of(store, "train"),
-        "test": evaluation.of(store, "test") if manifest.count("test") else None,
+        "test": evaluation.of(store, "test") if manifest.count("test") else {"loss": None, "error": None, "count": 0},
         "parameters": count_parameters(network),
         "seconds": time.monotonic() - start,
         "processes": 1,
