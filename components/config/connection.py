@@ -31,7 +31,7 @@ class Curve(Frozen):
     """A curve with one bend that is trained on all training samples."""
 
     shape: Literal["bezier", "polygon"] = "bezier"
-    epochs: PositiveInt = 30
+    epochs: PositiveInt = 50
     learning_rate: PositiveFloat = 0.1
     batch_size: PositiveInt = 128
     seed: NonNegativeInt = 0

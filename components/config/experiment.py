@@ -233,7 +233,7 @@ class Curvature(Frozen):
     samples: PositiveInt = Field(128, description="of the survey's samples, on which curvature is measured")
     top: PositiveInt = Field(1, description="greatest eigenvalues of the Hessian")
     bottom: PositiveInt = Field(1, description="least eigenvalues of the Hessian")
-    tolerance: PositiveFloat = Field(0.01, description="of an eigenvalue, relative to the greatest")
+    tolerance: PositiveFloat = Field(0.01, description="of an eigenvalue, relative to the greatest in absolute value")
     trace_products: PositiveInt = Field(30, description="Hessian-vector products for the trace, of the whole and by layer; 4 at least")
     density_probes: NonNegativeInt = Field(0, description="random vectors for the spectral density; 0: no density")
     density_steps: PositiveInt = Field(30, description="Lanczos steps for each of them")
@@ -283,10 +283,7 @@ class Landscape(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_the_normalization(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("directions", "random") == "random":
-            return values
-        own = "none" if values["directions"] in _BETWEEN else "model"
-        return {"normalization": own, "ignore_bias_and_norm": False, **values}
+        return {**scaling(values.get("directions", "random")), **values} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _directions_are_possible(self) -> Self:
@@ -305,6 +302,13 @@ class Landscape(Frozen):
         if self.pairs > 1 and self.directions != "random":
             raise ValueError(f"pairs is {self.pairs} and directions is {self.directions}, expected random directions, or one pair")
         return self
+
+
+def scaling(directions: Any) -> dict[str, Any]:
+    """How directions of a kind are scaled, and how many pairs of them there are, where nothing else is asked for."""
+    if directions == "random":
+        return {"normalization": "filter", "ignore_bias_and_norm": True}
+    return {"normalization": "none" if directions in _BETWEEN else "model", "ignore_bias_and_norm": False, "pairs": 1}
 
 
 _BETWEEN = ("networks", "trajectory")
@@ -404,9 +408,7 @@ class Experiment(Frozen):
         if isinstance(self.model, Imported) and self.training:
             raise ValueError("model.architecture is imported and training has settings, expected training: null, since an imported network is not trained")
         if not isinstance(self.model, Imported) and not self.training:
-            raise ValueError(
-                f"training is null and model.architecture is {self.model.architecture}, expected settings: only imported networks are not trained"
-            )
+            raise ValueError(f"training is null and model.architecture is {self.model.architecture}, expected settings: only imported networks are not trained")
         if not isinstance(self.model, Imported) and self.data.holds_tensors:
             raise ValueError(
                 f"data.source is {self.data.source!r}, a file of tensors, and model.architecture is {self.model.architecture}, "

@@ -8,9 +8,17 @@ import yaml
 from pydantic import ValidationError
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Cluster, Experiment, Model
+from lossmap.components.config.experiment import Adaptive, Axis, Cluster, Convexity, Curvature, Experiment, Frozen, Model, scaling
 
 _ARCHITECTURES = tuple(model.model_fields["architecture"].default for model in get_args(get_args(Model)[0]))
+
+
+_SECTIONS: dict[str, Frozen] = {
+    "landscape.adaptive": Adaptive(),
+    "landscape.convexity": Convexity(),
+    "landscape.curvature": Curvature(),
+    "landscape.line": Axis(points=101),
+}
 
 
 def parse_yaml(text: str, name: str) -> Experiment:
@@ -63,7 +71,10 @@ def _value(assignment: str, text: str) -> Any:
 def _assign(values: dict[str, Any], path: str, value: Any) -> None:
     *parents, field = path.split(".")
     place: Any = values
-    for parent in parents:
+    for depth, parent in enumerate(parents, start=1):
+        section = ".".join(parents[:depth])
+        if section in _SECTIONS and isinstance(place, dict) and place.get(parent) is None:
+            place[parent] = _SECTIONS[section].model_dump(mode="json")  # a field of what is not there yet asks for it
         place = place.get(parent) if isinstance(place, dict) else None
     free = parents == ["model", "arguments"] or path == "model.architecture" or _another_architecture(values, path)
     if not isinstance(place, dict) or (field not in place and not free):
@@ -74,6 +85,8 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
         values["cluster"] = _profile(value)  # in place of the former profile's defaults
     else:
         place[field] = value
+    if path == "landscape.directions":
+        place.update(scaling(value))  # in place of what the former directions need
 
 
 def _profile(name: Any) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _of_the_loss(planning: _Planning, landscape: Landscape) -> Pair:
     """The eigenvectors of the Hessian's two greatest eigenvalues, or the gradient and a random direction; on the survey's samples."""
     problem = load_problem(planning.store, planning.run, landscape.samples)
     if landscape.directions == "hessian":
-        vectors = eigenpairs(Hessian(problem), 2, 0, 1e-3, landscape.seed).vectors
+        vectors = eigenpairs(Hessian(problem), 2, 0, 0.01, landscape.seed).vectors
         found = {axis: _named(_pointing(vectors[:, column]), planning) for column, axis in enumerate(("x", "y"))}
     else:
         found = {"x": _named(gradient(problem), planning), "y": random_direction(planning.weights, landscape.seed, "y")}

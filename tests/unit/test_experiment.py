@@ -3,7 +3,7 @@ import json
 import pytest
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.experiment import Adaptive, Convexity, Experiment, Landscape
 from lossmap.components.config.parse import override, parse, parse_yaml
 from lossmap.pipelines import recipes
 
@@ -96,3 +96,35 @@ def test_an_unknown_recipe_is_answered_with_the_nearest():
 def test_an_experiment_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         Experiment().name = "other"
+
+
+def test_a_field_of_a_section_that_is_not_there_asks_for_it():
+    changed = override(Experiment(), ["landscape.convexity.samples=64", "landscape.adaptive.tolerance=0.02"])
+    assert changed.landscape.convexity == Convexity(samples=64)
+    assert changed.landscape.adaptive == Adaptive(tolerance=0.02)
+    assert changed.landscape.curvature is None
+
+
+def test_other_directions_are_scaled_as_they_need_and_have_one_pair():
+    changed = override(Experiment(landscape=Landscape(pairs=3)), ["landscape.directions=trajectory"])
+    assert (changed.landscape.normalization, changed.landscape.ignore_bias_and_norm, changed.landscape.pairs) == ("none", False, 1)
+    assert override(changed, ["landscape.directions=random"]).landscape == Landscape()
+    assert Landscape(directions="hessian").normalization == "model"
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"directions": "networks"}, "directions is networks and networks are [], expected runs with networks and none otherwise"),
+        (
+            {"directions": "trajectory", "normalization": "filter"},
+            "directions is trajectory and normalization is filter, expected normalization none and ignore_bias_and_norm false",
+        ),
+        ({"batch_norm": "coordinates"}, "batch_norm is coordinates and directions is random, expected networks or trajectory"),
+        ({"directions": "gradient", "pairs": 2}, "pairs is 2 and directions is gradient, expected random directions, or one pair"),
+    ],
+)
+def test_directions_that_cannot_be_are_refused(fields, line):
+    with pytest.raises(ExperimentError) as refused:
+        parse({"landscape": fields})
+    assert str(refused.value) == f"landscape: {line}"
