@@ -17,7 +17,7 @@ def connect(  # noqa: PLR0913  # the options of the command
         str | None, typer.Option("--batch-norm", metavar="CHOICE", help="BatchNorm's statistics: reestimated at every point (default), interpolated, or frozen")
     ] = None,
     curve: Annotated[str | None, typer.Option("--curve", metavar="SHAPE", help="bezier (default), polygon, or none")] = None,
-    curve_epochs: Annotated[int | None, typer.Option("--curve-epochs", help="epochs that train the curve's bend (else 30)")] = None,
+    curve_epochs: Annotated[int | None, typer.Option("--curve-epochs", help="epochs that train the curve's bend (else 50)")] = None,
     curve_learning_rate: Annotated[
         float | None, typer.Option("--curve-learning-rate", help="at their start (else the first run's, where SGD trained it, or 0.01)")
     ] = None,

@@ -57,9 +57,19 @@ class ConnectionSummary:
         """Of the loss."""
         return "nats" if self.experiment.loss == "cross-entropy" else "units of the loss"
 
+    @property
+    def is_repaired_anyway(self) -> bool:
+        """Whether every path has its statistics re-estimated, so that the aligned path is the repaired one."""
+        return self.note.batch_norm and self.connecting.evaluation.batch_norm == "reestimated"
+
     def samples(self, split: str) -> int:
         """How many samples of a split the paths were evaluated on."""
         return min(self.connecting.evaluation.samples, self.manifest.count("train" if split == "train" else "test"))
+
+
+def title(summary: ConnectionSummary) -> str:
+    """What is connected: network and data set."""
+    return f"Are two minima connected? {words.network(summary.experiment)} on {summary.manifest.source.rstrip('/').rpartition('/')[2]}"
 
 
 def label(summary: ConnectionSummary, name: PathName) -> str:
@@ -113,9 +123,8 @@ def alignment(summary: ConnectionSummary) -> str:
         return f"Nothing was aligned: {note.reason}."
     if not note.spaces:
         return "There is nothing to align: no hidden channel can be permuted."
-    repaired = note.batch_norm and summary.connecting.evaluation.batch_norm == "reestimated"
     done = f"{note.permuted} of {note.spaces} permutable channel spaces of the second network were reordered by weight matching."
-    return f"{done} Re-estimating BatchNorm's statistics at every point is the repair (REPAIR), too." if repaired else done
+    return f"{done} Re-estimating BatchNorm's statistics at every point is the repair (REPAIR), too." if summary.is_repaired_anyway else done
 
 
 def statistics(summary: ConnectionSummary) -> str:
@@ -138,7 +147,7 @@ def scalars(summary: ConnectionSummary) -> dict[str, float | None]:
                 kind = "" if quantity == "loss" else "_error"
                 found |= _with_interval(f"barrier_{path.name}{kind}{suffix}", path.barriers.get((split, quantity)))
         found |= _with_interval(f"largest_rise_{path.name}", path.rises["train", "loss"])
-    if summary.note.batch_norm and "repaired" not in [path.name for path in summary.paths]:
+    if summary.is_repaired_anyway:
         found |= {name.replace("_aligned", "_repaired"): value for name, value in found.items() if "_aligned" in name}
     return found
 

@@ -8,7 +8,6 @@ from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from lossmap.components.figures import connection as found
-from lossmap.components.figures import words
 from lossmap.components.figures.connection import SPLITS, ConnectionSummary, Quantity, Walked
 from lossmap.components.figures.interactive import BLANK, as_json
 from lossmap.components.figures.page import TEMPLATES, script_json
@@ -21,7 +20,6 @@ def connection_page(summary: ConnectionSummary) -> str:
     return TEMPLATES.get_template("connection.html").render(
         summary=summary,
         found=found,
-        words=words,
         splits={split: adjective for split, adjective in SPLITS.items() if split in summary.paths[0].profiles},
         colours=COLOURS,
         settings=summary.connecting.evaluation,

@@ -3,8 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from lossmap.components.figures import words
-from lossmap.components.figures.connection import QUANTITIES, SPLITS, ConnectionSummary, Quantity, label, statistics, verdict
+from lossmap.components.figures.connection import QUANTITIES, SPLITS, ConnectionSummary, Quantity, label, statistics, title, verdict
 from lossmap.components.figures.plots import captioned, png, styled
 from lossmap.components.figures.scale import COLOURS, CONFIDENCE
 
@@ -13,15 +12,14 @@ def connection(summary: ConnectionSummary) -> bytes:
     """Loss and error along every path: one row for each split, as a PNG file."""
     splits = list(summary.paths[0].profiles)
     with styled():
-        figure = captioned(9.6, 0.5 + 2.9 * len(splits), _caption(summary), f"{words.network(summary.experiment)}: {' to '.join(summary.runs)}")
+        figure = captioned(9.6, 0.5 + 2.9 * len(splits), _caption(summary), title(summary))
         axes = figure.subplots(len(splits), 2, squeeze=False, sharex=True)
         for row, split in zip(axes, splits, strict=True):
             for panel, quantity in zip(row, QUANTITIES, strict=True):
                 _draw(panel, summary, split, quantity)
         for panel in axes[-1]:
             panel.set_xlabel("t")
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        axes[0][0].legend(fontsize=8)
         return png(figure)
 
 
@@ -42,6 +40,7 @@ def _draw(axes: Axes, summary: ConnectionSummary, split: str, quantity: Quantity
 def _caption(summary: ConnectionSummary) -> str:
     samples = " and ".join(f"{summary.samples(split)} {SPLITS[split]}" for split in summary.paths[0].profiles)
     return (
-        f"{verdict(summary)} Mean over {samples} samples at {summary.connecting.evaluation.points} points of each path; "
-        f"bands: 1.96 standard errors on either side. Dotted: the chord between the ends; a barrier is the greatest height above it. {statistics(summary)}"
+        f"From {summary.runs[0]} (t = 0) to {summary.runs[1]} (t = 1). {verdict(summary)} Mean over {samples} samples at "
+        f"{summary.connecting.evaluation.points} points of each path; bands: 1.96 standard errors on either side. Dotted: the chord between the ends; "
+        f"a barrier is the greatest height above it. {statistics(summary)}"
     )

@@ -5,9 +5,16 @@ import math
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import nn
 
+from lossmap.components.data.batches import as_inputs, load_packed
 from lossmap.components.landscape.barriers import Profile
+from lossmap.components.landscape.objective import cross_entropy
+from lossmap.components.steps import prepare
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import links, load_run_manifest
 
 
 class Place(nn.Module):
@@ -65,3 +72,19 @@ def permuted(network, order):
     first, second = copied[1], copied[3]
     first.weight.data, first.bias.data, second.weight.data = first.weight.data[order], first.bias.data[order], second.weight.data[:, order]
     return copied
+
+
+def finished_run(settings, run, experiment, network, steps=0):
+    """A run in the store whose network is trained here and now, by plain gradient descent on all training images."""
+    prepare(run, experiment, settings)
+    store = open_store(settings.store)
+    inputs, targets = load_packed(store, load_run_manifest(store, run), "train")
+    inputs = as_inputs(inputs, load_run_manifest(store, run))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        cross_entropy(network.train()(inputs), targets).mean().backward()
+        optimizer.step()
+    training = links(store, run).training
+    store.write(layout.weights(training), save({name: tensor.contiguous() for name, tensor in network.eval().state_dict().items()}))
+    store.write(layout.training_result(training), b"{}")
