@@ -164,7 +164,7 @@ def evaluation(run: RunSummary) -> str:
 def objective(run: RunSummary) -> str:
     """The loss, averaged."""
     loss = run.experiment.loss
-    return {"cross-entropy": "Mean cross-entropy", "mse": "Mean squared error"}.get(loss, f"Mean of {loss}")
+    return {"cross-entropy": "Mean cross-entropy", "mse": "Mean squared error"}.get(loss, f"Mean of {loss.removeprefix(IN_PROCESS).strip()}")
 
 
 def samples_are(run: RunSummary) -> str:
@@ -217,9 +217,10 @@ def page_caption(run: RunSummary) -> str:
 
 def line_caption(run: RunSummary, line: Surface) -> str:
     """The caption of the line profile."""
+    dashed = "" if run.guessing_loss is None else f"Dashed: {guess(run)}, uniform guessing. "
     return (
         f"{evaluation(run)} {grid(line)}, along the first direction; {int((~line.finite).sum())} have no finite loss and are shaded. "
-        f"Band: 1.96 standard errors of the mean over the {samples_are(run)}, on either side. Dashed: {guess(run)}, uniform guessing. "
+        f"Band: 1.96 standard errors of the mean over the {samples_are(run)}, on either side. {dashed}"
         "Dotted: the trained network."
     )
 
