@@ -13,6 +13,7 @@ from lossmap.components.landscape.lanczos import Density, smoothed_density
 if TYPE_CHECKING:
     from lossmap.components.landscape.curvature import CurvatureResult
 
+_LEAST_DENSITY = 1e-8  # of the greatest; between the nodes of the quadrature a smoothed density falls without end
 _MARGIN = {"l": 60, "r": 20, "t": 20, "b": 50}
 
 
@@ -48,16 +49,17 @@ def _over_epochs(passed: tuple[Passed, ...], curves: dict[str, list[float]]) -> 
 def spectrum_figure(found: Density) -> go.Figure:
     """Density of the Hessian's eigenvalues, smoothed, with its 95 % interval over the probes."""
     density = smoothed_density(found)
+    lowest = float(density.density.max()) * _LEAST_DENSITY
     band = go.Scatter(
         x=np.concatenate([density.eigenvalues, density.eigenvalues[::-1]]),
-        y=np.concatenate([density.high, np.maximum(density.low, 1e-12)[::-1]]),
+        y=np.concatenate([density.high, density.low[::-1]]).clip(min=lowest),
         fill="toself",
         fillcolor="rgba(68,119,170,0.25)",
         line={"width": 0},
         hoverinfo="skip",
         showlegend=False,
     )
-    curve = go.Scatter(x=density.eigenvalues, y=density.density, mode="lines", line={"color": COLOURS[0]}, showlegend=False)
+    curve = go.Scatter(x=density.eigenvalues, y=density.density.clip(min=lowest), mode="lines", line={"color": COLOURS[0]}, showlegend=False)
     return go.Figure([band, curve], _curves("eigenvalue of the Hessian", "density", logarithmic=True))
 
 

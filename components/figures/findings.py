@@ -21,7 +21,7 @@ def _points(run: RunSummary) -> str:
         f"{evaluated}, the others are interpolated. No point is to differ by more than {bound.absolute:.3g} in the {scale}, "
         f"{100 * bound.tolerance:g} % of its range: {bound.held_out} points drawn at random, unknown to the interpolant, differ by "
         f"{bound.largest_seen:.3g} at most, so that with 95 % confidence less than {100 * bound.share_below:.2g} % of the points differ by more. "
-        "This is verified, not proved."
+        "This is verified, not proved. What second differences tell needs every point, and is left out."
     )
 
 

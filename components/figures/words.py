@@ -53,6 +53,13 @@ _DIRECTIONS = {
     "hessian": "Eigenvectors of the Hessian's two greatest eigenvalues",
     "gradient": "The gradient, and a random direction",
 }
+_PLANES = {
+    "random": "a random plane",
+    "networks": "the plane of other networks",
+    "trajectory": "the plane of its training's path",
+    "hessian": "the plane of greatest curvature",
+    "gradient": "the plane of its gradient and a random direction",
+}
 _NORMALIZATIONS = {
     "none": "without normalisation",
     "model": "as long as all the weights together",
@@ -267,4 +274,6 @@ def classes(run: RunSummary) -> str:
 def sentence(run: RunSummary) -> str:
     """One sentence: what the page shows."""
     plane = run.plane
-    return f"The {split(run)} loss of {title(run)}, {origin(run)}, at {plane.loss.size} points of a random plane through its trained weights."
+    points = f"{plane.evaluated.sum()} of {plane.loss.size}" if plane.interpolated.any() else str(plane.loss.size)
+    kind = _PLANES[run.experiment.landscape.directions]
+    return f"The {split(run)} loss of {title(run)}, {origin(run)}, at {points} points of {kind} through its weights."

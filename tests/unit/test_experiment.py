@@ -115,12 +115,15 @@ def test_other_directions_are_scaled_as_they_need_and_have_one_pair():
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"directions": "networks"}, "directions is networks and networks are [], expected runs with networks and none otherwise"),
+        ({"directions": "networks"}, "directions is networks and networks are [], expected one or two runs with networks and none otherwise"),
         (
             {"directions": "trajectory", "normalization": "filter"},
             "directions is trajectory and normalization is filter, expected normalization none and ignore_bias_and_norm false",
         ),
-        ({"batch_norm": "coordinates"}, "batch_norm is coordinates and directions is random, expected networks or trajectory"),
+        (
+            {"batch_norm": "coordinates"},
+            "batch_norm is coordinates and directions is random, expected networks or trajectory: only there have points statistics",
+        ),
         ({"directions": "gradient", "pairs": 2}, "pairs is 2 and directions is gradient, expected random directions, or one pair"),
     ],
 )

@@ -76,7 +76,7 @@ def page() -> Page:
 def test_a_page_of_a_run_shows_its_title_its_numbers_and_its_experiment(page: Page):
     text = " ".join(page.text.split())
     assert "ResNet-56 on cifar10" in text
-    assert "The training loss of ResNet-56 on cifar10, trained for 30 epochs, at 25 points of a random plane through its trained weights." in text
+    assert "The training loss of ResNet-56 on cifar10, trained for 30 epochs, at 25 points of a random plane through its weights." in text
     assert "Test error 8.32 %" in text
     assert "centre_loss not available" in text
     assert small().experiment.to_yaml() in page.text
