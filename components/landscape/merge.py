@@ -18,7 +18,7 @@ from lossmap.components.stores.runs import load_experiment
 def merge(store: Store, run_id: str) -> list[dict[str, Surface]]:
     """Assemble the grids of every pair of directions from its tiles and write them; returns them pair by pair.
 
-    A point that no tile holds stays a hole, unless the plane is adaptive: there it is interpolated.
+    A point that no tile holds stays a hole, unless the plane is adaptive and complete: there it is interpolated.
     """
     landscape = load_experiment(store, run_id).landscape
     merged = []
