@@ -26,8 +26,8 @@ def show(outcome: Outcome, settings: Settings) -> None:
     summary = outcome.summary
     console.print(_table(outcome))
     console.print(
-        " barrier: greatest height above the chord between the ends, with its 95 % interval,\n"
-        f" of the loss in {summary.unit}, of the error in percentage points; t: where that is",
+        " barrier: greatest height above the chord between the ends [95 % interval], of\n"
+        f" the loss in {summary.unit}, of the error in percentage points; t: where the former is",
         markup=False,
     )
     rise = found.estimate(summary.paths[0].rises["train", "loss"])

@@ -9,10 +9,12 @@ from lossmap.components.config.connection import Connecting, Note, PathName
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.figures import words
+from lossmap.components.figures.scale import COLOURS
 from lossmap.components.landscape.barriers import Estimate, Profile, barrier, largest_rise
 
 Quantity = Literal["loss", "error"]
 QUANTITIES: tuple[Quantity, ...] = ("loss", "error")
+_NAMES: tuple[PathName, ...] = ("linear", "aligned", "repaired", "curve")
 SPLITS = {"train": "training", "test": "test"}
 
 
@@ -77,6 +79,11 @@ def label(summary: ConnectionSummary, name: PathName) -> str:
     shape = summary.connecting.curve.shape if summary.connecting.curve else ""
     curve = "Bezier curve" if shape == "bezier" else "polygonal chain"
     return {"linear": "straight line", "aligned": "line after alignment", "repaired": "line after alignment and repair", "curve": curve}[name]
+
+
+def colour(name: PathName) -> str:
+    """Of a path, the same in every report."""
+    return COLOURS[_NAMES.index(name)]
 
 
 def verdict(summary: ConnectionSummary) -> str:

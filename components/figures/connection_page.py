@@ -11,7 +11,7 @@ from lossmap.components.figures import connection as found
 from lossmap.components.figures.connection import SPLITS, ConnectionSummary, Quantity, Walked
 from lossmap.components.figures.interactive import BLANK, as_json
 from lossmap.components.figures.page import TEMPLATES, script_json
-from lossmap.components.figures.scale import COLOURS, CONFIDENCE
+from lossmap.components.figures.scale import CONFIDENCE
 
 
 def connection_page(summary: ConnectionSummary) -> str:
@@ -21,7 +21,6 @@ def connection_page(summary: ConnectionSummary) -> str:
         summary=summary,
         found=found,
         splits={split: adjective for split, adjective in SPLITS.items() if split in summary.paths[0].profiles},
-        colours=COLOURS,
         settings=summary.connecting.evaluation,
         figures=script_json({"figures": figures, "heights": {}}),
         plotly=Markup(get_plotlyjs()),
@@ -31,15 +30,15 @@ def connection_page(summary: ConnectionSummary) -> str:
 def profile_figure(summary: ConnectionSummary, split: str, quantity: Quantity) -> go.Figure:
     """Loss or error over t with 95 % bands, one colour for each path, and dotted the chord between the ends of the straight line."""
     figure = go.Figure(layout=_layout(quantity, summary.unit))
-    for index, path in enumerate(summary.paths):
-        _add(figure, path, split, quantity, COLOURS[index % len(COLOURS)], found.label(summary, path.name))
+    for path in summary.paths:
+        _add(figure, path, split, quantity, found.label(summary, path.name))
     ends = getattr(summary.paths[0].profiles[split], quantity)[[0, -1]]
     chord = {"x": [0, 1], "y": ends, "mode": "lines", "line": {"color": "#888888", "dash": "dot", "width": 1.5}}
     return figure.add_scatter(**chord, hoverinfo="skip", showlegend=False)
 
 
-def _add(figure: go.Figure, path: Walked, split: str, quantity: Quantity, colour: str, name: str) -> None:
-    profile = path.profiles[split]
+def _add(figure: go.Figure, path: Walked, split: str, quantity: Quantity, name: str) -> None:
+    profile, colour = path.profiles[split], found.colour(path.name)
     value, half = getattr(profile, quantity), CONFIDENCE * getattr(profile, f"{quantity}_standard_error")
     known = np.isfinite(value) & np.isfinite(half)
     low, high = np.maximum(value - half, 0)[known], (value + half)[known]

@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from lossmap.components.figures.connection import QUANTITIES, SPLITS, ConnectionSummary, Quantity, label, statistics, title, verdict
+from lossmap.components.figures.connection import QUANTITIES, SPLITS, ConnectionSummary, Quantity, colour, label, statistics, title, verdict
 from lossmap.components.figures.plots import captioned, png, styled
-from lossmap.components.figures.scale import COLOURS, CONFIDENCE
+from lossmap.components.figures.scale import CONFIDENCE
 
 
 def connection(summary: ConnectionSummary) -> bytes:
@@ -25,12 +25,12 @@ def connection(summary: ConnectionSummary) -> bytes:
 
 def _draw(axes: Axes, summary: ConnectionSummary, split: str, quantity: Quantity) -> None:
     factor = 1 if quantity == "loss" else 100
-    for index, path in enumerate(summary.paths):
-        profile, colour = path.profiles[split], COLOURS[index % len(COLOURS)]
+    for path in summary.paths:
+        profile, shade = path.profiles[split], colour(path.name)
         value, half = factor * getattr(profile, quantity), factor * CONFIDENCE * getattr(profile, f"{quantity}_standard_error")
         shown = np.where(np.isfinite(value), value, np.nan)
-        axes.fill_between(profile.t, np.maximum(shown - half, 0), shown + half, color=colour, alpha=0.25, linewidth=0)
-        axes.plot(profile.t, shown, ".-", color=colour, markersize=3, label=label(summary, path.name))
+        axes.fill_between(profile.t, np.maximum(shown - half, 0), shown + half, color=shade, alpha=0.25, linewidth=0)
+        axes.plot(profile.t, shown, ".-", color=shade, markersize=3, label=label(summary, path.name))
     ends = factor * getattr(summary.paths[0].profiles[split], quantity)[[0, -1]]
     axes.plot([0, 1], ends, ":", color="#555555", linewidth=1.2)
     axes.set(xlim=(0, 1), ylabel=f"{SPLITS[split]} " + (f"loss, {summary.unit}" if quantity == "loss" else "error, percent"))
