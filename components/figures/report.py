@@ -45,7 +45,8 @@ def summarize(store: Store, run_id: str) -> RunSummary:
     experiment, manifest, found = load_experiment(store, run_id), load_run_manifest(store, run_id), load_found(store, run_id)
     training = links(store, run_id).training
     result = load_json(store, layout.training_result(training))
-    estimates = measures.summary(found.planes, found.lines, len(manifest.classes) or None, experiment.landscape)
+    classes = len(manifest.classes) if manifest.classes and experiment.loss == "cross-entropy" else None
+    estimates = measures.summary(found.planes, found.lines, classes, experiment.landscape)
     return RunSummary(
         run=run_id,
         experiment=experiment,
