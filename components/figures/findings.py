@@ -20,8 +20,8 @@ def _points(run: RunSummary) -> str:
     return (
         f"{evaluated}, the others are interpolated. No point is to differ by more than {bound.absolute:.3g} in the {scale}, "
         f"{100 * bound.tolerance:g} % of its range: {bound.held_out} points drawn at random, unknown to the interpolant, differ by "
-        f"{bound.largest_seen:.3g} at most, so that with 95 % confidence less than {100 * bound.share_below:.2g} % of those that it did not know differ by more. "
-        "This is verified, not proved. What second differences tell needs every point, and is left out."
+        f"{bound.largest_seen:.3g} at most, so that with 95 % confidence less than {100 * bound.share_below:.2g} % of the points that it did not know "
+        "differ by more. This is verified, not proved. What second differences tell needs every point, and is left out."
     )
 
 

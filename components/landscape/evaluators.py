@@ -1,5 +1,7 @@
 """A run's network, loss and samples in memory, and what is evaluated on them."""
 
+import os
+
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -40,6 +42,7 @@ def load_problem(store: Store, run_id: str, count: int) -> Problem:
 
     Fewer samples are a part of more samples.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products on a GPU are not deterministic
     torch.set_num_threads(1)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
     experiment, manifest = load_experiment(store, run_id), load_run_manifest(store, run_id)

@@ -42,10 +42,6 @@ class Samples:
         """The samples in order, batch by batch."""
         return list(zip(self.inputs.split(self.batch_size), self.targets.split(self.batch_size), strict=True))
 
-    def first(self, count: int) -> "Samples":
-        """The first `count` of the samples; all where there are no more."""
-        return Samples(self.inputs[:count], self.targets[:count], self.batch_size)
-
     def groups(self) -> Tensor:
         """The group of each sample, int64 (N,): min(N, 100) groups of nearly equal size, drawn at random, always the same ones.
 
