@@ -1,11 +1,8 @@
 """The two networks that paths are laid between."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from lossmap.components.config.connection import Evaluation
@@ -13,8 +10,8 @@ from lossmap.components.config.errors import ExperimentError, StoreError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest, Split
 from lossmap.components.data.batches import as_inputs, epoch_order, load_packed, load_samples, sample_indices
+from lossmap.components.landscape.evaluators import compute_deterministically, load_network
 from lossmap.components.landscape.objective import Loss, Samples, named_loss
-from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import links, load_experiment, load_run_manifest
@@ -80,18 +77,10 @@ def _differences(experiments: Sequence[Experiment], manifests: Sequence[Manifest
 
 def load_networks(store: Store, ends: Ends, evaluation: Evaluation) -> Networks:
     """Networks and samples in memory, on the device of the evaluation. Sets torch to one thread."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products on a GPU are not deterministic
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
-    a, b = (_network(store, run).eval().to(evaluation.device) for run in ends.runs)
+    compute_deterministically()
+    a, b = (load_network(store, run).eval().to(evaluation.device) for run in ends.runs)
     samples: dict[str, Samples] = {split: _samples(store, ends.manifest, split, evaluation) for split in _SPLITS if ends.manifest.count(split)}
     return Networks(a, b, named_loss(ends.experiment.loss), samples)
-
-
-def _network(store: Store, run_id: str) -> nn.Module:
-    network = build(load_experiment(store, run_id).model, load_run_manifest(store, run_id))
-    network.load_state_dict(load(store.read(layout.weights(links(store, run_id).training))))
-    return network
 
 
 def _samples(store: Store, manifest: Manifest, split: Split, evaluation: Evaluation) -> Samples:

@@ -42,9 +42,7 @@ def load_problem(store: Store, run_id: str, count: int) -> Problem:
 
     Fewer samples are a part of more samples.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products on a GPU are not deterministic
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
+    compute_deterministically()
     experiment, manifest = load_experiment(store, run_id), load_run_manifest(store, run_id)
     landscape, device = experiment.landscape, experiment.landscape.device
     network = load_network(store, run_id).eval().to(device)
@@ -52,6 +50,13 @@ def load_problem(store: Store, run_id: str, count: int) -> Problem:
     inputs, targets = load_samples(store, manifest, landscape.split, chosen)
     inputs = like_parameters(inputs, network)
     return Problem(network, named_loss(experiment.loss), Samples(_fastest(inputs.to(device)), targets.to(device), landscape.batch_size))
+
+
+def compute_deterministically() -> None:
+    """One thread, and only algorithms that give the same bits every time."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products on a GPU do not
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
 
 
 def load_network(store: Store, run_id: str) -> nn.Module:
