@@ -17,10 +17,11 @@ import yaml
 from cluster.kubectl import apply, get, kubectl
 from mlflow import MlflowClient
 
-from lossmap.components.config.experiment import Axis, Blobs, Cluster, Data, Experiment, Landscape, Plane, ResNet, Resources, Training
+from lossmap.components.config.experiment import Adaptive, Axis, Blobs, Cluster, Curvature, Data, Experiment, Landscape, Plane, ResNet, Resources, Training
 from lossmap.components.config.progress import silent
 from lossmap.components.config.settings import Settings
 from lossmap.components.landscape.merge import load_surfaces
+from lossmap.components.landscape.results import load_found
 from lossmap.components.landscape.tiles import load_survey
 from lossmap.components.landscape.wanted import wanted_tiles
 from lossmap.components.stores import layout
@@ -166,7 +167,9 @@ def _mlflow_run(uri, study, run):
 
 
 def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(place, study, seed, s3_forward, mlflow_forward, tmp_path):
-    experiment = _experiment(study, seed)
+    everything = {"pairs": 2, "adaptive": Adaptive(spacing=4), "curvature": Curvature(samples=20, trace_products=4, tolerance=0.1)}
+    experiment = _experiment(study, seed, points=9)
+    experiment = experiment.model_copy(update={"landscape": experiment.landscape.model_copy(update=everything)})
     run, pipeline_run = place.submit(experiment)
     followed = place.lossmap("logs", run, "-f")
     assert "train: succeeded" in followed and "report: succeeded" in followed
@@ -180,7 +183,10 @@ def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(p
     here, there = _locally(experiment, tmp_path), open_store(STORE)
     assert links(here, "run").training == links(there, run).training
     assert here.read(layout.weights(links(here, "run").training)) == there.read(layout.weights(links(there, run).training))
-    assert _same_surfaces(load_surfaces(here, "run"), load_surfaces(there, run))
+    locally, pods = load_found(here, "run"), load_found(there, run)
+    assert len(pods.planes) == 2
+    assert all(_same_surfaces({"plane": a}, {"plane": b}) for a, b in zip(locally.planes, pods.planes, strict=True))
+    assert (locally.curvature, locally.bound) == (pods.curvature, pods.bound)
     report = {key.rsplit("/", 1)[1] for key in there.keys(layout.report(run, ""))}
     assert {"page.html", "surface.png", "contour.png", "surface.npz", "scalars.json"} <= report
 

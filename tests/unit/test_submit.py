@@ -14,15 +14,15 @@ def _experiment(*sets):
 def test_the_demand_counts_pods_gpus_tiles_and_points():
     asked = submit.demand(_experiment("landscape.tile_points=50", "cluster.survey_pods=3"))
     assert (asked.training_pods, asked.training_processes, asked.training_gpus) == (2, 2, 0)
-    assert (asked.points, asked.tiles, asked.survey_pods, asked.survey_gpus) == (41 * 41 + 101, 36, 3, 0)
-    assert asked.images == (41 * 41 + 101) * 512
+    assert (asked.points, asked.tiles, asked.survey_pods, asked.survey_gpus) == (3 * (41 * 41 + 101), 3 * 36 + 1, 3, 0)
+    assert (asked.images, asked.products) == (3 * (41 * 41 + 101) * 512, 1)
 
 
 def test_the_gpu_profile_gives_every_training_process_one_and_every_survey_pod_one_where_it_can_use_it():
-    sets = ("cluster.profile=gpu", "training.processes=8", "cluster.nodes=2", "cluster.survey_pods=100", "landscape.line=null")
+    sets = ("cluster.profile=gpu", "training.processes=8", "cluster.nodes=2", "cluster.survey_pods=1000", "landscape.line=null")
     asked = submit.demand(_experiment(*sets))
-    assert (asked.training_pods, asked.training_gpus, asked.survey_pods, asked.survey_gpus) == (2, 8, 36, 0)
-    assert submit.demand(_experiment(*sets, "landscape.device=cuda")).survey_gpus == 36
+    assert (asked.training_pods, asked.training_gpus, asked.survey_pods, asked.survey_gpus) == (2, 8, 3 * 36 + 1, 0)
+    assert submit.demand(_experiment(*sets, "landscape.device=cuda")).survey_gpus == 3 * 36 + 1
 
 
 def test_without_nodes_there_is_a_pod_for_each_process_or_one_for_all_gpus():

@@ -130,8 +130,8 @@ def test_the_first_direction_is_the_eigenvector_of_greatest_curvature(settings):
     dense = hessian @ np.eye(hessian.shape[0])
     values = np.linalg.eigvalsh((dense + dense.T) / 2)
     for direction, value in ((x, values[-1]), (y, values[-2])):
-        vector = np.concatenate([tensor.double().flatten().numpy() for tensor in direction.values()])
-        np.testing.assert_allclose(hessian @ vector, value * vector, atol=5e-3 * values[-1] * np.linalg.norm(vector))
+        vector = np.concatenate([direction[name].double().flatten().numpy() for name in hessian.parameters.sizes])
+        np.testing.assert_allclose(hessian @ vector, value * vector, atol=1e-2 * values[-1] * np.linalg.norm(vector))  # the tolerance of the survey
 
 
 def test_every_pair_has_a_surface_of_its_own_and_the_first_is_that_of_a_survey_with_one(settings):
