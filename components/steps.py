@@ -43,8 +43,9 @@ class Share:
 
     def order(self, tiles: "Sequence[Tile]") -> "list[Tile]":
         """Tiles in the order in which this worker takes them: its own, then the others from the end."""
-        own = [tile for tile in tiles if int(tile.digest[:8], 16) % self.count == self.index]
-        return own + [tile for tile in reversed(tiles) if tile not in own]
+        own = [int(tile.digest[:8], 16) % self.count == self.index for tile in tiles]
+        others = [tile for tile, mine in zip(tiles, own, strict=True) if not mine]
+        return [tile for tile, mine in zip(tiles, own, strict=True) if mine] + others[::-1]
 
 
 def prepare(run: str, experiment: Experiment, settings: Settings, progress: Progress = silent) -> str:

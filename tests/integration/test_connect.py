@@ -89,13 +89,16 @@ def test_interrupted_it_keeps_what_is_finished_and_the_same_command_goes_on(plac
     store = open_store(str(place / "lossmap-runs"))
     arguments = ["connect", "run-0", "run-1", *QUICK[:4], "--curve-epochs", "100000", "--seed", "3"]
     before = set(store.keys("paths/"))
-    process = subprocess.Popen([LOSSMAP, *arguments], cwd=place, env=environment(), stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 240
-    while len({key for key in set(store.keys("paths/")) - before if key.endswith("profile.npz")}) < 3 and time.monotonic() < end:
-        time.sleep(0.1)
-    time.sleep(1)  # into the training of the curve
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with subprocess.Popen([LOSSMAP, *arguments], cwd=place, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            end = time.monotonic() + 240
+            while len({key for key in set(store.keys("paths/")) - before if key.endswith("profile.npz")}) < 3 and time.monotonic() < end:
+                time.sleep(0.1)
+            time.sleep(1)  # into the training of the curve
+            process.send_signal(signal.SIGTERM)  # as Ctrl-C, which children of a job in the background ignore
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert said.splitlines()[-1] == "lossmap: interrupted; the paths that are finished are kept, and the same command goes on"
     kept = {key.rpartition("/")[2] for key in set(store.keys("paths/")) - before}
