@@ -35,7 +35,7 @@ LABELS = {
 }
 SCALE = f"Logarithmic scale from {LOW:g} to {HIGH:g}, the same for all runs."
 MAP = (
-    "In the map every evaluated point has one colour; thin lines (1, 2 and 5 times powers of ten) interpolate log loss linearly between points; "
+    "In the map every point has one colour; thin lines (1, 2 and 5 times powers of ten) interpolate log loss linearly between points; "
     "thick line: the loss of uniform guessing; plus: the trained network; ring: the lowest point; hatched: NaN or infinite; dotted: not evaluated."
 )
 FACETS = (
@@ -192,8 +192,11 @@ def tally(surface: Surface) -> str:
     """How many points lie beyond the ends of the scale, and how many have no finite loss."""
     found = counts(surface)
     names = {"NaN": found.nan, "infinite": found.infinite, "not evaluated": found.missing}
+    interpolated = int(surface.interpolated.sum())
+    between = f", {interpolated} of them interpolated" if interpolated else ""
     holes = ", ".join(f"{count} {name}" for name, count in names.items() if count)
-    return f"{found.below} below and {found.above} above the scale, drawn at its ends; without a finite loss: {holes or 'none'}, of {found.points} points."
+    beyond = f"{found.below} below and {found.above} above the scale, drawn at its ends"
+    return f"{beyond}; without a finite loss: {holes or 'none'}, of {found.points} points{between}."
 
 
 def guess(run: RunSummary) -> str:

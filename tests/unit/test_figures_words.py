@@ -61,7 +61,7 @@ def test_the_contour_caption_says_what_was_evaluated_how_and_what_cannot_be_seen
         "BatchNorm statistics frozen as trained. Logarithmic scale from 0.01 to 100, the same for all runs. "
         "4 × 4 points, x from −1 to 0.5, y from −1 to 0.5; 1 below and 2 above the scale, drawn at its ends; "
         "without a finite loss: 1 NaN, 2 infinite, 1 not evaluated, of 16 points. "
-        "In the map every evaluated point has one colour; thin lines (1, 2 and 5 times powers of ten) interpolate log loss linearly between points; "
+        "In the map every point has one colour; thin lines (1, 2 and 5 times powers of ten) interpolate log loss linearly between points; "
         "thick line: the loss of uniform guessing; plus: the trained network; ring: the lowest point; hatched: NaN or infinite; dotted: not evaluated. "
         "Here the thick line is ln 10 = 2.303 and the ring the lowest point, 0.002 at (−1, −0.5)."
     )
