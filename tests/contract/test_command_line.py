@@ -33,7 +33,7 @@ def test_every_command_has_help():
 
 def _commands_in_readme():
     blocks = re.findall(r"```(sh|console)\n(.*?)```", README, flags=re.DOTALL)
-    typed = [line for kind, block in blocks for line in block.splitlines() if kind == "sh" or line.startswith("$ ")]
+    typed = [line for kind, block in blocks for line in block.replace("\\\n", " ").splitlines() if kind == "sh" or line.startswith("$ ")]
     lines = [line.removeprefix("$ ").partition(" #")[0].strip() for line in typed]
     return [shlex.split(line) for line in lines if line.startswith(("lossmap ", "make ", ".venv/bin/lossmap "))]
 
