@@ -11,6 +11,7 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.figures import words
 from lossmap.components.figures.scale import COLOURS
 from lossmap.components.landscape.barriers import Estimate, Profile, barrier, largest_rise
+from lossmap.components.landscape.estimates import scalars_of
 
 Quantity = Literal["loss", "error"]
 QUANTITIES: tuple[Quantity, ...] = ("loss", "error")
@@ -147,20 +148,16 @@ def statistics(summary: ConnectionSummary) -> str:
 
 def scalars(summary: ConnectionSummary) -> dict[str, float | None]:
     """What is logged to MLflow: barrier_<path> of the training loss with its interval, of the error, and on test samples; the largest rise."""
-    found: dict[str, float | None] = {}
+    estimates: dict[str, Estimate | None] = {}
     for path in summary.paths:
         for split, suffix in (("train", ""), ("test", "_test")):
             for quantity in QUANTITIES:
                 kind = "" if quantity == "loss" else "_error"
-                found |= _with_interval(f"barrier_{path.name}{kind}{suffix}", path.barriers.get((split, quantity)))
-        found |= _with_interval(f"largest_rise_{path.name}", path.rises["train", "loss"])
+                estimates[f"barrier_{path.name}{kind}{suffix}"] = path.barriers.get((split, quantity))
+        estimates[f"largest_rise_{path.name}"] = path.rises["train", "loss"]
     if summary.is_repaired_anyway:
-        found |= {name.replace("_aligned", "_repaired"): value for name, value in found.items() if "_aligned" in name}
-    return found
-
-
-def _with_interval(name: str, found: Estimate | None) -> dict[str, float | None]:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high} if found else {}
+        estimates |= {name.replace("_aligned", "_repaired"): found for name, found in estimates.items() if "_aligned" in name}
+    return scalars_of(estimates)
 
 
 def record(summary: ConnectionSummary) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from lossmap.components.figures import plots
 from lossmap.components.figures.page import run_page
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.landscape import measures
+from lossmap.components.landscape.estimates import scalars_of
 from lossmap.components.landscape.found import Found
 from lossmap.components.landscape.grid import to_npz
-from lossmap.components.landscape.intervals import Estimate
 from lossmap.components.landscape.results import load_found
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
@@ -52,8 +52,7 @@ def summarize(store: Store, run_id: str) -> RunSummary:
         experiment=experiment,
         manifest=manifest,
         epochs=tuple(load_epochs(store, training)),
-        scalars=_of_training(result) | _of_estimates(estimates) | _of_the_rest(found),
-        estimates=estimates,
+        scalars=_of_training(result) | scalars_of(estimates) | _of_the_rest(found),
         found=found,
     )
 
@@ -67,14 +66,6 @@ def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
         "parameters": result["parameters"],
         "training_seconds": result["seconds"],
     }
-
-
-def _of_estimates(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
-    """Each measure, and the ends of its 95 % interval as `_low` and `_high`."""
-    values = {name: estimate.value for name, estimate in estimates.items()}
-    low = {f"{name}_low": estimate.low for name, estimate in estimates.items() if estimate.low is not None}
-    high = {f"{name}_high": estimate.high for name, estimate in estimates.items() if estimate.high is not None}
-    return values | low | high
 
 
 def _of_the_rest(found: Found) -> dict[str, float | None]:

@@ -8,22 +8,17 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.landscape.found import Found
 from lossmap.components.landscape.grid import Surface
-from lossmap.components.landscape.intervals import Estimate
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One finished run. `epochs` holds the metrics of each epoch, `scalars` what people compare; errors are shares of 1.
-
-    `estimates` holds those of the scalars that come with an interval.
-    """
+    """One finished run. `epochs` holds the metrics of each epoch, `scalars` what people compare; errors are shares of 1."""
 
     run: str
     experiment: Experiment
     manifest: Manifest
     epochs: tuple[Mapping[str, float], ...]
     scalars: Mapping[str, float | None]
-    estimates: Mapping[str, Estimate]
     found: Found
 
     @property

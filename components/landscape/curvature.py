@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lossmap.components.config.experiment import Curvature, Frozen
 from lossmap.components.config.randomness import stream
 from lossmap.components.landscape.convexity import ConvexityEvaluator, ConvexityResult, convexity_at
-from lossmap.components.landscape.estimates import Interval, both, interval
+from lossmap.components.landscape.estimates import Interval, both, interval, scalars_of
 from lossmap.components.landscape.fisher import EmpiricalFisher, has_labels
 from lossmap.components.landscape.lanczos import Density, Eigenpairs, SmoothedDensity, eigenpairs, least_steps, smoothed_density, spectral_density
 from lossmap.components.landscape.objective import Problem
@@ -115,7 +115,7 @@ class CurvatureResult(Frozen):
 
     def scalars(self) -> dict[str, float | None]:
         """The numbers by which networks are compared, with the ends of their 95 % intervals as `_low` and `_high` where these are known."""
-        intervals = {
+        intervals: dict[str, Interval | None] = {
             "hessian_largest": self.largest[0].estimate,
             "hessian_smallest": self.smallest[0].estimate,
             "hessian_negative_to_positive": self.negative_to_positive,
@@ -126,11 +126,7 @@ class CurvatureResult(Frozen):
         for name in ("gauss_newton", "fisher", "empirical_fisher"):
             if matrix := getattr(self, name):
                 intervals |= {f"{name}_largest": matrix.largest.estimate, f"{name}_trace": matrix.trace}
-        found = {name: value for name, value in intervals.items() if value}
-        values: dict[str, float | None] = {name: value.value for name, value in found.items()}
-        low = {f"{name}_low": value.low for name, value in found.items() if value.low is not None}
-        high = {f"{name}_high": value.high for name, value in found.items() if value.high is not None}
-        return values | low | high
+        return scalars_of(intervals)
 
 
 def measure(

@@ -1,12 +1,39 @@
 """An estimated number and its 95 % interval."""
 
 import math
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from lossmap.components.config.experiment import Frozen
+
+
+class Known(Protocol):
+    """A number, and the ends of its 95 % interval where these are known."""
+
+    @property
+    def value(self) -> float | None:
+        """The number."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end."""
+
+
+def scalars_of(estimates: Mapping[str, Known | None]) -> dict[str, float | None]:
+    """Each number under its name, and the ends of its interval as `_low` and `_high` where these are known; nothing for None."""
+    found = {name: estimate for name, estimate in estimates.items() if estimate is not None}
+    values = {name: estimate.value for name, estimate in found.items()}
+    low = {f"{name}_low": estimate.low for name, estimate in found.items() if estimate.low is not None}
+    high = {f"{name}_high": estimate.high for name, estimate in found.items() if estimate.high is not None}
+    return values | low | high
 
 
 class Interval(Frozen):

@@ -2,7 +2,8 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -101,6 +102,28 @@ def wrong(outputs: Tensor, targets: Tensor) -> Tensor | None:
 def _classes_second(outputs: Tensor, targets: Tensor) -> Tensor:
     last = outputs.dim() > 2 and outputs.shape[:-1] == targets.shape
     return outputs.movedim(-1, 1) if last else outputs
+
+
+def evaluated(network: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Loss and error of each sample of the batches, on the CPU, float64 (N,); the error is NaN where there are no classes."""
+    losses, errors = [], []
+    for inputs, targets in batches:
+        outputs = network(inputs)
+        losses.append(loss(outputs, targets))
+        missed = wrong(outputs, targets)
+        errors.append(torch.full_like(losses[-1], torch.nan) if missed is None else missed)
+    return torch.cat(losses).cpu(), torch.cat(errors).cpu()
+
+
+def standard_error(values: Tensor) -> float:
+    """s / sqrt(n), s the standard deviation of the n values; NaN of a single one."""
+    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def group_means(values: Tensor, groups: Tensor) -> Tensor:
+    """The mean of the values (N,) of each group (G,), for `groups` as of Samples.groups."""
+    sizes = groups.bincount()
+    return torch.zeros(len(sizes), dtype=values.dtype).index_add_(0, groups, values) / sizes
 
 
 def named_loss(name: str) -> Loss:

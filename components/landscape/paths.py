@@ -6,15 +6,15 @@ A path is w(t) = sum over k of c_k(t) p_k for t from 0 to 1, with w(0) the first
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.landscape.barriers import Profile
-from lossmap.components.landscape.objective import Loss, Samples, wrong
+from lossmap.components.landscape.objective import Loss, Samples, evaluated, group_means, standard_error
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
 Coefficients = Callable[[float], tuple[float, ...]]
@@ -67,7 +67,7 @@ def evaluate(
     """
     network, loss = copy.deepcopy(problem[0]).eval().requires_grad_(False), problem[1]  # the path's ends may be its own tensors
     groups = {name: chosen.groups() for name, chosen in samples.items()}
-    rows: dict[str, list[dict[str, NDArray[np.generic]]]] = {name: [] for name in samples}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in samples}
     for done, t in enumerate(points, start=1):
         network.load_state_dict(path.at(t))
         settle(network, t)
@@ -78,17 +78,11 @@ def evaluate(
 
 
 @torch.inference_mode()
-def _measure(network: nn.Module, loss: Loss, samples: Samples, groups: Tensor) -> dict[str, NDArray[np.generic]]:
-    losses, errors = [], []
-    for inputs, targets in samples.batches():
-        outputs = network(inputs)
-        losses.append(loss(outputs, targets))
-        missed = wrong(outputs, targets)
-        errors.append(torch.full_like(losses[-1], torch.nan) if missed is None else missed)
-    found = {}
-    for name, plural, values in (("loss", "losses", torch.cat(losses).cpu()), ("error", "errors", torch.cat(errors).cpu())):
-        sizes = groups.bincount()
+def _measure(network: nn.Module, loss: Loss, samples: Samples, groups: Tensor) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    losses, errors = evaluated(network, loss, samples.batches())
+    for name, plural, values in (("loss", "losses", losses), ("error", "errors", errors)):
         found[name] = values.mean().numpy()
-        found[f"{name}_standard_error"] = (values.std() / len(values) ** 0.5 if len(values) > 1 else values.new_tensor(torch.nan)).numpy()
-        found[f"group_{plural}"] = (torch.zeros(len(sizes), dtype=values.dtype).index_add_(0, groups, values) / sizes).numpy()
+        found[f"{name}_standard_error"] = np.float64(standard_error(values))
+        found[f"group_{plural}"] = group_means(values, groups).numpy()
     return found

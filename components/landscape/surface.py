@@ -1,6 +1,5 @@
 """The loss at points w + x d1 + y d2, evaluated in place on samples that stay in memory."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.landscape.grid import Result
-from lossmap.components.landscape.objective import Problem, wrong
+from lossmap.components.landscape.objective import Problem, evaluated, group_means, standard_error
 
 Directions = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -47,21 +46,8 @@ class Evaluator:
             with collecting_statistics(self._network):
                 for inputs, _ in self._batches:
                     self._network(inputs)
-        losses, missed = zip(*(self._batch(inputs, targets) for inputs, targets in self._batches), strict=True)
-        return self._result(torch.cat(losses), torch.cat(missed))
-
-    def _batch(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = self._network(inputs)
-        losses = self._loss(outputs, targets)
-        missed = wrong(outputs, targets)
-        return losses, losses.new_full(losses.shape, math.nan) if missed is None else missed
-
-    def _result(self, losses: Tensor, missed: Tensor) -> Result:
-        count, losses = len(losses), losses.cpu()
-        deviation = float(losses.std()) if count > 1 else math.nan
-        sizes = self._groups.bincount()
-        groups = torch.zeros(len(sizes), dtype=losses.dtype).index_add_(0, self._groups, losses) / sizes
-        return Result(float(losses.mean()), float(missed.mean()), deviation / math.sqrt(count), tuple(groups.tolist()))
+        losses, errors = evaluated(self._network, self._loss, self._batches)
+        return Result(float(losses.mean()), float(errors.mean()), standard_error(losses), tuple(group_means(losses, self._groups).tolist()))
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

@@ -69,8 +69,12 @@ class _Planning:
         return links(self.store, self.run).training
 
     @cached_property
+    def content(self) -> bytes:
+        return self.store.read(layout.weights(self.training))
+
+    @cached_property
     def state(self) -> dict[str, Tensor]:
-        return load(self.store.read(layout.weights(self.training)))
+        return load(self.content)
 
     @cached_property
     def network(self) -> nn.Module:
@@ -107,7 +111,7 @@ class _Planning:
         """SHA-256 of what decides the values of a part."""
         parts = {
             "kind": kind,
-            "weights": hashlib.sha256(self.store.read(layout.weights(self.training))).hexdigest(),
+            "weights": hashlib.sha256(self.content).hexdigest(),
             "data": load_run_manifest(self.store, self.run).digest,
             "model": self.experiment.model.model_dump(mode="json"),
             "settings": self.experiment.landscape.model_dump(mode="json", include=_EVALUATED_WITH) | dict(settings),

@@ -9,7 +9,6 @@ from lossmap.components.config.manifest import Manifest, Shard
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.landscape.found import Found
 from lossmap.components.landscape.grid import Surface
-from lossmap.components.landscape.intervals import Estimate
 from reference.landscape import surface as surface_of
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -77,7 +76,6 @@ def summary(
         manifest=manifest(source),
         epochs=epochs(30),
         scalars={"test_error": 0.0832, "train_loss": 0.0121, "parameters": 853018, "centre_loss": None, "ceiling": float("inf"), "basin_fraction": 0.41},
-        estimates={"basin_fraction": Estimate(value=0.41, low=0.38, high=0.44, subset_error=0.015, direction_error=None, pairs=1)},
         found=Found(planes=(evaluate(bowl, side, side) if plane is None else plane,), lines=() if line is None else (line,)),
     )
 
