@@ -156,15 +156,15 @@ def evaluate(run: str, settings: Settings, progress: Progress = silent, share: S
     from lossmap.components.config.machine import available_cores
     from lossmap.components.landscape.here import in_this_process
     from lossmap.components.landscape.pool import workers
-    from lossmap.components.landscape.tiles import load_survey
+    from lossmap.components.landscape.tiles import TilesRead, load_survey
     from lossmap.components.landscape.wanted import wanted_tiles
 
     store = open_store(settings.store)
     experiment, survey, done = load_experiment(store, run), load_survey(store, run), 0
-    landscape = experiment.landscape
+    landscape, read = experiment.landscape, TilesRead()
     evaluating = in_this_process if experiment.in_process else workers
     with evaluating(settings.store, run, landscape.workers or available_cores()) as work:
-        while tiles := wanted_tiles(store, survey, landscape):
+        while tiles := wanted_tiles(store, survey, landscape, read):
             total = done + sum(len(tile.points) for tile in tiles)
             progress(done, total, "")
             for tile in work(share.order(tiles)):

@@ -1,6 +1,9 @@
 """A run's network, loss and samples in memory, and what is evaluated on them."""
 
 import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from safetensors.torch import load
@@ -12,7 +15,7 @@ from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.objective import Problem, Samples, like_parameters, named_loss
 from lossmap.components.landscape.surface import Directions, Evaluator
-from lossmap.components.landscape.tiles import Document, Evaluate, Part
+from lossmap.components.landscape.tiles import Document, Evaluate, Part, Tile, evaluate_tile
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
@@ -35,6 +38,32 @@ def evaluator(store: Store, run_id: str, part: Part) -> Evaluate:
     if landscape.batch_norm == "frozen":
         directions = fold_batch_norm(problem.network, directions)
     return Evaluator(problem, directions, landscape.batch_norm)
+
+
+class TileEvaluator:
+    """Evaluates a run's tiles one after the other. Network and samples stay in memory from one tile of a part to the next.
+
+    Args:
+        store: where the run is kept.
+        run_id: the run, with its survey planned.
+        check: called before every point; ends the evaluation by an exception.
+    """
+
+    def __init__(self, store: Store, run_id: str, check: Callable[[], None] = lambda: None):
+        self._store, self._run, self._check = store, run_id, check
+        self._current: tuple[Part, Evaluate] | None = None
+
+    def evaluate(self, tile: Tile) -> None:
+        """Evaluate a tile and write it, unless somebody else has done it."""
+        if self._store.exists(tile.key):
+            return
+        if not self._current or self._current[0] != tile.part:
+            self._current = tile.part, evaluator(self._store, self._run, tile.part)
+        evaluate_tile(self._store, tile, partial(self._point, self._current[1]))
+
+    def _point(self, evaluate: Evaluate, x: float, y: float) -> Any:
+        self._check()
+        return evaluate(x, y)
 
 
 def load_problem(store: Store, run_id: str, count: int) -> Problem:

@@ -3,23 +3,20 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from lossmap.components.landscape.evaluators import evaluator
+from lossmap.components.landscape.evaluators import TileEvaluator
 from lossmap.components.landscape.pool import Work
-from lossmap.components.landscape.tiles import Evaluate, Part, Tile, evaluate_tile
+from lossmap.components.landscape.tiles import Tile
 from lossmap.components.stores.objects import open_store
 
 
 @contextmanager
 def in_this_process(store_uri: str, run_id: str, _count: int) -> Iterator[Work]:
     """As pool.workers, without processes."""
-    store = open_store(store_uri)
+    evaluator = TileEvaluator(open_store(store_uri), run_id)
 
     def work(tiles: Sequence[Tile]) -> Iterator[Tile]:
-        evaluators: dict[Part, Evaluate] = {}
         for tile in tiles:
-            if tile.part not in evaluators:
-                evaluators = {tile.part: evaluator(store, run_id, tile.part)}
-            evaluate_tile(store, tile, evaluators[tile.part])
+            evaluator.evaluate(tile)
             yield tile
 
     yield work

@@ -16,6 +16,7 @@ from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import links
 
 Evaluate = Callable[[float, float], Any]  # to the kind's type of result
+TilesRead = dict[str, dict[Point, Any]]  # results by point, by the key of the tile
 Kind = Literal["loss", "trajectory", "convexity", "curvature"]
 
 
@@ -123,12 +124,21 @@ def evaluate_tile(store: Store, tile: Tile, evaluate: Evaluate) -> None:
     store.write(tile.key, to_npz(points=np.array(tile.points), **columns))
 
 
-def evaluated_points(store: Store, part: Part) -> dict[Point, Any]:
-    """Every point of the part that some tile holds, with its result. Damaged tiles are deleted: their points count as missing."""
+def evaluated_points(store: Store, part: Part, read: TilesRead | None = None) -> dict[Point, Any]:
+    """Every point of the part that some tile holds, with its result. Damaged tiles are deleted: their points count as missing.
+
+    Args:
+        store: where the tiles are.
+        part: of a survey.
+        read: what was read before, by tile, and gets what is read now: tiles never change, so that who asks again reads only the new ones.
+    """
+    tiles = TilesRead() if read is None else read
     known: dict[Point, Any] = {}
     for key in store.keys(layout.tiles(part.address)):
         try:
-            known.update(_read(store, key, RESULTS[part.kind]))
+            if key not in tiles:
+                tiles[key] = dict(_read(store, key, RESULTS[part.kind]))
+            known.update(tiles[key])
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
             store.delete(key)
         except StoreError:

@@ -6,7 +6,7 @@ from typing import Any
 from lossmap.components.config.experiment import Landscape
 from lossmap.components.landscape.adaptive import next_points
 from lossmap.components.landscape.grid import Grid, Point
-from lossmap.components.landscape.tiles import Part, Survey, Tile, cut, evaluated_points
+from lossmap.components.landscape.tiles import Part, Survey, Tile, TilesRead, cut, evaluated_points
 from lossmap.components.stores.objects import Store
 
 _QUICK = ("loss", "trajectory")
@@ -19,12 +19,13 @@ def grids(landscape: Landscape) -> dict[str, Grid]:
     return plane | ({"line": Grid.of(landscape.line)} if landscape.line else {})
 
 
-def wanted_tiles(store: Store, survey: Survey, landscape: Landscape) -> list[Tile]:
+def wanted_tiles(store: Store, survey: Survey, landscape: Landscape, read: TilesRead | None = None) -> list[Tile]:
     """Tiles of all points that can be evaluated now and are not known; empty when the survey is complete.
 
     Slow parts come first, so that no worker is left alone with one at the end; beside an adaptive plane they come after its last round.
+    `read` is that of tiles.evaluated_points.
     """
-    found = {part: _tiles(part, wanted_points(part, survey, landscape, evaluated_points(store, part)), landscape) for part in survey.parts}
+    found = {part: _tiles(part, wanted_points(part, survey, landscape, evaluated_points(store, part, read)), landscape) for part in survey.parts}
     quick = [tile for part, tiles in found.items() for tile in tiles if part.kind in _QUICK]
     slow = [tile for part, tiles in found.items() for tile in tiles if part.kind not in _QUICK]
     return quick or slow if landscape.adaptive else [*slow, *quick]
