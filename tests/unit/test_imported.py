@@ -60,10 +60,10 @@ def test_random_weights_follow_from_the_models_seed_and_leave_torchs_generator_a
 
 
 def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch):
-    (tmp_path / "of_the_user.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(2, 3)\n")
+    (tmp_path / "module_in_the_current_folder.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(2, 3)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert build(Imported(factory="of_the_user:make"), HERE).out_features == 3
+    assert build(Imported(factory="module_in_the_current_folder:make"), HERE).out_features == 3
 
 
 @pytest.mark.parametrize(
