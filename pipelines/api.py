@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lossmap.components.config.data import IN_PROCESS, Data
 from lossmap.components.config.errors import TrackingError
-from lossmap.components.config.experiment import IN_PROCESS, Data, Experiment, Landscape
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.progress import Printed, Progress, silent
 from lossmap.components.config.settings import Settings
 from lossmap.components.stores import layout

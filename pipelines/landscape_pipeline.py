@@ -21,7 +21,9 @@ from kfp.dsl.base_component import BaseComponent
 
 from lossmap.components.clean_up import clean_up
 from lossmap.components.config import deployment
-from lossmap.components.config.experiment import Cluster, Experiment, Resources, canonical_json
+from lossmap.components.config.cluster import Cluster, Resources
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.settings import Settings
 from lossmap.components.merge import merge
 from lossmap.components.plan import plan

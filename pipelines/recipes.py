@@ -5,22 +5,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lossmap.components.config.data import Data
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import (
-    Adaptive,
-    Augmentation,
-    Curvature,
-    Data,
-    Experiment,
-    Landscape,
-    Linear,
-    Mlp,
-    Optimizer,
-    ResNet,
-    Schedule,
-    Training,
-)
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Adaptive, Curvature, Landscape
+from lossmap.components.config.models import Linear, Mlp, ResNet
 from lossmap.components.config.parse import override, parse_yaml
+from lossmap.components.config.training import Augmentation, Optimizer, Schedule, Training
 
 Recipe = Callable[[], Experiment]
 _RECIPES: dict[str, Recipe] = {}

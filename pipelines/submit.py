@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 
 from lossmap.components.config.deployment import CONFIG_MAP, IMAGE_KEY
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Experiment, Imported, Landscape
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import Imported
 from lossmap.components.config.settings import Settings
 from lossmap.pipelines.kubeflow import Kubeflow, PipelineRun
 

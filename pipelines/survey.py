@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lossmap.components import steps
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Experiment, Imported
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import Imported
 from lossmap.components.config.parse import override, parse
 from lossmap.components.config.settings import Settings
 from lossmap.pipelines.local import Stage

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from lossmap.components.config.experiment import Frozen
+from lossmap.components.config.frozen import Frozen
 from lossmap.components.config.tasks import Task
 
 PathName = Literal["linear", "aligned", "repaired", "curve"]

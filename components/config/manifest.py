@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from lossmap.components.config.experiment import Frozen
+from lossmap.components.config.frozen import Frozen
 
 Split = Literal["train", "test"]
 

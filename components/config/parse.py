@@ -7,12 +7,14 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
+from lossmap.components.config.cluster import Cluster
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Adaptive, Axis, Cluster, Convexity, Curvature, Experiment, Frozen, Model, scaling
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.frozen import Frozen
+from lossmap.components.config.landscape import Adaptive, Axis, Convexity, Curvature, scaling
+from lossmap.components.config.models import Model
 
 _ARCHITECTURES = tuple(model.model_fields["architecture"].default for model in get_args(get_args(Model)[0]))
-
-
 _SECTIONS: dict[str, Frozen] = {
     "landscape.adaptive": Adaptive(),
     "landscape.convexity": Convexity(),

@@ -3,7 +3,10 @@
 import hashlib
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Frozen, Landscape, Model, Training, canonical_json
+from lossmap.components.config.frozen import Frozen, canonical_json
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import Model
+from lossmap.components.config.training import Training
 
 
 class Task(Frozen):

@@ -9,9 +9,9 @@ from safetensors.torch import load
 from torch import Tensor
 
 from lossmap.components.config.errors import DataError, StoreError
-from lossmap.components.config.experiment import Augmentation
 from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.config.randomness import stream
+from lossmap.components.config.training import Augmentation
 from lossmap.components.stores.objects import Store
 
 

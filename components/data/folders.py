@@ -13,8 +13,8 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lossmap.components.config.data import Data
 from lossmap.components.config.errors import DataError
-from lossmap.components.config.experiment import Data
 from lossmap.components.config.manifest import Split
 from lossmap.components.data.choose import balanced_choice
 from lossmap.components.data.decode import decode_all

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
+from lossmap.components.config.data import Data
 from lossmap.components.config.errors import DataError
-from lossmap.components.config.experiment import Data, canonical_json
+from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.data.sources import Count, Labelled, Source, load_source
 from lossmap.components.data.tensors import TensorSource, load_tensors

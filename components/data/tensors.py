@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from lossmap.components.config.data import Data
 from lossmap.components.config.errors import DataError
-from lossmap.components.config.experiment import Data
 from lossmap.components.config.manifest import Split
 from lossmap.components.config.python import reason
 from lossmap.components.config.randomness import stream

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from lossmap.components.config.experiment import canonical_json
+from lossmap.components.config.frozen import canonical_json
 from lossmap.components.figures.connection import ConnectionSummary, record, scalars
 from lossmap.components.figures.connection_page import connection_page
 from lossmap.components.figures.connection_plot import connection

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from math import isfinite, isnan
 
-from lossmap.components.config.experiment import IN_PROCESS, Experiment, Imported, Landscape, Linear, Mlp, ResNet
+from lossmap.components.config.data import IN_PROCESS
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import Imported, Linear, Mlp, ResNet
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.figures.scale import HIGH, LOW, counts, lowest
 from lossmap.components.landscape.grid import Surface

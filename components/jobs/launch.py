@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from lossmap.components.config.cluster import Cluster
 from lossmap.components.config.errors import ClusterError, Interrupted, LossmapError
-from lossmap.components.config.experiment import Cluster, Training
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
 from lossmap.components.jobs import submission
 from lossmap.components.jobs.connection import Api, connect, own_pod_name
 from lossmap.components.jobs.pytorchjob import Launcher, Request, render

@@ -20,8 +20,9 @@ from kubeflow.training import (
 )
 from kubernetes import client
 
+from lossmap.components.config.cluster import Cluster, Toleration
 from lossmap.components.config.deployment import CONFIG_MAP, PIPELINE_RUN_LABEL, STORE_SECRET, TRAINING_ACCOUNT, USER
-from lossmap.components.config.experiment import Cluster, Toleration, Training
+from lossmap.components.config.training import Training
 
 CONTAINER = "pytorch"  # the name that the operator looks for
 RUN_LABEL, JOB_LABEL = "lossmap/run", "training.kubeflow.org/job-name"

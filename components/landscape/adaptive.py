@@ -21,7 +21,7 @@ from math import nan
 
 import numpy as np
 
-from lossmap.components.config.experiment import Adaptive
+from lossmap.components.config.landscape import Adaptive
 from lossmap.components.landscape.grid import Grid, Point, Result, Surface
 from lossmap.components.landscape.interpolation import interpolated_values
 from lossmap.components.landscape.refinement import Replay

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lossmap.components.config.experiment import Curvature, Frozen
+from lossmap.components.config.frozen import Frozen
+from lossmap.components.config.landscape import Curvature
 from lossmap.components.config.randomness import stream
 from lossmap.components.landscape.convexity import ConvexityEvaluator, ConvexityResult, convexity_at
 from lossmap.components.landscape.estimates import Interval, both, interval, scalars_of

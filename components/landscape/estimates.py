@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from lossmap.components.config.experiment import Frozen
+from lossmap.components.config.frozen import Frozen
 
 
 class Known(Protocol):

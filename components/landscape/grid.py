@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from lossmap.components.config.experiment import Axis
+from lossmap.components.config.landscape import Axis
 
 Point = tuple[float, float]
 

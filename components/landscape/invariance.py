@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Landscape, Normalization
+from lossmap.components.config.landscape import Landscape, Normalization
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.landscape.directions import normalized_direction
 from lossmap.components.landscape.normalization import convolution_groups

@@ -16,7 +16,7 @@ from scipy.sparse.linalg import LinearOperator
 from scipy.special import stdtrit
 
 from lossmap.components.config.errors import TrainingError
-from lossmap.components.config.experiment import Frozen
+from lossmap.components.config.frozen import Frozen
 from lossmap.components.config.randomness import stream
 from lossmap.components.landscape.estimates import Interval, mean_of
 

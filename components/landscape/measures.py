@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from lossmap.components.config.experiment import Landscape
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.grid import Surface
 from lossmap.components.landscape.intervals import Estimate, Measure, measure_with_interval
 from lossmap.components.landscape.topology import component, merge_tree

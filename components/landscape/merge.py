@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lossmap.components.config.experiment import Landscape
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape import adaptive
 from lossmap.components.landscape.grid import Grid, Point, Result, Surface, from_npz, to_npz
 from lossmap.components.landscape.tiles import Part, Survey, evaluated_points, load_survey

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Normalization
+from lossmap.components.config.landscape import Normalization
 
 _ITERATIONS = 5000
 _PRECISION = 1e-13

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lossmap.components.config.experiment import Adaptive
+from lossmap.components.config.landscape import Adaptive
 from lossmap.components.config.randomness import stream
 from lossmap.components.landscape.interpolation import Array, Index, places, predict, scaled
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lossmap.components.config.experiment import Landscape
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape import adaptive
 from lossmap.components.landscape.curvature import CurvatureResult
 from lossmap.components.landscape.found import ConvexityMap, Found, Passed

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
-from lossmap.components.config.experiment import Frozen
+from lossmap.components.config.frozen import Frozen
 from lossmap.components.config.randomness import stream
 from lossmap.components.landscape.estimates import Interval, both, interval, mean_of
 from lossmap.components.landscape.objective import Problem

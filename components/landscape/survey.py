@@ -17,7 +17,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lossmap.components.config.errors import LossmapError
-from lossmap.components.config.experiment import Experiment, Landscape, canonical_json
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.frozen import canonical_json
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.curvature import Hessian, eigenpairs, gradient
 from lossmap.components.landscape.directions import normalize, normalized_direction, random_direction
 from lossmap.components.landscape.evaluators import load_network, load_problem

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lossmap.components.config.errors import StoreError
-from lossmap.components.config.experiment import Frozen
+from lossmap.components.config.frozen import Frozen
 from lossmap.components.landscape.curvature import ConvexityResult
 from lossmap.components.landscape.grid import Point, Result, from_npz, points_digest, to_npz
 from lossmap.components.stores import layout

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lossmap.components.config.experiment import Landscape
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.adaptive import next_points
 from lossmap.components.landscape.grid import Grid, Point
 from lossmap.components.landscape.tiles import Part, Survey, Tile, TilesRead, cut, evaluated_points

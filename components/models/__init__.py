@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lossmap.components.config.experiment import Model
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import Model
 from lossmap.components.config.randomness import seed
 from lossmap.components.models.imported import imported
 from lossmap.components.models.linear import linear

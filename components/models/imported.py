@@ -12,8 +12,9 @@ from typing import Any
 from torch import nn
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Imported, canonical_json
+from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import Imported
 from lossmap.components.config.python import python_object, reason
 
 _handed: dict[str, nn.Module] = {}

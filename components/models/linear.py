@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from lossmap.components.config.experiment import Linear
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import Linear
 
 
 def linear(model: Linear, manifest: Manifest) -> nn.Module:

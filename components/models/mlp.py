@@ -4,8 +4,8 @@ from itertools import pairwise
 
 from torch import nn
 
-from lossmap.components.config.experiment import Mlp
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import Mlp
 
 
 def mlp(model: Mlp, manifest: Manifest) -> nn.Module:

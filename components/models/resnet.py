@@ -7,8 +7,8 @@ where a block is two 3x3 convolutions: 6n + 2 layers with weights. Every convolu
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lossmap.components.config.experiment import ResNet
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import ResNet
 
 
 def resnet(model: ResNet, manifest: Manifest) -> nn.Module:

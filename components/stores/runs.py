@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from lossmap.components.config import software
 from lossmap.components.config.errors import ExperimentError, StoreError
-from lossmap.components.config.experiment import Experiment, Frozen
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.frozen import Frozen
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.tasks import SurveyTask, TrainingTask
 from lossmap.components.stores import layout

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossmap.components.config.data import IN_PROCESS, Data
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import IN_PROCESS, Data, Imported
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import Imported
 from lossmap.components.config.python import reason
 from lossmap.components.data.pack import pack_tensors
 from lossmap.components.data.tensors import tensor_source

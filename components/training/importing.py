@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Experiment, Imported, Model
+from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import Imported, Model
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.data.files import read_file
 from lossmap.components.landscape.objective import named_loss

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from lossmap.components.config.errors import Interrupted, TrainingError, TrainingKilled
-from lossmap.components.config.experiment import Training
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
 from lossmap.components.training.listen import Listener, Listeners
 
 _GRACE_SECONDS = 60

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lossmap.components.config.experiment import Training
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.randomness import seed, stream
+from lossmap.components.config.training import Training
 from lossmap.components.data.batches import Images, augment, epoch_order, evaluation_share, normalize, rank_share
 from lossmap.components.training.distributed import Group
 from lossmap.components.training.schedule import factor

@@ -2,7 +2,7 @@
 
 import math
 
-from lossmap.components.config.experiment import Schedule
+from lossmap.components.config.training import Schedule
 
 
 def factor(schedule: Schedule, epoch: float, epochs: int) -> float:

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from lossmap.components.config.experiment import ResNet
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import ResNet
 from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 from lossmap.components.landscape.surface import Evaluator

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from cluster.kubectl import RESTRICTED, apply, get, kubectl
 
 from lossmap.components import steps
-from lossmap.components.config.experiment import Blobs, Cluster, Data, Experiment, Optimizer, ResNet, Resources, Schedule, Training
+from lossmap.components.config.cluster import Cluster, Resources
+from lossmap.components.config.data import Blobs, Data
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import ResNet
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Optimizer, Schedule, Training
 from lossmap.components.jobs.pytorchjob import Request, name_of
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store

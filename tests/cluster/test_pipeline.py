@@ -17,9 +17,14 @@ import yaml
 from cluster.kubectl import apply, get, kubectl
 from mlflow import MlflowClient
 
-from lossmap.components.config.experiment import Adaptive, Axis, Blobs, Cluster, Curvature, Data, Experiment, Landscape, Plane, ResNet, Resources, Training
+from lossmap.components.config.cluster import Cluster, Resources
+from lossmap.components.config.data import Blobs, Data
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Adaptive, Axis, Curvature, Landscape, Plane
+from lossmap.components.config.models import ResNet
 from lossmap.components.config.progress import silent
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
 from lossmap.components.landscape.merge import load_surfaces
 from lossmap.components.landscape.results import load_found
 from lossmap.components.landscape.tiles import load_survey

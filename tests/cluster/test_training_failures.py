@@ -3,7 +3,7 @@
 import pytest
 from cluster.launching import experiment, launch
 
-from lossmap.components.config.experiment import Resources
+from lossmap.components.config.cluster import Resources
 from lossmap.components.stores import layout
 
 pytestmark = pytest.mark.cluster

@@ -15,8 +15,12 @@ from reference.browser import CHROMIUM, browser
 from reference.manifests import manifest
 from reference.paths import finished_run
 
-from lossmap.components.config.experiment import Blobs, Data, Experiment, Landscape, Mlp, Training
+from lossmap.components.config.data import Blobs, Data
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import Mlp
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
 from lossmap.components.models import build
 from lossmap.components.stores.objects import open_store
 

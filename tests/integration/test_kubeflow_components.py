@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lossmap.components.config.experiment import Axis, Blobs, Data, Experiment, Landscape, Mlp, Plane, Training
+from lossmap.components.config.data import Blobs, Data
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Axis, Landscape, Plane
+from lossmap.components.config.models import Mlp
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
 from lossmap.components.landscape.merge import load_surfaces
 from lossmap.components.landscape.tiles import load_survey
 from lossmap.components.stores import layout

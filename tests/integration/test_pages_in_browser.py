@@ -12,7 +12,7 @@ from PIL import Image
 from reference.browser import CHROMIUM, Browser, browser
 from reference.summaries import bowl, evaluate, rugged, summary, with_values
 
-from lossmap.components.config.experiment import ResNet
+from lossmap.components.config.models import ResNet
 from lossmap.components.figures.page import comparison_page, run_page
 from lossmap.components.figures.run import RunSummary
 

@@ -20,8 +20,11 @@ from reference.networks import Language, table, wide
 from safetensors.torch import load
 
 from lossmap.components import steps
+from lossmap.components.config.data import Data
 from lossmap.components.config.errors import ExperimentError, LossmapError
-from lossmap.components.config.experiment import Axis, Data, Experiment, Imported, Landscape, Plane
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Axis, Landscape, Plane
+from lossmap.components.config.models import Imported
 from lossmap.components.config.progress import silent
 from lossmap.components.config.settings import Settings
 from lossmap.components.data.batches import load_samples

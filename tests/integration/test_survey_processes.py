@@ -10,9 +10,13 @@ import psutil
 import pytest
 
 from lossmap.components import steps
+from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import LossmapError
-from lossmap.components.config.experiment import Axis, Blobs, Data, Experiment, Landscape, Plane, ResNet, Training
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Axis, Landscape, Plane
+from lossmap.components.config.models import ResNet
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
 from lossmap.components.landscape.merge import load_surfaces
 from lossmap.components.landscape.tiles import load_survey
 from lossmap.components.landscape.wanted import wanted_tiles

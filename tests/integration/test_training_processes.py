@@ -14,9 +14,13 @@ from reference import training as reference
 from safetensors.torch import load
 
 from lossmap.components import steps
+from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import TrainingError
-from lossmap.components.config.experiment import Blobs, Data, Experiment, Landscape, Optimizer, ResNet, Schedule, Training
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import ResNet
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Optimizer, Schedule, Training
 from lossmap.components.data.batches import load_images
 from lossmap.components.models import build
 from lossmap.components.stores import layout

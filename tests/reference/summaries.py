@@ -4,8 +4,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lossmap.components.config.experiment import Axis, Data, Experiment, Landscape, Model, Plane, ResNet, Training
+from lossmap.components.config.data import Data
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.config.manifest import Manifest, Shard
+from lossmap.components.config.models import Model, ResNet
+from lossmap.components.config.training import Training
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.landscape.found import Found
 from lossmap.components.landscape.grid import Surface

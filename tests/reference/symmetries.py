@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from lossmap.components.config.experiment import Mlp, ResNet
+from lossmap.components.config.models import Mlp, ResNet
 from lossmap.components.models import build
 from reference.manifests import manifest
 

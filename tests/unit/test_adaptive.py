@@ -7,7 +7,7 @@ from reference.interpolation import cubic
 from reference.landscape import surface
 from scipy.stats import binom, hypergeom
 
-from lossmap.components.config.experiment import Adaptive, Axis
+from lossmap.components.config.landscape import Adaptive, Axis
 from lossmap.components.landscape.adaptive import bound, interpolate, next_points
 from lossmap.components.landscape.grid import Grid, Result
 from lossmap.components.landscape.interpolation import predict

@@ -15,7 +15,8 @@ from reference.manifests import manifest
 from reference.summaries import evaluate as on_a_grid
 from reference.summaries import rugged, summary
 
-from lossmap.components.config.experiment import Axis, Landscape, Mlp, Plane
+from lossmap.components.config.landscape import Axis, Landscape, Plane
+from lossmap.components.config.models import Mlp
 from lossmap.components.data.batches import sample_indices
 from lossmap.components.figures import plots
 from lossmap.components.landscape.directions import normalized_direction

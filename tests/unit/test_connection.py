@@ -5,9 +5,12 @@ from reference.manifests import manifest
 from reference.paths import finished_run, permuted
 
 from lossmap.components.config.connection import Connecting, Curve, Evaluation
+from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import ExperimentError, StoreError
-from lossmap.components.config.experiment import Blobs, Data, Experiment, Linear, Mlp, ResNet, Training
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import Linear, Mlp, ResNet
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
 from lossmap.components.landscape.barriers import barrier
 from lossmap.components.landscape.connection import Connection
 from lossmap.components.landscape.ends import TrainingBatches, find_ends

@@ -8,7 +8,8 @@ from reference.paths import profile
 from reference.summaries import manifest
 
 from lossmap.components.config.connection import Connecting, Curve, Evaluation, Note
-from lossmap.components.config.experiment import Experiment, Mlp
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import Mlp
 from lossmap.components.figures import connection as found
 from lossmap.components.figures.connection import ConnectionSummary, Walked
 from lossmap.components.figures.connection_page import connection_page

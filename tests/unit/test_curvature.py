@@ -9,7 +9,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator, eigsh
 from scipy.stats import norm
 from torch import nn
 
-from lossmap.components.config.experiment import Curvature
+from lossmap.components.config.landscape import Curvature
 from lossmap.components.landscape.curvature import (
     ConvexityEvaluator,
     CurvatureResult,

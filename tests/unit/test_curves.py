@@ -9,7 +9,7 @@ from reference.paths import Place, height
 from torch import nn
 
 from lossmap.components.config.errors import TrainingError
-from lossmap.components.config.experiment import ResNet
+from lossmap.components.config.models import ResNet
 from lossmap.components.landscape.barriers import barrier
 from lossmap.components.landscape.curves import Descent, bezier, polygon, train_bend
 from lossmap.components.landscape.objective import Samples, cross_entropy

@@ -3,9 +3,9 @@ import pytest
 import torch
 from reference import data as reference
 
-from lossmap.components.config.experiment import Augmentation
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.randomness import stream
+from lossmap.components.config.training import Augmentation
 from lossmap.components.data.batches import Images, augment, epoch_order, evaluation_share, normalize, rank_share, sample_indices
 
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from reference.data import decoded, png, write_folder, write_zip
 
+from lossmap.components.config.data import Data
 from lossmap.components.config.errors import DataError, StoreError
-from lossmap.components.config.experiment import Data
 from lossmap.components.data import decode, files, pack
 from lossmap.components.data.batches import load_images
 from lossmap.components.data.choose import balanced_choice

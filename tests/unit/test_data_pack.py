@@ -7,8 +7,8 @@ from PIL import Image
 from reference.data import png, write_folder
 from safetensors.torch import load
 
+from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import StoreError
-from lossmap.components.config.experiment import Blobs, Data
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_images
 from lossmap.components.data.choose import balanced_choice

@@ -14,8 +14,8 @@ import pytest
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
+from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import DataError
-from lossmap.components.config.experiment import Blobs, Data
 from lossmap.components.data.sources import load_source
 
 ACCEPTED = "expected digits, cifar10, cifar100, fashion-mnist, blobs, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz file"

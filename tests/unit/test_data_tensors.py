@@ -7,8 +7,8 @@ import torch
 from reference.data import png, write_folder
 from safetensors.torch import save
 
+from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import DataError
-from lossmap.components.config.experiment import Blobs, Data
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_packed, load_samples

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lossmap.components.config.experiment import Landscape
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.directions import normalized_direction, random_direction
 from lossmap.components.landscape.normalization import normalize
 

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Adaptive, Convexity, Experiment, Landscape
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Adaptive, Convexity, Landscape
 from lossmap.components.config.parse import override, parse, parse_yaml
 from lossmap.pipelines import recipes
 

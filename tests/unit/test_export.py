@@ -16,7 +16,8 @@ from vtkmodules.vtkFiltersGeometry import vtkStructuredGridGeometryFilter
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLStructuredGridReader
 
 from lossmap.components.config.errors import ExperimentError, LossmapError, StoreError
-from lossmap.components.config.experiment import Axis, Experiment, Landscape, Plane
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.figures.export import FORMATS, export
 from lossmap.components.figures.panels import mappable
 from lossmap.components.landscape.grid import Result, from_npz

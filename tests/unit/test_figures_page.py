@@ -11,7 +11,8 @@ import pytest
 from reference.summaries import bowl, evaluate, summary, with_values
 
 from lossmap.components.config.errors import LossmapError
-from lossmap.components.config.experiment import Landscape, Linear, ResNet
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import Linear, ResNet
 from lossmap.components.figures.page import comparison_page, differing_fields, run_page
 from lossmap.components.figures.run import RunSummary
 

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from reference.summaries import bowl, evaluate, summary, with_values
 
-from lossmap.components.config.experiment import Experiment, Landscape, Linear, Mlp, Model, ResNet
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import Linear, Mlp, Model, ResNet
 from lossmap.components.figures import words
 
 SIDE = np.linspace(-1, 0.5, 4)

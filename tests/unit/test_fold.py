@@ -6,7 +6,8 @@ from reference.landscape import evaluator, naive_point
 from reference.manifests import manifest
 from torch import nn
 
-from lossmap.components.config.experiment import Landscape, ResNet
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import ResNet
 from lossmap.components.landscape.directions import normalized_direction
 from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.models import build

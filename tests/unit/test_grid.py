@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lossmap.components.config.experiment import Axis
+from lossmap.components.config.landscape import Axis
 from lossmap.components.landscape.grid import Grid, coordinates, from_npz, points_digest, to_npz
 
 

@@ -13,9 +13,12 @@ from reference.networks import Language, table
 from safetensors.torch import save, save_model
 from torch import nn
 
+from lossmap.components.config.data import Data
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Data, Experiment, Imported, Training
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import Imported
 from lossmap.components.config.parse import override, parse
+from lossmap.components.config.training import Training
 from lossmap.components.models import build
 from lossmap.components.models.imported import handed_over, source_sha256
 from lossmap.components.models.state import load_state, read_state

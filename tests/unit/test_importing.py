@@ -7,8 +7,10 @@ from reference.networks import Language, images, table
 from safetensors.torch import load, save_file
 
 from lossmap.components import steps
+from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import ExperimentError, LossmapError
-from lossmap.components.config.experiment import Blobs, Data, Experiment, Imported
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import Imported
 from lossmap.components.config.settings import Settings
 from lossmap.components.data.batches import load_samples
 from lossmap.components.landscape.objective import cross_entropy, like_parameters, named_loss, wrong

@@ -8,7 +8,7 @@ from reference.landscape import naive_point
 from reference.symmetries import images, networks, randomized
 from torch import nn
 
-from lossmap.components.config.experiment import Landscape
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.directions import normalized_direction
 from lossmap.components.landscape.invariance import proof_text, prove
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy

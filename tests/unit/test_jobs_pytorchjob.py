@@ -6,7 +6,8 @@ import pytest
 import yaml
 from kubernetes import client
 
-from lossmap.components.config.experiment import Cluster, Toleration, Training
+from lossmap.components.config.cluster import Cluster, Toleration
+from lossmap.components.config.training import Training
 from lossmap.components.jobs.pytorchjob import Launcher, Request, label_value, name_of, render
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pytorchjob"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference.landscape import surface
 
-from lossmap.components.config.experiment import Landscape
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape import measures
 
 

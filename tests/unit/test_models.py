@@ -3,7 +3,7 @@ import torch
 from reference.manifests import manifest
 from torch import nn
 
-from lossmap.components.config.experiment import Linear, Mlp, ResNet
+from lossmap.components.config.models import Linear, Mlp, ResNet
 from lossmap.components.models import build, count_parameters
 
 

@@ -7,7 +7,7 @@ from reference.manifests import manifest
 from reference.paths import Place, height, naive_barrier, naive_losses, naive_rise, profile
 from torch import nn
 
-from lossmap.components.config.experiment import Linear, Mlp, ResNet
+from lossmap.components.config.models import Linear, Mlp, ResNet
 from lossmap.components.landscape.barriers import barrier, largest_rise
 from lossmap.components.landscape.objective import Samples, cross_entropy, mean_squared_error
 from lossmap.components.landscape.paths import Path, evaluate

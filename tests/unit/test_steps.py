@@ -1,8 +1,9 @@
 import pytest
 
 from lossmap.components import steps
+from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import DataError, ExperimentError
-from lossmap.components.config.experiment import Blobs, Data, Experiment
+from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store

@@ -1,7 +1,7 @@
 import pytest
 
+from lossmap.components.config.cluster import Resources
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.experiment import Resources
 from lossmap.components.config.parse import override
 from lossmap.pipelines import submit
 from lossmap.pipelines.recipes import load

@@ -7,9 +7,13 @@ from reference.landscape import naive_point
 from safetensors.torch import load
 
 from lossmap.components import steps
+from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import LossmapError
-from lossmap.components.config.experiment import Adaptive, Axis, Blobs, Convexity, Curvature, Data, Experiment, Landscape, Mlp, Plane, Training
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Adaptive, Axis, Convexity, Curvature, Landscape, Plane
+from lossmap.components.config.models import Mlp
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
 from lossmap.components.landscape import survey
 from lossmap.components.landscape.curvature import Hessian, gradient
 from lossmap.components.landscape.evaluators import evaluator, load_directions, load_network, load_problem

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from reference.manifests import manifest
 
-from lossmap.components.config.experiment import Axis, Experiment, Landscape, Plane
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.merge import load_surfaces, merge
 from lossmap.components.landscape.tiles import Part, Survey, cut, evaluate_tile, evaluated_points, load_survey, save_survey

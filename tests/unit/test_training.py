@@ -8,7 +8,9 @@ import pytest
 import torch
 from reference import training as reference
 
-from lossmap.components.config.experiment import Augmentation, Blobs, Data, Mlp, Optimizer, ResNet, Schedule, Training
+from lossmap.components.config.data import Blobs, Data
+from lossmap.components.config.models import Mlp, ResNet
+from lossmap.components.config.training import Augmentation, Optimizer, Schedule, Training
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_images
 from lossmap.components.models import build

@@ -1,0 +1,53 @@
+"""Where the samples come from and how many of them are used."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from lossmap.components.config.frozen import Frozen
+
+
+class Blobs(Frozen):
+    """Synthetic images: one random pattern for each class, and Gaussian noise around it."""
+
+    classes: Annotated[int, Field(ge=2)] = 4
+    train_per_class: PositiveInt = 200
+    test_per_class: PositiveInt = 50
+    image_size: PositiveInt = 8
+    noise: PositiveFloat = Field(0.25, description="standard deviation of the noise, as a share of the pixel range")
+
+
+TENSOR_FILES = (".safetensors", ".npz")
+IN_PROCESS = "in process"  # where a network, a loss or tensors were handed over in Python
+
+
+class Data(Frozen):
+    """Where the samples come from and how many of them are used. A file of tensors is for imported networks."""
+
+    source: str = Field(
+        "digits",
+        min_length=1,
+        description="digits, cifar10, cifar100, fashion-mnist, blobs, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz "
+        "file with inputs and targets (and test_inputs and test_targets)",
+    )
+    limit: PositiveInt | None = Field(None, description="training samples to keep, the same number of each class where possible")
+    test_limit: PositiveInt | None = Field(None, description="test samples to keep, likewise")
+    image_size: PositiveInt | None = Field(None, description="resize every image to this many pixels a side; without it images of mixed sizes are refused")
+    mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
+        None, description="by channel, of pixels in [0, 1]: what a published network was trained with, in place of the measured mean"
+    )
+    deviation: tuple[PositiveFloat, ...] | None = Field(None, description="likewise, the standard deviation")
+    blobs: Blobs = Blobs()
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _normalisation_is_whole(self) -> Self:
+        mean, deviation = (None if values is None else len(values) for values in (self.mean, self.deviation))
+        if mean != deviation or mean == 0:
+            raise ValueError(f"mean is {self.mean} and deviation is {self.deviation}, expected one number for each channel in both, or neither")
+        return self
+
+    @property
+    def holds_tensors(self) -> bool:
+        """Whether the source is a file of tensors, or tensors that were handed over in Python, and not of images."""
+        return self.source == IN_PROCESS or self.source.lower().endswith(TENSOR_FILES)
