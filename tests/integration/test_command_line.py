@@ -116,8 +116,9 @@ def test_a_finished_run_that_is_resumed_changes_nothing(place):
     [
         (["--set", "training.epochs=2000"], "trainings/*/epochs/00005.json"),
         (["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"], "surveys/*/plan.json"),
+        (["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"], "surfaces/*/tiles/*.npz"),
     ],
-    ids=["training", "survey"],
+    ids=["training", "workers starting", "survey"],
 )
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, changes, until):
     process = subprocess.Popen([LOSSMAP, "run", "blobs-mlp", *SMALL, *changes], cwd=tmp_path, env=_environment(), stderr=subprocess.PIPE, text=True)
@@ -130,6 +131,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, ch
     _, errors = process.communicate(timeout=90)
     run = _runs(tmp_path)[0]
     assert errors.splitlines()[-1] == f"lossmap: interrupted; what is finished is kept. Go on with: lossmap run --resume {run}"
+    assert "Traceback" not in errors
     assert process.returncode == 130
     with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
         assert database.execute("select status from runs").fetchall() == [("KILLED",)]
