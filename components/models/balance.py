@@ -1,11 +1,11 @@
-"""How evenly a network's layers of experts use their experts."""
+"""How evenly a network's layers of experts use their experts, while it trains."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lossmap.components.models.experts import ExpertLayer
+from lossmap.components.models.experts import Balance, ExpertLayer
 
-STATISTICS = ("importance_cv", "load_cv", "load_max_over_mean", "dropped_share")
+STATISTICS = ("balance_loss", "importance_cv", "load_cv", "load_max_over_mean", "dropped_share")
 
 
 def has_experts(network: nn.Module) -> bool:
@@ -13,22 +13,19 @@ def has_experts(network: nn.Module) -> bool:
     return bool(_layers(network))
 
 
-def auxiliary_loss(network: nn.Module) -> Tensor | None:
-    """The sum of the layers' balance losses in the last forward pass, to be added to the loss; None without such layers or outside of training.
+def take_balance(network: nn.Module) -> Balance | None:
+    """What the forward passes in training mode left since this was called last; the layers forget it. None if they left nothing.
 
-    It is handed out once, so that nothing keeps the pass's graph alive.
+    Returns:
+        The sum of the balance losses of all layers and passes, to be added to the loss; and the means of their statistics.
     """
     layers = _layers(network)
-    losses = [layer.loss for layer in layers if layer.loss is not None]
+    passes = [balance for layer in layers for balance in layer.passes]
     for layer in layers:
-        layer.loss = None
-    return torch.stack(losses).sum() if losses else None
-
-
-def routing(network: nn.Module) -> Tensor:
-    """Means over the layers that took part in the last forward pass in training mode: (4,) float64, named by STATISTICS; NaN where none did."""
-    found = [layer.routing for layer in _layers(network) if layer.routing is not None]
-    return torch.stack(found).mean(dim=0) if found else torch.full((len(STATISTICS),), torch.nan, dtype=torch.float64)
+        layer.passes.clear()
+    if not passes:
+        return None
+    return Balance(torch.stack([balance.loss for balance in passes]).sum(), torch.stack([balance.routing for balance in passes]).mean(dim=0))
 
 
 def _layers(network: nn.Module) -> list[ExpertLayer]:

@@ -11,6 +11,7 @@ only as long as every input keeps its experts. Where the choice flips, two exper
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,15 +24,25 @@ from lossmap.components.models.spread import on_owners, spreads
 _LEAST_DEVIATION = 1e-6  # where softplus underflows to zero, the load would be 0 / 0
 
 
+@dataclass(frozen=True)
+class Balance:
+    """How evenly a batch used the experts.
+
+    Attributes:
+        loss: w_importance CV(importance)^2 + w_load CV(load)^2, with its gradient.
+        routing: CV(importance), CV(load), greatest load / mean load, share of the assignments that were dropped; float64 (4,). Here an
+            expert's load is the number of inputs that the gates sent to it, before any are dropped.
+    """
+
+    loss: Tensor
+    routing: Tensor
+
+
 class ExpertLayer(nn.Module):
     """Numbers in the last dimension, (…, width), to numbers of the same shape. The experts are linear-ReLU-linear.
 
-    After a forward pass in training mode there are, and otherwise they are None:
-
     Attributes:
-        loss: w_importance CV(importance)^2 + w_load CV(load)^2 of that batch, with its gradient; a copy of the layer does not have it.
-        routing: CV(importance), CV(load), greatest load / mean load, share of the assignments that were dropped; float64 (4,). Here an
-            expert's load is the number of inputs that the gates sent to it, before any are dropped.
+        passes: what every forward pass in training mode left, until somebody takes it (balance.take_balance). A copy of the layer has none.
     """
 
     def __init__(self, width: int, experts: Experts):
@@ -43,24 +54,24 @@ class ExpertLayer(nn.Module):
         if self.noise is not None:
             nn.init.zeros_(self.gate.weight)
             nn.init.zeros_(self.noise.weight)
-        self.loss: Tensor | None = None
-        self.routing: Tensor | None = None
+        self.passes: list[Balance] = []
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum of the k chosen experts' outputs, weighted by their gates: (…, width) to (…, width)."""
         inputs = x.reshape(-1, x.shape[-1])
-        gates, chosen = self._gates(inputs)
+        gates, chosen, loss = self._gates(inputs)
         order, counts = _by_expert(chosen, self.settings.count)
         kept = self._within_capacity(counts, len(inputs))
-        self.routing = _routing(_importance(gates, chosen, self.settings.count), counts, kept) if self.training else None
+        if self.training:
+            self.passes.append(Balance(loss, _routing(_importance(gates, chosen, self.settings.count), counts, kept)))
         order = torch.cat([part[:count] for part, count in zip(order.split(counts), kept, strict=True)])
         outputs = self._compute(inputs.index_select(0, order // self.settings.active), kept)
         weighted = outputs * gates.reshape(-1, 1).index_select(0, order)
         sums = weighted.new_zeros(inputs.shape).index_add(0, order // self.settings.active, weighted)
         return sums.to(x.dtype).reshape(x.shape)
 
-    def _gates(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Gates and numbers of each input's experts, (T, k) both, in the precision of the weights also under autocast; sets the loss."""
+    def _gates(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gates and numbers of each input's experts, (T, k) both, and the balance loss; in the precision of the weights also under autocast."""
         with torch.autocast(inputs.device.type, enabled=False):
             inputs = inputs.to(self.gate.weight.dtype)
             clean = noisy = self.gate(inputs)
@@ -69,8 +80,7 @@ class ExpertLayer(nn.Module):
                 noisy = clean + torch.randn_like(clean) * deviation
             highest, chosen = noisy.topk(self.settings.active, dim=1)
             gates = highest.softmax(dim=1)
-            self.loss = self._balance(_importance(gates, chosen, self.settings.count), clean, noisy, deviation) if self.training else None
-        return gates, chosen
+            return gates, chosen, self._balance(_importance(gates, chosen, self.settings.count), clean, noisy, deviation)
 
     def _deviation(self, inputs: Tensor) -> Tensor | None:
         if self.noise is None or not self.training:
@@ -98,7 +108,7 @@ class ExpertLayer(nn.Module):
         return torch.cat([expert(part) for expert, part in zip(self.experts, rows.split(counts), strict=True)])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "loss": None}  # torch copies no tensor that was computed from others
+        return {**self.__dict__, "passes": []}  # torch copies no tensor that was computed from others
 
 
 def squared_variation(values: Tensor) -> Tensor:
