@@ -68,12 +68,14 @@ app.command(no_args_is_help=True)(connect)
 
 @app.command()
 def recipes() -> None:
-    """List the recipes."""
+    """List the recipes by scale; a line that begins with # is a heading."""
     from lossmap.pipelines import recipes as known
 
     width = max(map(len, known.names()))
-    for name in known.names():
-        typer.echo(f"{name:{width}}  {known.describe(name)}")
+    for heading, names in known.groups().items():
+        typer.echo(f"# {heading}")
+        for name in names:
+            typer.echo(f"{name:{width}}  {known.describe(name)}")
 
 
 @app.command(no_args_is_help=True)
