@@ -1,8 +1,8 @@
 """Recipes for CIFAR-10 on CPUs, in minutes. All have one budget, so that their test errors can be compared; it is no paper's.
 
 The budget: 10,000 of the 50,000 training images and 10 epochs of them in batches of 128, that is 780 steps; crops and mirrored images; a learning
-rate that rises for one epoch and then falls as a cosine; Nesterov's momentum 0.9, weight decay 5e-4; errors on all 10,000 test images. The rate is 0.1
-for networks with batch normalisation throughout and 0.01 for the others, which diverge at 0.1 or nearly so.
+rate that rises for one epoch and then falls as a cosine, from 0.1 for convolutional networks and from 0.01 for the others; Nesterov's momentum 0.9,
+weight decay 5e-4; errors on all 10,000 test images.
 """
 
 from lossmap.components.config.data import Data
