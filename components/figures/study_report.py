@@ -1,4 +1,4 @@
-"""The report of a study: page, pictures and numbers in the store, and one run of its own in MLflow beside those of its cells."""
+"""The report of a study: pages, pictures and numbers in the store, and one run of its own in MLflow beside those of its cells."""
 
 import csv
 import hashlib
@@ -13,7 +13,11 @@ import yaml
 
 from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.study import Study
+from lossmap.components.figures.lesson_page import lesson_page, shown_cells
+from lossmap.components.figures.report import summarize as summary_of_run
+from lossmap.components.figures.run import RunSummary
 from lossmap.components.figures.study_page import study_page
+from lossmap.components.figures.study_plot import measure_dots
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.run_tracking import open_study_tracker
@@ -21,7 +25,7 @@ from lossmap.components.studies import summary as records
 from lossmap.components.studies.cells import Cell, Joined, Outcome
 from lossmap.components.studies.summary import StudySummary, summarize
 
-PAGE, RESULTS = "page.html", "results.json"
+PAGE, LESSON, RESULTS = "page.html", "lesson.html", "results.json"
 
 
 def write(store: Store, study: Study, outcomes: Sequence[Outcome], joined: Sequence[Joined], missing: Sequence[Cell], tracking: str) -> str:
@@ -47,13 +51,26 @@ def write(store: Store, study: Study, outcomes: Sequence[Outcome], joined: Seque
 
 
 def _files(store: Store, summary: StudySummary) -> dict[str, bytes]:
+    shown = {measure: [sample for sample in summary.found.samples(measure) if sample.values] for measure in summary.study.measures}
+    lesson = {LESSON: lesson_page(summary, _shown_runs(store, summary)).encode()} if summary.study.name.startswith("lesson") else {}
     return {
         PAGE: study_page(summary).encode(),
+        **lesson,
+        **{picture_name(measure): measure_dots(samples, summary.study.title) for measure, samples in shown.items() if samples},
         "study.yaml": yaml.safe_dump(summary.study.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode(),
         "results.csv": as_csv(records.run_records(summary)).encode(),
         "effects.csv": as_csv(records.effect_records(summary)).encode(),
         RESULTS: json.dumps(plain(record(summary)), allow_nan=False, indent=2).encode(),
     }
+
+
+def _shown_runs(store: Store, summary: StudySummary) -> dict[str, RunSummary]:
+    return {cell.network: summary_of_run(store, cell.run) for cell in shown_cells(summary)}
+
+
+def picture_name(measure: str) -> str:
+    """The file of a measure's picture."""
+    return f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', measure)}.png"
 
 
 def record(summary: StudySummary) -> dict[str, Any]:

@@ -29,8 +29,14 @@ def mean(sample: Sample) -> str:
     """Mean and standard deviation between seeds."""
     if sample.mean is None:
         return ABSENT
-    spread = "" if sample.deviation is None else f" ± {words.scalar(sample.measure, sample.deviation)}"
-    return f"{words.scalar(sample.measure, sample.mean)}{spread}"
+    if is_share(sample.measure):
+        return f"{100 * sample.mean:.4g}" + ("" if sample.deviation is None else f" ± {100 * sample.deviation:.2g}") + "\N{NARROW NO-BREAK SPACE}%"
+    return words.number(sample.mean) + ("" if sample.deviation is None else f" ± {sample.deviation:.2g}")
+
+
+def is_share(measure: str) -> bool:
+    """Whether a measure is shown in percent."""
+    return words.scalar(measure, 0.5).endswith("%")
 
 
 def mean_with_interval(sample: Sample) -> str:
@@ -38,6 +44,14 @@ def mean_with_interval(sample: Sample) -> str:
     ends = mean_interval(sample)
     reach = f" ({words.scalar(sample.measure, ends[0])} to {words.scalar(sample.measure, ends[1])})" if ends else ""
     return ABSENT if sample.mean is None else f"{words.scalar(sample.measure, sample.mean)}{reach}"
+
+
+def difference(effect: Effect) -> str:
+    """Of the means with its interval; of shares in percentage points."""
+    if effect.difference is None or not is_share(effect.first.measure):
+        return number(effect.difference, effect.interval)
+    ends = (100 * effect.interval[0], 100 * effect.interval[1]) if effect.interval else None
+    return f"{number(100 * effect.difference, ends)} points"
 
 
 def count(sample: Sample) -> str:
@@ -49,7 +63,7 @@ def number(value: float | None, ends: Interval | None = None) -> str:
     """Three digits, with the interval where there is one."""
     if value is None:
         return ABSENT
-    return f"{value:.3g}" + (f" ({ends[0]:.3g} to {ends[1]:.3g})" if ends else "")
+    return (f"{value:.3g}" + (f" ({ends[0]:.3g} to {ends[1]:.3g})" if ends else "")).replace("-", "\N{MINUS SIGN}")
 
 
 def path(name: str) -> str:
