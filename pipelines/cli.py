@@ -10,6 +10,7 @@ import typer
 from lossmap.components.config.errors import ExperimentError, LossmapError
 from lossmap.pipelines.connect_command import connect
 from lossmap.pipelines.options import Sets, Store, Tracking, settings_of
+from lossmap.pipelines.study_command import study
 from lossmap.pipelines.survey_command import survey
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ def run(
 
 app.command(no_args_is_help=True)(survey)
 app.command(no_args_is_help=True)(connect)
+app.command(no_args_is_help=True)(study)
 
 
 @app.command()

@@ -49,6 +49,7 @@ class Study(Frozen):
     name: Name
     title: str = Field(min_length=1, description="the question, in one line")
     networks: dict[Name, str] = Field(min_length=1, description="by label: a recipe, or the path of a YAML file")
+    network_assignments: dict[Name, tuple[Assignment, ...]] = Field({}, description="by label: what is set for that network alone")
     factors: dict[Name, dict[Name, tuple[Assignment, ...]]] = Field({}, description="factor to level to what is set for it")
     assignments: tuple[Assignment, ...] = Field((), description="what is set in every cell")
     seeds: PositiveInt = Field(5, description="seeds of model, training, directions and samples alike: 0, 1, … ")
@@ -64,9 +65,11 @@ class Study(Frozen):
     def _labels_are_known(self) -> Self:
         used = [label for contrast in self.contrasts for label in (contrast.network, contrast.against)]
         used += [label for statement in self.statements for label in (statement.network, statement.against) if label]
-        unknown = sorted(set(used) - set(self.networks))
+        unknown = sorted({*used, *self.network_assignments} - set(self.networks))
         if unknown:
-            raise ValueError(f"contrasts and statements name {', '.join(unknown)}, expected labels of networks: {', '.join(self.networks)}")
+            raise ValueError(
+                f"contrasts, statements and network_assignments name {', '.join(unknown)}, expected labels of networks: {', '.join(self.networks)}"
+            )
         if any(not levels for levels in self.factors.values()):
             raise ValueError("a factor has no levels, expected at least one")
         return self
