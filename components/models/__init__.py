@@ -13,7 +13,6 @@ from lossmap.components.models.densenet import densenet
 from lossmap.components.models.imported import imported
 from lossmap.components.models.linear import linear
 from lossmap.components.models.mlp import mlp
-from lossmap.components.models.multimodel import multimodel
 from lossmap.components.models.preactivation import preactivation_resnet
 from lossmap.components.models.resnet import resnet
 from lossmap.components.models.vgg import vgg
