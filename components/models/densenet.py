@@ -1,10 +1,10 @@
-"""DenseNet of Huang et al. 2017 for small images (section 3 and 4.2), with or without bottlenecks (B) and compression (C).
+"""DenseNet of Huang et al. 2017 for small images (sections 3 and 4.2), with or without bottlenecks (B) and compression (C).
 
 conv 3x3 · dense blocks with transitions between them · norm, relu · average over the image · linear. In a dense block, each layer adds k
 channels to those that it reads: norm, relu, conv 3x3; with B, norm, relu, conv 1x1 to 4k channels in front of it. A transition is norm,
 relu, conv 1x1 to the share theta of its channels, and an average of 2x2 pixels, rounded up. The first convolution makes 2k channels in
 a DenseNet-BC, 16 in the others. The 121-layer network (6, 12, 24, 16) with k = 32 is that of Li et al. 2018, which starts so, too,
-unlike the one for ImageNet.
+unlike the one for ImageNet; their code puts the new channels in front, the paper's behind.
 """
 
 import torch
