@@ -26,7 +26,15 @@ _SHALLOW = (
     "landscape.curvature.tolerance=0.05",
     "landscape.curvature.trace_products=4",
 )
-_PLAIN = ("landscape.pairs=1", "landscape.samples=256", "landscape.line.points=51", "landscape.plane.x.points=11", "landscape.plane.y.points=11")
+_COARSE = (
+    "landscape.pairs=1",
+    "landscape.samples=256",
+    "landscape.line.points=51",
+    "landscape.plane.x.points=11",
+    "landscape.plane.y.points=11",
+    "landscape.adaptive=null",
+    "landscape.curvature=null",
+)
 
 
 def load(target: str, scale: str | None, assignments: Sequence[str], seeds: int | None) -> Study:
@@ -68,13 +76,12 @@ def _named(name: str, scale: str) -> Study:
 def lesson(scale: str) -> Study:
     """From softmax regression to networks of experts: what is convex, what is rough, and what shortcuts change."""
     pairs = [("resnet20-noshort", "resnet20"), ("resnet56-noshort", "resnet56")]
-    others = ["mlp", *(network for pair in pairs for network in pair), "densenet", "moe", *(["multimodel"] if scale == "digits" else [])]
-    digits = scale == "digits"
+    others = ["mlp", *(network for pair in pairs for network in pair), "densenet", "moe"]
     return Study(
         name=_title("lesson", scale),
         title="Why does training succeed? Convexity, roughness and basins from a linear model to mixtures of experts",
         networks=_recipes(scale, "linear", *others),
-        assignments=_SHALLOW if digits else (),
+        assignments=_SHALLOW if scale == "digits" else (),
         seeds=5,
         measures=(
             "test_error",
@@ -189,7 +196,7 @@ def minima(scale: str) -> Study:
         name=_title("minima", scale),
         title="Why do we succeed in finding good local minima?",
         networks=_recipes(scale, *networks),
-        assignments=_PLAIN if scale == "digits" else (),
+        assignments=_COARSE if scale == "digits" else (),
         seeds=10,
         measures=("train_loss", "train_error", "test_error", "floor", "basin_fraction"),
         contrasts=(Contrast(network="resnet20", against="mlp"),),

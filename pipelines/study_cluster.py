@@ -29,9 +29,9 @@ def run_there(missing: Sequence[Cell], settings: Settings, parallel: int, say: S
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the runs go on.
     """
-    kubeflow = Kubeflow(settings)
     for cell in missing:
         submitting.check(cell.experiment)
+    kubeflow = Kubeflow(settings)
     known = {cell.run: kubeflow.lookup(cell.run) for cell in missing}
     going = {run for run, found in known.items() if found and not found.ended}
     waiting = [cell for cell in missing if (found := known[cell.run]) is None or found.state in ("FAILED", "CANCELLED")]
