@@ -12,7 +12,9 @@ from lossmap.components.config.randomness import seed
 from lossmap.components.models.densenet import densenet
 from lossmap.components.models.imported import imported
 from lossmap.components.models.linear import linear
+from lossmap.components.models.mixture_of_experts import mixture_of_experts
 from lossmap.components.models.mlp import mlp
+from lossmap.components.models.multimodel import multimodel
 from lossmap.components.models.preactivation import preactivation_resnet
 from lossmap.components.models.resnet import resnet
 from lossmap.components.models.vgg import vgg
@@ -26,6 +28,8 @@ _BUILDERS: dict[str, Callable[[Any, Manifest], nn.Module]] = {
     "preactivation-resnet": preactivation_resnet,
     "wide-resnet": wide_resnet,
     "densenet": densenet,
+    "multimodel": multimodel,
+    "mixture-of-experts": mixture_of_experts,
     "imported": imported,
 }
 

@@ -62,7 +62,7 @@ class ExpertLayer(nn.Module):
         gates, chosen, loss = self._gates(inputs)
         order, counts = _by_expert(chosen, self.settings.count)
         kept = self._within_capacity(counts, len(inputs))
-        if self.training:
+        if loss is not None:
             self.passes.append(Balance(loss, _routing(_importance(gates, chosen, self.settings.count), counts, kept)))
         order = torch.cat([part[:count] for part, count in zip(order.split(counts), kept, strict=True)])
         outputs = self._compute(inputs.index_select(0, order // self.settings.active), kept)
@@ -70,8 +70,8 @@ class ExpertLayer(nn.Module):
         sums = weighted.new_zeros(inputs.shape).index_add(0, order // self.settings.active, weighted)
         return sums.to(x.dtype).reshape(x.shape)
 
-    def _gates(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gates and numbers of each input's experts, (T, k) both, and the balance loss; in the precision of the weights also under autocast."""
+    def _gates(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Gates and numbers of each input's experts, (T, k) both, and while training the balance loss; in the weights' precision also under autocast."""
         with torch.autocast(inputs.device.type, enabled=False):
             inputs = inputs.to(self.gate.weight.dtype)
             clean = noisy = self.gate(inputs)
@@ -80,7 +80,8 @@ class ExpertLayer(nn.Module):
                 noisy = clean + torch.randn_like(clean) * deviation
             highest, chosen = noisy.topk(self.settings.active, dim=1)
             gates = highest.softmax(dim=1)
-            return gates, chosen, self._balance(_importance(gates, chosen, self.settings.count), clean, noisy, deviation)
+            loss = self._balance(_importance(gates, chosen, self.settings.count), clean, noisy, deviation) if self.training else None
+        return gates, chosen, loss
 
     def _deviation(self, inputs: Tensor) -> Tensor | None:
         if self.noise is None or not self.training:
