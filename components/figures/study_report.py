@@ -110,7 +110,7 @@ def metrics(summary: StudySummary) -> dict[str, float | None]:
     """What MLflow sorts and draws: Hedges' g and corrected p of each comparison, and how many statements got which verdict."""
     found: dict[str, float | None] = {}
     for effect in summary.effects:
-        name = _metric_name(f"{effect.first.measure}/{effect.label}")
+        name = f"{_metric_name(effect.first.measure)}/{_metric_name(effect.label)}"
         found |= {f"g/{name}": effect.hedges, f"difference/{name}": effect.difference, f"p_holm/{name}": effect.adjusted}
     for answer in ("supported", "not supported", "not decidable here"):
         found[f"statements/{answer}"] = float(sum(each.answer == answer for each in summary.verdicts))
@@ -118,7 +118,7 @@ def metrics(summary: StudySummary) -> dict[str, float | None]:
 
 
 def _metric_name(text: str) -> str:
-    return re.sub(r"[^\w./ -]", "_", text, flags=re.ASCII)
+    return re.sub(r"[^\w. -]", "_", text, flags=re.ASCII)
 
 
 def _track(store: Store, summary: StudySummary, files: Mapping[str, bytes], tracking: str) -> None:

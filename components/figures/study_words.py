@@ -113,9 +113,11 @@ def levels(chosen: Mapping[str, str]) -> str:
 def redo_run(found: Numbers, network: str, chosen: Mapping[str, str], seed: int) -> str:
     """The command that makes one of the study's runs anew from nothing."""
     study = found.study
-    assignments = [*study.assignments, *(each for factor, level in chosen.items() for each in study.factors[factor][level])]
+    of_network, of_levels = study.network_assignments.get(network, ()), (each for factor, level in chosen.items() for each in study.factors[factor][level])
     seeds = [f"{part}.seed={seed}" for part in ("model", "training", "landscape")]
-    return shlex.join(["lossmap", "run", study.networks[network], *(part for each in [*assignments, *seeds] for part in ("--set", each))])
+    return shlex.join(
+        ["lossmap", "run", study.networks[network], *(part for each in [*study.assignments, *of_network, *of_levels, *seeds] for part in ("--set", each))]
+    )
 
 
 def redo(summary: StudySummary) -> list[tuple[str, str]]:
