@@ -10,6 +10,7 @@ import typer
 from lossmap.components.config.errors import ExperimentError, LossmapError
 from lossmap.pipelines.connect_command import connect
 from lossmap.pipelines.options import Sets, Store, Tracking, settings_of
+from lossmap.pipelines.study_command import study
 from lossmap.pipelines.survey_command import survey
 
 app = typer.Typer(
@@ -64,16 +65,19 @@ def run(
 
 app.command(no_args_is_help=True)(survey)
 app.command(no_args_is_help=True)(connect)
+app.command(no_args_is_help=True)(study)
 
 
 @app.command()
 def recipes() -> None:
-    """List the recipes."""
+    """List the recipes by scale; a line that begins with # is a heading."""
     from lossmap.pipelines import recipes as known
 
     width = max(map(len, known.names()))
-    for name in known.names():
-        typer.echo(f"{name:{width}}  {known.describe(name)}")
+    for heading, names in known.groups().items():
+        typer.echo(f"# {heading}")
+        for name in names:
+            typer.echo(f"{name:{width}}  {known.describe(name)}")
 
 
 @app.command(no_args_is_help=True)

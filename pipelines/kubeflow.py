@@ -131,6 +131,12 @@ class Kubeflow:
                 raise ClusterError(f"Kubeflow Pipelines has no run {run}; {hint}")
             return _run(found, self._study(found.experiment_id))
 
+    def lookup(self, run: str) -> PipelineRun | None:
+        """The newest run of that name, if there is one."""
+        with _explained():
+            found = self._named(run)
+            return _run(found, self._study(found.experiment_id)) if found else None
+
     def terminate(self, run: PipelineRun) -> None:
         """Ask for the end of a run; returns before it has ended."""
         with _explained():

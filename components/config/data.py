@@ -1,6 +1,6 @@
 """Where the samples come from and how many of them are used."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -18,6 +18,8 @@ class Blobs(Frozen):
 
 
 TENSOR_FILES = (".safetensors", ".npz")
+TASKS = "tasks"  # the source that is several tasks at once
+TaskName = Literal["digits-images", "digits-tokens", "breast-cancer", "wine"]
 IN_PROCESS = "in process"  # where a network, a loss or tensors were handed over in Python
 
 
@@ -28,9 +30,10 @@ class Data(Frozen):
         "digits",
         min_length=1,
         description="digits, cifar10, cifar100, fashion-mnist, blobs, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz "
-        "file with inputs and targets (and test_inputs and test_targets)",
+        "file with inputs and targets (and test_inputs and test_targets); or tasks, several at once",
     )
-    limit: PositiveInt | None = Field(None, description="training samples to keep, the same number of each class where possible")
+    tasks: tuple[TaskName, ...] = Field(("digits-images", "digits-tokens", "breast-cancer"), min_length=1, description="where source is tasks")
+    limit: PositiveInt | None = Field(None, description="training samples to keep (of each task), the same number of each class where possible")
     test_limit: PositiveInt | None = Field(None, description="test samples to keep, likewise")
     image_size: PositiveInt | None = Field(None, description="resize every image to this many pixels a side; without it images of mixed sizes are refused")
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
@@ -45,6 +48,14 @@ class Data(Frozen):
         mean, deviation = (None if values is None else len(values) for values in (self.mean, self.deviation))
         if mean != deviation or mean == 0:
             raise ValueError(f"mean is {self.mean} and deviation is {self.deviation}, expected one number for each channel in both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_are_taken_as_they_are(self) -> Self:
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks are {', '.join(self.tasks)}, expected each at most once")
+        if self.source == TASKS and (self.image_size or self.mean):
+            raise ValueError("source is tasks and there is an image_size, mean or deviation, expected none: tasks are scaled by their own training samples")
         return self
 
     @property

@@ -7,12 +7,12 @@ import yaml
 from pydantic import Field, model_validator
 
 from lossmap.components.config.cluster import Cluster
-from lossmap.components.config.data import Data
+from lossmap.components.config.data import TASKS, Data
 from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.frozen import Frozen, Name, canonical_json
 from lossmap.components.config.landscape import Landscape
-from lossmap.components.config.models import Imported, Model, ResNet
-from lossmap.components.config.training import Training
+from lossmap.components.config.models import Imported, Model, MultiModel, ResNet
+from lossmap.components.config.training import Augmentation, Training
 
 
 class Experiment(Frozen):
@@ -45,6 +45,23 @@ class Experiment(Frozen):
             raise ValueError(
                 f"data.source is {self.data.source!r}, a file of tensors, and model.architecture is {self.model.architecture}, "
                 "expected images: only imported networks take tensors"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_and_network_go_together(self) -> Self:
+        takes_tasks, task = isinstance(self.model, MultiModel), self.landscape.task
+        if takes_tasks != (self.data.source == TASKS):
+            raise ValueError(
+                f"data.source is {self.data.source!r} and model.architecture is {self.model.architecture}, "
+                "expected data.source tasks with model.architecture multimodel, and neither without the other"
+            )
+        if task is not None and not (takes_tasks and task in self.data.tasks):
+            known = ", ".join(self.data.tasks) if takes_tasks else "none: only data.source tasks has several"
+            raise ValueError(f"landscape.task is {task!r}, expected one of data.tasks ({known})")
+        if takes_tasks and self.training and (self.training.augmentation != Augmentation() or self.training.label_smoothing):
+            raise ValueError(
+                "data.source is tasks and training has augmentation or label_smoothing, expected neither: not all tasks are images, nor have the same classes"
             )
         return self
 

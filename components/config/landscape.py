@@ -80,6 +80,7 @@ class Landscape(Frozen):
     adaptive: Adaptive | None = Field(None, description="evaluate only as many of the plane's points as interpolation needs")
     line: Axis | None = Axis(points=101)
     split: Literal["train", "test"] = "train"
+    task: str | None = Field(None, description="survey the samples of this one of data.tasks, on the same plane; without it those of all tasks together")
     samples: PositiveInt = Field(512, description="samples on which every point is evaluated, the same for all points")
     batch_norm: Literal["frozen", "reestimated", "coordinates"] = Field(
         "frozen", description="the trained network's statistics, those of the samples at each point, or moved along with the weights"

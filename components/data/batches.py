@@ -17,7 +17,7 @@ from lossmap.components.stores.objects import Store
 
 @dataclass(frozen=True)
 class Images:
-    """A split in memory: `pixels` uint8 N x C x H x W, `labels` int64 N."""
+    """A split in memory, as it was packed: `pixels` uint8 N x C x H x W, or the float32 rows of several tasks; `labels` int64 N."""
 
     pixels: Tensor
     labels: Tensor
@@ -31,22 +31,19 @@ class Images:
 
 
 def load_images(store: Store, manifest: Manifest, split: Split) -> Images:
-    """A split of a packed data set; every shard is checked against the manifest's SHA-256."""
-    shards = [_load_shard(store, shard) for shard in manifest.shards(split)]
-    return Images(torch.cat([shard["images"] for shard in shards]), torch.cat([shard["labels"] for shard in shards]))
+    """A split of a packed data set that a network is trained on; every shard is checked against the manifest's SHA-256."""
+    return Images(*load_packed(store, manifest, split))
 
 
 def load_packed(store: Store, manifest: Manifest, split: Split) -> tuple[Tensor, Tensor]:
     """Inputs and targets of a split as they were packed: images are uint8 pixels. The first dimension of both is the sample."""
-    if manifest.kind == "images":
-        images = load_images(store, manifest, split)
-        return images.pixels, images.labels
+    inputs, targets = ("images", "labels") if manifest.kind == "images" else ("inputs", "targets")
     shards = [_load_shard(store, shard) for shard in manifest.shards(split)]
-    return torch.cat([shard["inputs"] for shard in shards]), torch.cat([shard["targets"] for shard in shards])
+    return torch.cat([shard[inputs] for shard in shards]), torch.cat([shard[targets] for shard in shards])
 
 
 def as_inputs(packed: Tensor, manifest: Manifest) -> Tensor:
-    """What a network gets: images normalised, float32; tensors as they are."""
+    """What a network gets: images normalised, float32; tensors and the rows of tasks as they are."""
     return normalize(packed, manifest) if manifest.kind == "images" else packed
 
 

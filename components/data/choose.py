@@ -23,6 +23,21 @@ def balanced_choice(labels: NDArray[np.int64], limit: int | None, seed: int, pur
     return np.sort(np.concatenate(drawn))
 
 
+def one_fifth(labels: NDArray[np.int64], name: str, seed: int) -> NDArray[np.bool_]:
+    """Which samples are the test set: of each class one fifth, drawn by the seed.
+
+    Args:
+        labels: class of each sample.
+        name: of the data set, which names the stream of random numbers.
+        seed: of the data.
+    """
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels).tolist():
+        members = stream(name, seed, label).permutation(np.flatnonzero(labels == label))
+        chosen[members[: round(len(members) / 5)]] = True
+    return chosen
+
+
 def _quotas(available: dict[int, int], limit: int) -> dict[int, int]:
     """Fill the classes evenly from below: nobody has two more than another that still has images left."""
     quotas = dict.fromkeys(available, 0)

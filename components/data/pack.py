@@ -1,6 +1,7 @@
 """Packs a data set as shards with a manifest. The same samples give the same digest, wherever they came from."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,11 +9,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from lossmap.components.config.data import Data
+from lossmap.components.config.data import TASKS, Data
 from lossmap.components.config.errors import DataError
 from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.data.sources import Count, Labelled, Source, load_source
+from lossmap.components.data.tasks import LoadedTask, load_tasks, packed_task, rows
 from lossmap.components.data.tensors import TensorSource, load_tensors
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
@@ -34,6 +36,8 @@ def prepare(data: Data, store: Store, progress: Count = lambda _done, _total: No
     """
     if data.holds_tensors:
         return pack_tensors(data.source, load_tensors(data), store)
+    if data.source == TASKS:
+        return pack_tasks(load_tasks(data), store)
     source = load_source(data, progress)
     contents = {split: _shards(images) for split, images in source.splits.items()}
     digest = _digest(source, contents, data)
@@ -65,6 +69,37 @@ def pack_tensors(name: str, source: TensorSource, store: Store) -> Manifest:
         test=shards["test"],
         train_counts=counts["train"],
         test_counts=counts["test"],
+    )
+    return _keep(store, manifest)
+
+
+def pack_tasks(loaded: Sequence[LoadedTask], store: Store) -> Manifest:
+    """Pack several tasks as one data set of rows (see PackedTask); targets are classes within their tasks.
+
+    Args:
+        loaded: the tasks, in the order of their numbers.
+        store: gets the shards, and the manifest after them.
+    """
+    splits: tuple[Split, ...] = ("train", "test")
+    pairs = {split: rows(loaded, split) for split in splits}
+    contents = {split: _tensor_shards(*pair) for split, pair in pairs.items()}
+    tasks = tuple(packed_task(task) for task in loaded)
+    described = [task.model_dump(mode="json") for task in tasks]
+    digest = _sha256(canonical_json({"kind": "tasks", "tasks": described, **_digests(contents)}).encode())
+    shards = {split: _write(store, digest, split, parts) for split, parts in contents.items()}
+    manifest = Manifest(
+        digest=digest,
+        source=TASKS,
+        kind="tasks",
+        classes=(),
+        shape=tuple(pairs["train"][0].shape[1:]),
+        mean=(),
+        deviation=(),
+        train=shards["train"],
+        test=shards["test"],
+        train_counts=(),
+        test_counts=(),
+        tasks=tasks,
     )
     return _keep(store, manifest)
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossmap.components.config.data import Data
+from lossmap.components.config.data import TASKS, Data
 from lossmap.components.config.errors import DataError
 from lossmap.components.config.manifest import Split
 from lossmap.components.config.randomness import stream
-from lossmap.components.data.choose import balanced_choice
+from lossmap.components.data.choose import balanced_choice, one_fifth
 from lossmap.components.data.decode import resize_all
 from lossmap.components.data.folders import read_folder
 
@@ -48,9 +48,9 @@ def load_source(data: Data, progress: Count) -> Source:
         source = _NAMED[data.source](data)
         return Source(source.classes, {split: _limited(data, split, images) for split, images in source.splits.items()})
     if "://" not in data.source and not _is_there(data.source):
-        near = difflib.get_close_matches(data.source, _NAMED, n=1)
+        near = difflib.get_close_matches(data.source, [*_NAMED, TASKS], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        accepted = f"expected {', '.join(_NAMED)}, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz file"
+        accepted = f"expected {', '.join(_NAMED)}, tasks, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz file"
         raise DataError(f"data.source is {data.source!r}, which is no data set and no file; {hint}{accepted}")
     classes, splits = read_folder(data, progress)
     return Source(classes, {split: Labelled(*arrays) for split, arrays in splits.items()})
@@ -80,10 +80,7 @@ def _digits(data: Data) -> Source:
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = digits.target.astype(np.int64)
-    is_test = np.zeros(len(labels), dtype=bool)
-    for label in range(10):
-        members = stream("digits", data.seed, label).permutation(np.flatnonzero(labels == label))
-        is_test[members[: round(len(members) / 5)]] = True
+    is_test = one_fifth(labels, "digits", data.seed)
     train, test = Labelled(pixels[~is_test], labels[~is_test]), Labelled(pixels[is_test], labels[is_test])
     return Source(tuple(str(label) for label in range(10)), {"train": train, "test": test})
 

@@ -45,8 +45,9 @@ def summarize(store: Store, run_id: str) -> RunSummary:
     experiment, manifest, found = load_experiment(store, run_id), load_run_manifest(store, run_id), load_found(store, run_id)
     training = links(store, run_id).training
     result = load_json(store, layout.training_result(training))
-    classes = len(manifest.classes) if manifest.classes and experiment.loss == "cross-entropy" else None
-    estimates = measures.summary(found.planes, found.lines, classes, experiment.landscape)
+    landscape = experiment.landscape
+    guessing_loss = manifest.guessing_loss(landscape.split, landscape.task) if experiment.loss == "cross-entropy" else None
+    estimates = measures.summary(found.planes, found.lines, guessing_loss, landscape)
     return RunSummary(
         run=run_id,
         experiment=experiment,
@@ -58,6 +59,12 @@ def summarize(store: Store, run_id: str) -> RunSummary:
 
 
 def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
+    by_task = {
+        f"{split}_{quantity}.{task}": values[quantity]
+        for split in ("test", "train")
+        for task, values in result[split].get("tasks", {}).items()
+        for quantity in ("error", "loss")
+    }
     return {
         "test_error": result["test"]["error"],
         "test_loss": result["test"]["loss"],
@@ -65,6 +72,7 @@ def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
         "train_loss": result["train"]["loss"],
         "parameters": result["parameters"],
         "training_seconds": result["seconds"],
+        **by_task,
     }
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
@@ -33,12 +32,12 @@ class RunSummary:
 
     @property
     def guessing_loss(self) -> float | None:
-        """Cross-entropy of guessing uniformly: ln C for C classes; None where the loss is another, or where there are no classes."""
-        classes = len(self.manifest.classes)
-        return log(classes) if classes > 1 and self.experiment.loss == "cross-entropy" else None
+        """Cross-entropy of guessing uniformly on the survey's samples; None where the loss is another, or where there are no classes."""
+        landscape = self.experiment.landscape
+        return self.manifest.guessing_loss(landscape.split, landscape.task) if self.experiment.loss == "cross-entropy" else None
 
     @property
     def samples(self) -> int:
         """Number of samples on which every point was evaluated."""
         landscape = self.experiment.landscape
-        return min(landscape.samples, self.manifest.count(landscape.split))
+        return min(landscape.samples, len(self.manifest.rows(landscape.split, landscape.task)))

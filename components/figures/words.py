@@ -90,7 +90,9 @@ CARDS = (
 
 def label(name: str) -> str:
     """The name of a scalar, spelled out."""
-    return LABELS.get(name) or name.replace("_", " ").capitalize()
+    measure, _, task = name.partition(".")
+    spelled = LABELS.get(measure) or measure.replace("_", " ").capitalize()
+    return f"{spelled}, {task}" if task else spelled
 
 
 def number(value: float | None) -> str:
@@ -108,7 +110,7 @@ def number(value: float | None) -> str:
 
 def scalar(name: str, value: float | None) -> str:
     """The value of a scalar; errors and fractions are shares and shown as percentages."""
-    if value is None or not isfinite(value) or not (name.endswith("error") or "fraction" in name or name == "trajectory_explained"):
+    if value is None or not isfinite(value) or not (name.partition(".")[0].endswith("error") or "fraction" in name or name == "trajectory_explained"):
         return number(value)
     return f"{100 * value:.4g}\N{NARROW NO-BREAK SPACE}%"
 
@@ -179,6 +181,8 @@ def objective(run: RunSummary) -> str:
 
 def samples_are(run: RunSummary) -> str:
     """What a sample is."""
+    if run.manifest.tasks:
+        return f"samples of {run.experiment.landscape.task or 'all tasks'}"
     return "samples" if run.experiment.data.holds_tensors else "images"
 
 
@@ -204,7 +208,11 @@ def tally(surface: Surface) -> str:
 
 def guess(run: RunSummary) -> str:
     """The loss of guessing uniformly, as a formula; `none` where that means nothing."""
-    return "none" if run.guessing_loss is None else f"ln {len(run.manifest.classes)} = {run.guessing_loss:.3f}"
+    if run.guessing_loss is None:
+        return "none"
+    if run.manifest.tasks:
+        return f"{run.guessing_loss:.3f}, the mean of ln C over the samples, C the classes of a sample's task"
+    return f"ln {len(run.manifest.classes)} = {run.guessing_loss:.3f}"
 
 
 def markers(surface: Surface) -> str:
@@ -241,7 +249,8 @@ def line_caption(run: RunSummary, line: Surface) -> str:
 def epochs_caption(runs: Sequence[RunSummary]) -> str:
     """The caption of the learning curves; imported networks have none."""
     trained = [(run, run.manifest.count("train"), run.manifest.count("test")) for run in runs if run.experiment.training]
-    return " ".join(f"{run.run}: {len(run.epochs)} epochs, {train} training and {test} test images." for run, train, test in trained)
+    kinds = {run.run: "samples" if run.manifest.tasks else "images" for run in runs}
+    return " ".join(f"{run.run}: {len(run.epochs)} epochs, {train} training and {test} test {kinds[run.run]}." for run, train, test in trained)
 
 
 def origin(run: RunSummary) -> str:
@@ -272,6 +281,9 @@ def network_source(run: RunSummary) -> str:
 def classes(run: RunSummary) -> str:
     """The classes by name, where they are not too many."""
     names = run.manifest.classes
+    if run.manifest.tasks:
+        tasks = [f"{task.name} ({task.train_count} training and {task.test_count} test samples, {len(task.classes)} classes)" for task in run.manifest.tasks]
+        return f"Tasks: {', '.join(tasks)}."
     if not names:
         return "The targets are no classes."
     return f"Classes: {', '.join(names)}." if len(names) <= MOST_CLASSES else f"{len(names)} classes, {names[0]} to {names[-1]}."

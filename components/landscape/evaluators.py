@@ -75,7 +75,8 @@ def load_problem(store: Store, run_id: str, count: int) -> Problem:
     experiment, manifest = load_experiment(store, run_id), load_run_manifest(store, run_id)
     landscape, device = experiment.landscape, experiment.landscape.device
     network = load_network(store, run_id).eval().to(device)
-    chosen = sample_indices(manifest.count(landscape.split), count, landscape.seed)
+    rows = manifest.rows(landscape.split, landscape.task)
+    chosen = rows.start + sample_indices(len(rows), count, landscape.seed)
     inputs, targets = load_samples(store, manifest, landscape.split, chosen)
     inputs = like_parameters(inputs, network)
     return Problem(network, named_loss(experiment.loss), Samples(_fastest(inputs.to(device)), targets.to(device), landscape.batch_size))

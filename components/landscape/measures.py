@@ -25,21 +25,21 @@ _Bounded = tuple[Measure, tuple[float, float]]  # and the least and greatest val
 _ANY, _NOT_NEGATIVE, _SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
 
 
-def summary(planes: Sequence[Surface], lines: Sequence[Surface], classes: int | None, settings: Landscape) -> dict[str, Estimate]:
+def summary(planes: Sequence[Surface], lines: Sequence[Surface], guessing_loss: float | None, settings: Landscape) -> dict[str, Estimate]:
     """All measures by name, with their intervals: the scalars of a report.
 
-    Of the planes: centre_loss, floor, ceiling, convex_fraction, roughness, spacing, minima, largest_persistence, rise, fall; with classes
-    basin_fraction and centre_basin_fraction, below the loss of guessing; and both for every threshold t of settings.basin_thresholds,
+    Of the planes: centre_loss, floor, ceiling, convex_fraction, roughness, spacing, minima, largest_persistence, rise, fall; with a loss of guessing
+    basin_fraction and centre_basin_fraction, below it; and both for every threshold t of settings.basin_thresholds,
     as basin_fraction_below_t. Of the lines: line_floor, line_ceiling, line_convex_fraction, line_roughness, line_spacing, line_minima,
     line_largest_persistence, line_rise, line_fall.
 
     Args:
         planes: one for each pair of directions.
         lines: likewise; may be empty.
-        classes: of the samples' targets; None where there are none, and so no loss of guessing.
+        guessing_loss: of guessing uniformly; None where that means nothing.
         settings: of the survey.
     """
-    of_planes = {"centre_loss": (centre_loss, _ANY), **_ON_BOTH, **_basins(classes, settings.basin_thresholds)}
+    of_planes = {"centre_loss": (centre_loss, _ANY), **_ON_BOTH, **_basins(guessing_loss, settings.basin_thresholds)}
     of_lines = {f"line_{name}": bounded for name, bounded in _ON_BOTH.items()}
     measured = [(planes, of_planes), (lines, of_lines)]
     return {
@@ -168,10 +168,10 @@ def fall(surface: Surface) -> float | None:
     return _largest_climb([walk[::-1] for walk in _walks(surface)])
 
 
-def _basins(classes: int | None, thresholds: Sequence[float]) -> dict[str, _Bounded]:
+def _basins(guessing_loss: float | None, thresholds: Sequence[float]) -> dict[str, _Bounded]:
     levels = {f"_below_{threshold:g}": threshold for threshold in thresholds}
-    if classes is not None:
-        levels = {"": math.log(classes), **levels}
+    if guessing_loss is not None:
+        levels = {"": guessing_loss, **levels}
     kinds = {"basin_fraction": fraction_below, "centre_basin_fraction": centre_fraction_below}
     return {name + suffix: (partial(function, threshold=level), _SHARE) for suffix, level in levels.items() for name, function in kinds.items()}
 

@@ -32,7 +32,7 @@ from lossmap.components.stores.runs import links, load_experiment, load_run_mani
 
 # Part of every address: raise it when the same settings begin to give other values.
 _EVALUATION = 2
-_EVALUATED_WITH = {"split", "samples", "batch_norm", "batch_size", "device", "seed"}
+_EVALUATED_WITH = {"split", "task", "samples", "batch_norm", "batch_size", "device", "seed"}
 
 Pair = Mapping[str, Mapping[str, Tensor]]  # axis, name
 

@@ -9,12 +9,29 @@ from torch import nn
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Model
 from lossmap.components.config.randomness import seed
+from lossmap.components.models.densenet import densenet
 from lossmap.components.models.imported import imported
 from lossmap.components.models.linear import linear
+from lossmap.components.models.mixture_of_experts import mixture_of_experts
 from lossmap.components.models.mlp import mlp
+from lossmap.components.models.multimodel import multimodel
+from lossmap.components.models.preactivation import preactivation_resnet
 from lossmap.components.models.resnet import resnet
+from lossmap.components.models.vgg import vgg
+from lossmap.components.models.wide_resnet import wide_resnet
 
-_BUILDERS: dict[str, Callable[[Any, Manifest], nn.Module]] = {"linear": linear, "mlp": mlp, "resnet": resnet, "imported": imported}
+_BUILDERS: dict[str, Callable[[Any, Manifest], nn.Module]] = {
+    "linear": linear,
+    "mlp": mlp,
+    "vgg": vgg,
+    "resnet": resnet,
+    "preactivation-resnet": preactivation_resnet,
+    "wide-resnet": wide_resnet,
+    "densenet": densenet,
+    "multimodel": multimodel,
+    "mixture-of-experts": mixture_of_experts,
+    "imported": imported,
+}
 
 
 def build(model: Model, manifest: Manifest) -> nn.Module:

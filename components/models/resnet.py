@@ -1,7 +1,9 @@
-"""The CIFAR residual networks of He et al. 2016 (section 4.2), and the same networks without shortcuts.
+"""The CIFAR residual networks of He et al. 2016 (section 4.2), the same networks without shortcuts, and wider ones.
 
-conv 3x3, 16 · n blocks of 16 channels · n of 32 (half the size) · n of 64 (a quarter) · average over the image · linear,
+conv 3x3, 16k · n blocks of 16k channels · n of 32k (half the size) · n of 64k (a quarter) · average over the image · linear,
 where a block is two 3x3 convolutions: 6n + 2 layers with weights. Every convolution is followed by BatchNorm and has no bias.
+The paper has k = 1. The factor k widens all layers, the first one too, as in `WResNet_cifar` of Li et al. 2018 (WRN56_k, section 6);
+the wide residual networks of Zagoruyko & Komodakis 2016 are others: see `wide_resnet`.
 """
 
 import torch.nn.functional as F
@@ -9,23 +11,20 @@ from torch import Tensor, nn
 
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import ResNet
+from lossmap.components.models.layers import classifier, convolution, he_initialized
 
 
 def resnet(model: ResNet, manifest: Manifest) -> nn.Module:
-    """The network of the given depth; convolutions start as in He et al. 2015 (eq. 10: deviation sqrt(2 / fan-in))."""
+    """The network of the given depth and width, for images of any size; the convolutions start as in He et al. 2015."""
     blocks = (model.depth - 2) // 6
-    layers: list[nn.Module] = [_convolution(manifest.channels, 16), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
-    channels = 16
-    for stage, outputs in enumerate((16, 32, 64)):
+    channels = 16 * model.width
+    layers: list[nn.Module] = [convolution(manifest.channels, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    for stage, outputs in enumerate((channels, 2 * channels, 4 * channels)):
         for index in range(blocks):
             stride = 2 if stage > 0 and index == 0 else 1
             layers.append(Block(channels, outputs, stride, model.shortcut_option if model.shortcuts else None))
             channels = outputs
-    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, len(manifest.classes)))
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return network
+    return he_initialized(nn.Sequential(*layers, *classifier(channels, len(manifest.classes))))
 
 
 class Block(nn.Module):
@@ -40,8 +39,8 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, shortcut: str | None):
         super().__init__()
-        self.conv1, self.norm1 = _convolution(inputs, outputs, stride), nn.BatchNorm2d(outputs)
-        self.conv2, self.norm2 = _convolution(outputs, outputs), nn.BatchNorm2d(outputs)
+        self.conv1, self.norm1 = convolution(inputs, outputs, stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = convolution(outputs, outputs), nn.BatchNorm2d(outputs)
         self.shortcut = _shortcut(inputs, outputs, stride, shortcut) if shortcut else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,8 +69,4 @@ def _shortcut(inputs: int, outputs: int, stride: int, option: str) -> nn.Module:
         return nn.Identity()
     if option == "A":
         return PadChannels(inputs, outputs, stride)
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution(inputs, outputs, stride, kernel=1), nn.BatchNorm2d(outputs))

@@ -18,6 +18,7 @@ comparisons/<digest>/page.html, comparison.png                    digest = names
 paths/<address>/state.safetensors, alignment.json                 a network made of two; address = trainings + alignment or curve settings + software
 paths/<address>/profile.npz                                       address = two trainings + which path + evaluation settings + software
 connections/<digest>/connection.json, page.html, connection.png   digest = names of the two runs + settings + addresses of the paths
+studies/<name>/results.json, page.html, …                         written again whenever more of its runs are finished
 """
 
 MANIFEST = "manifest.json"
@@ -166,3 +167,8 @@ def connection(digest: str, name: str) -> str:
 def connection_result(digest: str) -> str:
     """Everything that was found about the connection of two runs; written last."""
     return connection(digest, "connection.json")
+
+
+def study(study_name: str, name: str) -> str:
+    """A file of a study's report."""
+    return f"studies/{study_name}/{name}"

@@ -10,6 +10,7 @@ from lossmap.components.config.connection import Connecting
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.study import Study
 from lossmap.components.stores import layout
 from lossmap.components.stores.tracking import RunTracker
 
@@ -43,6 +44,21 @@ def open_connection_tracker(
             "version": code_version(),
             "store": f"{store_uri}/{layout.connection(digest, '')}",
             "mlflow.note.content": f"Paths between the networks of `{runs[0]}` and `{runs[1]}`. Among the artifacts: `page.html` is the report.",
+        },
+    )
+    return tracker
+
+
+def open_study_tracker(uri: str, store_uri: str, study: Study, digest: str) -> RunTracker:
+    """A study's place in MLflow beside its runs, as `study-<name>-<digest>`: a study with other networks, levels or seeds is another run."""
+    tracker = RunTracker(uri, study.name, f"study-{study.name}-{digest[:8]}", STUDY.format(study=study.name))
+    tracker.start(
+        dict(_flat(study.model_dump(mode="json", exclude={"statements", "contrasts"}))),
+        {
+            "kind": "study",
+            "version": code_version(),
+            "store": f"{store_uri}/{layout.study(study.name, '')}",
+            "mlflow.note.content": f"{study.title} Among the artifacts: `page.html` is the report, `effects.csv` holds all comparisons.",
         },
     )
     return tracker

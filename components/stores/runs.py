@@ -1,6 +1,7 @@
 """What every run keeps in the store, read and written by its meaning."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,9 +35,14 @@ def load_experiment(store: Store, run_id: str) -> Experiment:
 
 
 def list_runs(store: Store) -> list[str]:
-    """Names of all runs, oldest first."""
+    """Names of all runs: those of studies, whose names have no time, in their order, then the others, oldest first."""
     names = [key.split("/")[1] for key in store.keys("runs/") if key.endswith("/experiment.json") and key.count("/") == 2]
-    return sorted(names, key=lambda name: name.rsplit("-", 2)[1:])
+    return sorted(names, key=_age)
+
+
+def _age(run: str) -> tuple[str, str]:
+    timed = re.search(r"-(\d{8}-[0-9a-f]{9})$", run)
+    return (timed[1], run) if timed else ("", run)
 
 
 def load_manifest(store: Store, digest: str) -> Manifest:

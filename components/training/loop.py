@@ -6,7 +6,8 @@ number come from streams named by seed, epoch, step and rank. A run that was sto
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.randomness import seed, stream
 from lossmap.components.config.training import Training
-from lossmap.components.data.batches import Images, augment, epoch_order, evaluation_share, normalize, rank_share
+from lossmap.components.data.batches import Images, as_inputs, augment, epoch_order, evaluation_share, rank_share
+from lossmap.components.models import balance
 from lossmap.components.training.distributed import Group
 from lossmap.components.training.schedule import factor
 
@@ -26,11 +28,12 @@ _EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Mean cross-entropy in nats and share of misclassified images, over `count` images."""
+    """Mean cross-entropy in nats and share of misclassified images, over `count` images; and the same of each task that has any, by name."""
 
     loss: float
     error: float
     count: int
+    tasks: Mapping[str, "Accuracy"] = field(default_factory=dict)
 
 
 class Trainer:
@@ -39,7 +42,8 @@ class Trainer:
     Attributes:
         network: the module itself, without the data-parallel wrapper.
         step: optimiser steps done since the start.
-        sums: float64 on the device: loss, wrong answers, gradient norm, images; of this rank, over the running epoch.
+        sums: float64 on the device: loss, wrong answers, gradient norm, images, and with layers of experts what balance.STATISTICS names; of
+            this rank, over the running epoch; a row for each task.
     """
 
     def __init__(self, training: Training, manifest: Manifest, network: nn.Module, images: Images, group: Group):
@@ -56,7 +60,8 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=training.precision == "float16")
         self.step = 0
         self._order, self._order_epoch = torch.empty(0, dtype=torch.int64), -1
-        self.sums = torch.zeros(4, dtype=torch.float64, device=group.device)
+        self._balances = balance.STATISTICS if balance.has_experts(network) else ()
+        self.sums = torch.zeros(max(1, len(manifest.tasks)), 4 + len(self._balances), dtype=torch.float64, device=group.device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,35 +90,53 @@ class Trainer:
             logits = self._parallel(self._prepared(pixels))
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.training.label_smoothing)
         self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
+        used = balance.take_balance(self.network)
+        self.scaler.scale(loss if used is None else loss + used.loss).backward()
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.training.gradient_clip or math.inf)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
-        wrong = (logits.detach().argmax(dim=1) != labels).sum()
-        self.sums += torch.stack([loss.detach() * len(labels), wrong, norm * len(labels), torch.tensor(len(labels), device=norm.device)]).double()
+        loss_and_wrong, count = self._tally(pixels, logits.detach().float(), labels, self.training.label_smoothing).tensor_split([2], dim=1)
+        others = norm.double()[None] if used is None else torch.cat([norm[None], used.loss.detach()[None], used.routing])
+        self.sums += torch.cat([loss_and_wrong, others[:1] * count, count, others[1:] * count], dim=1)
 
-    def finish_epoch(self) -> tuple[Accuracy, float]:
-        """Mean loss and error while the epoch ran (augmented images, changing weights) and mean gradient norm, over all ranks; sums start anew."""
-        loss, wrong, norm, count = self.group.total(self.sums.clone()).tolist()
+    def finish_epoch(self) -> tuple[Accuracy, dict[str, float]]:
+        """Means over an epoch and all ranks, of loss and error while it ran (augmented images, changing weights), and of other metrics by name.
+
+        These are `gradient_norm`, and what balance.STATISTICS names in a network with layers of experts. The sums start anew.
+        """
+        sums = self.group.total(self.sums.clone())
         self.sums.zero_()
-        return Accuracy(loss / count, wrong / count, int(count)), norm / count
+        norm, count, *used = sums[:, 2:].sum(dim=0).tolist()
+        others = dict(zip(("gradient_norm", *self._balances), (norm, *used), strict=True))
+        return self._accuracy(sums[:, [0, 1, 3]]), {name: total / count for name, total in others.items()}
 
     @torch.no_grad()
     def evaluate(self, images: Images) -> Accuracy:
         """Loss and error on every image exactly once, in evaluation mode, shared among all ranks."""
         self.group.share_buffers(self.network)
         self.network.eval()
-        sums = torch.zeros(3, dtype=torch.float64)
+        sums = torch.zeros(len(self.sums), 3, dtype=torch.float64)
         for indices in evaluation_share(len(images), self.group.rank, self.group.world).split(_EVALUATION_BATCH):
             pixels, labels = images.pixels[indices], images.labels[indices].to(self.group.device)
             with self._autocast():
                 logits = self.network(self._prepared(pixels.to(self.group.device))).float()
-            losses = F.cross_entropy(logits, labels, reduction="none").double()
-            sums += torch.stack([losses.sum(), (logits.argmax(dim=1) != labels).sum(), torch.tensor(len(labels), device=losses.device)]).cpu()
-        loss, wrong, count = self.group.total(sums).tolist()
-        return Accuracy(loss / count, wrong / count, int(count))
+            sums += self._tally(pixels, logits, labels).cpu()
+        return self._accuracy(self.group.total(sums))
+
+    def _tally(self, pixels: Tensor, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Sums over a batch of loss, wrong answers, and images, float64: a row for each task, or one for all."""
+        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing).double()
+        values = torch.stack([losses, (logits.argmax(dim=1) != labels).double(), torch.ones_like(losses)], dim=1)
+        if not self.manifest.tasks:
+            return values.sum(dim=0, keepdim=True)
+        numbers = pixels[:, 0].to(values.device)
+        return torch.stack([values[numbers == number].sum(dim=0) for number in range(len(self.manifest.tasks))])
+
+    def _accuracy(self, sums: Tensor) -> Accuracy:
+        tasks = {task.name: _mean(row) for task, row in zip(self.manifest.tasks, sums, strict=False) if row[2]}
+        return replace(_mean(sums.sum(dim=0)), tasks=tasks)
 
     def _share(self) -> tuple[Tensor, Tensor]:
         epoch, position = divmod(self.step, self.steps_per_epoch)
@@ -121,15 +144,24 @@ class Trainer:
             self._order, self._order_epoch = epoch_order(len(self.images), self.training.seed, epoch), epoch
         batch = self._order[position * self.training.batch_size : (position + 1) * self.training.batch_size]
         mine = rank_share(batch, self.group.rank, self.group.world).to(self.group.device)
+        pixels, labels = self.images.pixels[mine], self.images.labels[mine]
+        if self.manifest.kind != "images":
+            return pixels, labels
         generator = stream("augment", self.training.seed, self.step, self.group.rank)
-        return augment(self.images.pixels[mine], self.training.augmentation, self.manifest, generator), self.images.labels[mine]
+        return augment(pixels, self.training.augmentation, self.manifest, generator), labels
 
     def _prepared(self, pixels: Tensor) -> Tensor:
-        return normalize(pixels, self.manifest).contiguous(memory_format=self._layout)
+        inputs = as_inputs(pixels, self.manifest)
+        return inputs.contiguous(memory_format=self._layout) if inputs.dim() == 4 else inputs
 
     def _autocast(self) -> torch.autocast:
         precision = _PRECISIONS[self.training.precision]
         return torch.autocast(self.group.device.type, dtype=precision, enabled=precision != torch.float32)
+
+
+def _mean(sums: Tensor) -> Accuracy:
+    loss, wrong, count = sums.tolist()
+    return Accuracy(loss / count, wrong / count, int(count))
 
 
 def _optimizer(training: Training, network: nn.Module) -> torch.optim.Optimizer:

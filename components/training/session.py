@@ -19,7 +19,7 @@ from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import save_epoch
 from lossmap.components.training.checkpoint import network_bytes, save_checkpoint
 from lossmap.components.training.heartbeat import Abandoned, Launcher
-from lossmap.components.training.loop import Trainer
+from lossmap.components.training.loop import Accuracy, Trainer
 
 
 class Stop:
@@ -99,7 +99,7 @@ class Session:
     def _finish_epoch(self, test: Images) -> None:
         trainer = self._trainer
         epoch = trainer.step // trainer.steps_per_epoch
-        trained, norm = trainer.finish_epoch()
+        trained, others = trainer.finish_epoch()
         images = (trainer.step - self._epoch_step) * trainer.training.batch_size
         rate = images / (time.monotonic() - self._epoch_start)
         if not math.isfinite(trained.loss):
@@ -112,10 +112,12 @@ class Session:
             "test_loss": tested.loss,
             "test_error": tested.error,
             "learning_rate": trainer.learning_rate,
-            "gradient_norm": norm,
+            **others,
             "images_per_second": rate,
             "seconds": time.monotonic() - self._start,
             "timestamp": time.time(),
+            **_by_task("train", trained),
+            **_by_task("test", tested),
         }
         if self._leads:
             save_epoch(self._store, self._training, metrics)
@@ -146,3 +148,9 @@ class Session:
             self._store.write(layout.weights(self._training), network_bytes(trainer.network))
             self._store.write(layout.training_result(self._training), json.dumps(result).encode())
         trainer.group.any(False)  # on a cluster the job ends with the first process that does, and whatever still runs is killed
+
+
+def _by_task(part: str, accuracy: Accuracy) -> dict[str, float]:
+    """For example `test_loss.wine`."""
+    quantities = ("loss", "error")
+    return {f"{part}_{quantity}.{task}": getattr(found, quantity) for task, found in accuracy.tasks.items() for quantity in quantities}

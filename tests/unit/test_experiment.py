@@ -20,7 +20,11 @@ REFUSED = [
     ("training.epochs=three", "training.epochs is 'three', expected a valid integer, unable to parse string as an integer"),
     ("training.batch_size=65", "training: batch_size is 65, expected a multiple of processes (2)"),
     ("model.depth=21", "model: depth is 21, expected 6n + 2 with n >= 1, for example 20, 32, 44, 56 or 110"),
-    ("model.architecture=vgg", "model.architecture is 'vgg', expected one of linear, mlp, resnet, imported"),
+    (
+        "model.architecture=vit",
+        "model.architecture is 'vit', expected one of linear, mlp, vgg, resnet, preactivation-resnet, wide-resnet, densenet, mixture-of-experts, "
+        "multimodel, imported",
+    ),
     ("landscape.normalization=neurons", "landscape.normalization is 'neurons', expected 'filter', 'layer', 'model', 'element', 'neuron' or 'none'"),
     ("landscape.plane.x.low=2", "landscape.plane.x: low is 2.0 and high is 1.0, expected low < high"),
     ("training.optimizer.learning_rate=.inf", "training.optimizer.learning_rate is inf, expected a finite number"),

@@ -3,7 +3,7 @@ import torch
 from reference.manifests import manifest
 from torch import nn
 
-from lossmap.components.config.models import Linear, Mlp, ResNet
+from lossmap.components.config.models import DenseNet, Linear, Mlp, PreactivationResNet, ResNet, Vgg, WideResNet
 from lossmap.components.models import build, count_parameters
 
 
@@ -62,8 +62,11 @@ def test_with_and_without_shortcuts_share_every_weight_of_the_same_seed():
     assert all(torch.equal(with_them[name], without[name]) for name in with_them)
 
 
-@pytest.mark.parametrize("model", [Linear(), Mlp(), ResNet(depth=8), ResNet(depth=8, shortcut_option="B")])
-@pytest.mark.parametrize(("channels", "size", "classes"), [(1, 8, 10), (3, 32, 100), (1, 28, 10), (3, 9, 2)])
+@pytest.mark.parametrize("model", [
+    Linear(), Mlp(), ResNet(depth=8), ResNet(depth=8, shortcut_option="B", width=2), Vgg(channels=2), Vgg(depth=19, channels=2), PreactivationResNet(depth=8),
+    PreactivationResNet(depth=11, bottleneck=True), WideResNet(depth=10, width=2), DenseNet(depth=10, growth=4), DenseNet(blocks=(1, 2, 1, 1), growth=4),
+])  # fmt: skip
+@pytest.mark.parametrize(("channels", "size", "classes"), [(1, 8, 10), (3, 32, 100), (1, 28, 10), (3, 9, 2), (2, 1, 3)])
 def test_every_network_takes_the_data_sets_shape(model, channels, size, classes):
     network = build(model, manifest(channels, size, classes))
     assert network(torch.zeros(3, channels, size, size)).shape == (3, classes)

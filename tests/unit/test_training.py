@@ -6,14 +6,17 @@ import socket
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from reference import training as reference
 
 from lossmap.components.config.data import Blobs, Data
-from lossmap.components.config.models import Mlp, ResNet
+from lossmap.components.config.models import Experts, MixtureOfExperts, Mlp, ResNet
+from lossmap.components.config.randomness import seed
 from lossmap.components.config.training import Augmentation, Optimizer, Schedule, Training
 from lossmap.components.data import pack
-from lossmap.components.data.batches import load_images
+from lossmap.components.data.batches import epoch_order, load_images, normalize
 from lossmap.components.models import build
+from lossmap.components.models.balance import take_balance
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.training.checkpoint import load_checkpoint, save_checkpoint
@@ -148,9 +151,50 @@ def test_metrics_of_an_epoch_are_means_over_its_images(packed, group):
     trainer = _trainer(packed, group, training, Mlp(hidden=(8,)))
     for _ in range(trainer.steps_per_epoch):
         trainer.train_step()
-    accuracy, norm = trainer.finish_epoch()
+    accuracy, others = trainer.finish_epoch()
     assert accuracy.count == 72
     assert 0 < accuracy.loss < 2 * math.log(3)
     assert (accuracy.error * 72) % 1 == pytest.approx(0, abs=1e-9)
-    assert norm > 0
+    assert list(others) == ["gradient_norm"]
+    assert others["gradient_norm"] > 0
     assert not trainer.sums.any()
+
+
+@pytest.mark.parametrize("body", ["perceptron", "convolutional"])
+def test_a_resumed_run_with_experts_has_the_bits_and_metrics_of_an_undisturbed_one(packed, group, body):
+    store, _ = packed
+    model = MixtureOfExperts(body=body, width=8, experts=Experts(count=3, active=2, hidden=4, capacity=1.0))
+    undisturbed, stopped, resumed = (_trainer(packed, group, AUGMENTED, model) for _ in range(3))
+    expected = _train(undisturbed)
+    for _ in range(4):
+        stopped.train_step()
+    save_checkpoint(store, "run", stopped, stopped.sums, seconds=0.0)
+    load_checkpoint(store, "run", resumed)
+    weights = _train(resumed)
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    metrics = resumed.finish_epoch()
+    assert metrics == undisturbed.finish_epoch()
+    assert list(metrics[1]) == ["gradient_norm", "balance_loss", "importance_cv", "load_cv", "load_max_over_mean", "dropped_share"]
+    assert all(value > 0 for value in metrics[1].values())
+
+
+def test_a_step_descends_the_cross_entropy_plus_the_balance_loss_and_tells_them_apart(packed, group):
+    store, manifest = packed
+    training = Training(epochs=1, batch_size=72, processes=1, optimizer=Optimizer(learning_rate=0.1, momentum=0.0, nesterov=False, weight_decay=0.0))
+    model = MixtureOfExperts(width=8, experts=Experts(count=3, active=1, hidden=4, importance_weight=2.0, load_weight=3.0))
+    trainer = _trainer(packed, group, training, model)
+    by_hand, images = build(model, manifest).train(), load_images(store, manifest, "train")
+    chosen = epoch_order(72, training.seed, 0)
+    torch.manual_seed(seed("step", training.seed, 0, 0))
+    loss = F.cross_entropy(by_hand(normalize(images.pixels[chosen], manifest)), images.labels[chosen])
+    used = take_balance(by_hand)
+    (loss + used.loss).backward()
+    trainer.train_step()
+    for parameter, found in zip(by_hand.parameters(), trainer.network.parameters(), strict=True):
+        expected = parameter if parameter.grad is None else parameter - 0.1 * parameter.grad
+        # float32: one product and one difference, whose fused form rounds once
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    accuracy, others = trainer.finish_epoch()
+    assert accuracy.loss == pytest.approx(loss.item(), rel=1e-6)
+    assert others["balance_loss"] == pytest.approx(used.loss.item(), rel=1e-6)
+    assert others["load_max_over_mean"] == pytest.approx(used.routing[2].item(), rel=1e-12)

@@ -1,0 +1,75 @@
+"""A study: networks times levels of some factors times seeds, what is compared among them, and what is said of them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from lossmap.components.config.frozen import Frozen, Name
+
+Assignment = Annotated[str, Field(pattern=r"^[^=]+=", description="path.to.field=value, as after --set")]
+
+
+class Contrast(Frozen):
+    """Two networks whose measures are compared: the first minus the second."""
+
+    network: Name
+    against: Name
+
+
+class Statement(Frozen):
+    """Something that is said of the networks, and the rule by which these runs support it or do not.
+
+    always     in every run of the network the measure is at least (at most) the bound, as far as its interval tells
+    somewhere  in at least one run of the network the measure is below the bound, and its whole interval is
+    greater    the measure is greater for the network than for `against`: the difference of means over the seeds, with its corrected p-value
+    less       likewise, less
+    often      in how many of all possible runs the measure is at most the bound: the interval of that share lies above one half
+    """
+
+    text: str = Field(min_length=1, description="as it is said")
+    source: str = Field("", description="who says it")
+    rule: Literal["always-at-least", "always-at-most", "somewhere-below", "greater", "less", "often-at-most"]
+    measure: str
+    network: Name
+    against: Name | None = Field(None, description="for greater and less")
+    bound: float | None = Field(None, description="for the other rules")
+
+    @model_validator(mode="after")
+    def _rule_has_what_it_needs(self) -> Self:
+        comparing = self.rule in ("greater", "less")
+        if comparing != (self.against is not None) or comparing == (self.bound is not None):
+            wanted = "against and no bound" if comparing else "a bound and no against"
+            raise ValueError(f"rule is {self.rule}, against is {self.against} and bound is {self.bound}, expected {wanted}")
+        return self
+
+
+class Study(Frozen):
+    """Every combination of a network, one level of each factor, and a seed is a cell: a run of its own."""
+
+    name: Name
+    title: str = Field(min_length=1, description="the question, in one line")
+    networks: dict[Name, str] = Field(min_length=1, description="by label: a recipe, or the path of a YAML file")
+    network_assignments: dict[Name, tuple[Assignment, ...]] = Field({}, description="by label: what is set for that network alone")
+    factors: dict[Name, dict[Name, tuple[Assignment, ...]]] = Field({}, description="factor to level to what is set for it")
+    assignments: tuple[Assignment, ...] = Field((), description="what is set in every cell")
+    seeds: PositiveInt = Field(5, description="seeds of model, training, directions and samples alike: 0, 1, … ")
+    measures: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="names of the scalars that are compared, as `lossmap compare --json` has them"
+    )
+    contrasts: tuple[Contrast, ...] = Field((), description="pairs of networks that are compared, at each level of the factors")
+    statements: tuple[Statement, ...] = ()
+    connections: NonNegativeInt = Field(0, description="pairs of seeds of each network, at each level, between which barriers are measured")
+    seed: NonNegativeInt = Field(0, description="of resamples and permutations")
+
+    @model_validator(mode="after")
+    def _labels_are_known(self) -> Self:
+        used = [label for contrast in self.contrasts for label in (contrast.network, contrast.against)]
+        used += [label for statement in self.statements for label in (statement.network, statement.against) if label]
+        unknown = sorted({*used, *self.network_assignments} - set(self.networks))
+        if unknown:
+            raise ValueError(
+                f"contrasts, statements and network_assignments name {', '.join(unknown)}, expected labels of networks: {', '.join(self.networks)}"
+            )
+        if any(not levels for levels in self.factors.values()):
+            raise ValueError("a factor has no levels, expected at least one")
+        return self

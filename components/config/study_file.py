@@ -1,0 +1,62 @@
+"""From YAML to a study; what does not fit is refused in one line that says what would."""
+
+import difflib
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from lossmap.components.config.errors import ExperimentError
+from lossmap.components.config.study import Study
+
+_NEEDED = ", ".join(name for name, field in Study.model_fields.items() if field.is_required())
+
+
+def parse_study_yaml(text: str, name: str) -> Study:
+    """The study in a YAML file.
+
+    Args:
+        text: content of the file.
+        name: of the file, for messages.
+
+    Raises:
+        ExperimentError: it is no study.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ExperimentError(f"{name} holds {type(values).__name__}, expected the fields of a study: {_NEEDED} …")
+    return parse_study(values)
+
+
+def parse_study(values: dict[str, Any]) -> Study:
+    """A study from its fields.
+
+    Raises:
+        ExperimentError: they are not those of a study.
+    """
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        raise ExperimentError(_explained(error)) from None
+
+
+def _explained(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    if first["type"] == "extra_forbidden":
+        return _unknown(path)
+    if first["type"] == "missing":
+        return f"the study's {path} is missing, expected at least the fields {_NEEDED}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{path}: {message}" if path else message
+    expected = message.replace("Input should be ", "").replace("String should ", "text that should ")
+    return f"the study's {path} is {first['input']!r}, expected {expected}"
+
+
+def _unknown(path: str) -> str:
+    near = difflib.get_close_matches(path, Study.model_fields, n=1, cutoff=0.4)
+    return f"the study has no field {path}; {f'did you mean {near[0]}?' if near else 'it has ' + ', '.join(Study.model_fields)}"

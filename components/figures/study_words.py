@@ -1,0 +1,139 @@
+"""The words and rows of a study's pages."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lossmap.components.figures import words
+from lossmap.components.figures.study_figures import mean_interval
+from lossmap.components.studies.effects import Effect, Interval, share_interval
+from lossmap.components.studies.samples import BARRIER, Numbers, Sample
+from lossmap.components.studies.summary import StudySummary
+
+ABSENT = "\N{EM DASH}"
+_PATHS = {"linear": "straight line", "aligned": "line after alignment", "repaired": "line after alignment and repair", "curve": "trained curve"}
+FINAL_LOSS = "train_loss"
+
+
+@dataclass(frozen=True)
+class Connected:
+    """How many pairs of networks a path connects."""
+
+    sample: Sample
+    path: str
+    count: int
+    interval: Interval
+
+
+def mean(sample: Sample) -> str:
+    """Mean and standard deviation between seeds."""
+    if sample.mean is None:
+        return ABSENT
+    if is_share(sample.measure):
+        return f"{100 * sample.mean:.4g}" + ("" if sample.deviation is None else f" ± {100 * sample.deviation:.2g}") + "\N{NARROW NO-BREAK SPACE}%"
+    return words.number(sample.mean) + ("" if sample.deviation is None else f" ± {sample.deviation:.2g}")
+
+
+def is_share(measure: str) -> bool:
+    """Whether a measure is shown in percent."""
+    return words.scalar(measure, 0.5).endswith("%")
+
+
+def mean_with_interval(sample: Sample) -> str:
+    """Mean over the seeds with its 95 % interval."""
+    ends = mean_interval(sample)
+    reach = f" ({words.scalar(sample.measure, ends[0])} to {words.scalar(sample.measure, ends[1])})" if ends else ""
+    return ABSENT if sample.mean is None else f"{words.scalar(sample.measure, sample.mean)}{reach}"
+
+
+def difference(effect: Effect) -> str:
+    """Of the means with its interval; of shares in percentage points."""
+    if effect.difference is None or not is_share(effect.first.measure):
+        return number(effect.difference, effect.interval)
+    ends = (100 * effect.interval[0], 100 * effect.interval[1]) if effect.interval else None
+    return f"{number(100 * effect.difference, ends)} points"
+
+
+def count(sample: Sample) -> str:
+    """How many runs have a value, of how many."""
+    return f"{len(sample.values)} of {sample.wanted}"
+
+
+def number(value: float | None, ends: Interval | None = None) -> str:
+    """Three digits, with the interval where there is one."""
+    if value is None:
+        return ABSENT
+    return (f"{value:.3g}" + (f" ({ends[0]:.3g} to {ends[1]:.3g})" if ends else "")).replace("-", "\N{MINUS SIGN}")
+
+
+def path(name: str) -> str:
+    """A path in words."""
+    return _PATHS.get(name, name)
+
+
+def reachable(effects: Sequence[Effect]) -> str:
+    """What p-values so many runs can reach, in a sentence; empty without tests."""
+    tested = [effect for effect in effects if effect.least_p is not None and effect.least_adjusted is not None]
+    if not tested:
+        return "No comparison has two runs on either side: nothing was tested."
+    best = min(tested, key=lambda effect: effect.least_p or 1.0)
+    runs = f"{len(best.first.values)} and {len(best.second.values)} runs"
+    return (
+        f"With {runs} no p-value can be below {best.least_p:.2g}, whatever the values are; corrected for the {len(tested)} comparisons below, "
+        f"none can be below {min(effect.least_adjusted or 1.0 for effect in tested):.2g}."
+    )
+
+
+def paths(found: Numbers) -> list[str]:
+    """Names of the paths along which barriers were measured."""
+    return list(dict.fromkeys(name for pair in found.joined for name in pair.barriers))
+
+
+def connected(found: Numbers) -> list[Connected]:
+    """For each network at all levels and each path: how many pairs it connects."""
+    rows = []
+    for name in paths(found):
+        for sample in found.samples(BARRIER + name):
+            if sample.observations:
+                joined = sum(each.high <= threshold(found) for each in sample.observations)
+                rows.append(Connected(sample, name, joined, share_interval(joined, len(sample.observations))))
+    return rows
+
+
+def threshold(found: Numbers) -> float:
+    """Up to which barrier, in nats, networks count as connected."""
+    return found.joined[0].threshold
+
+
+def levels(chosen: Mapping[str, str]) -> str:
+    """Levels of the factors."""
+    return ", ".join(f"{factor} {level}" for factor, level in chosen.items())
+
+
+def redo_run(found: Numbers, network: str, chosen: Mapping[str, str], seed: int) -> str:
+    """The command that makes one of the study's runs anew from nothing."""
+    study = found.study
+    of_network, of_levels = study.network_assignments.get(network, ()), (each for factor, level in chosen.items() for each in study.factors[factor][level])
+    seeds = [f"{part}.seed={seed}" for part in ("model", "training", "landscape")]
+    return shlex.join(
+        ["lossmap", "run", study.networks[network], *(part for each in [*study.assignments, *of_network, *of_levels, *seeds] for part in ("--set", each))]
+    )
+
+
+def redo(summary: StudySummary) -> list[tuple[str, str]]:
+    """What is redone, and by which command."""
+    found, name = summary.found, shlex.quote(summary.study.name)
+    commands = [
+        ("everything; finished runs are kept, and only missing ones are made", "lossmap study study.yaml"),
+        ("this page, its pictures and tables, from the finished runs", "lossmap study study.yaml --report-only"),
+        ("all scalars of all runs", f"lossmap compare --study {name} --csv"),
+    ]
+    for chosen in found.levels:
+        first = [outcome.cell for outcome in found.outcomes if outcome.cell.seed == 0 and dict(outcome.cell.levels) == chosen]
+        if first:
+            which = f" at {levels(chosen)}" if chosen else ""
+            commands.append((f"the surfaces of seed 0 side by side{which}", shlex.join(["lossmap", "compare", *(cell.run for cell in first)])))
+    for pair in found.joined:
+        title = f"the paths between seeds {pair.first.seed} and {pair.second.seed} of {pair.first.label}"
+        commands.append((title, shlex.join(["lossmap", "connect", pair.first.run, pair.second.run])))
+    return commands

@@ -1,0 +1,255 @@
+"""Studies by name, each at three scales: digits in minutes to hours on two cores, cifar10 on CPU pods, gpu at the papers' schedules.
+
+What is said in a statement was written down before the runs. With n seeds of each network a permutation test's p-value is at least 2 / C(2n, n):
+0.1 for three, 0.008 for five; and it is corrected for all comparing statements at all levels. So there are few of these.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lossmap.components.config.errors import ExperimentError
+from lossmap.components.config.study import Contrast, Statement, Study
+from lossmap.components.config.study_file import parse_study, parse_study_yaml
+
+_PATTERNS = {"digits": "digits-{}", "cifar10": "cifar10-{}-cpu", "gpu": "cifar10-{}"}
+_LI = "Li et al. 2018"
+_SLIDES = "course slides"
+# Two pairs of directions, half of the recipes' samples and line, and no product that the Hessian's ends do not need.
+_SHALLOW = (
+    "landscape.pairs=2",
+    "landscape.samples=256",
+    "landscape.line.points=51",
+    "landscape.adaptive.tolerance=0.02",
+    "landscape.adaptive.held_out=20",
+    "landscape.curvature.samples=64",
+    "landscape.curvature.tolerance=0.05",
+    "landscape.curvature.trace_products=4",
+)
+_COARSE = (
+    "landscape.pairs=1",
+    "landscape.samples=256",
+    "landscape.line.points=51",
+    "landscape.plane.x.points=11",
+    "landscape.plane.y.points=11",
+    "landscape.adaptive=null",
+    "landscape.curvature=null",
+)
+
+
+def load(target: str, scale: str | None, assignments: Sequence[str], seeds: int | None) -> Study:
+    """A named study, or that of a YAML file, with some things changed.
+
+    Args:
+        target: name or path.
+        scale: of a named study; digits without it.
+        assignments: set in every cell, after the study's own and before those of a network or a level.
+        seeds: how many, in place of the study's.
+
+    Raises:
+        ExperimentError: there is no such study, or it cannot be run as it is written.
+    """
+    study = _from_file(target, scale) if target.endswith((".yaml", ".yml")) else _named(target, scale or "digits")
+    changed = {"assignments": [*study.assignments, *assignments], "seeds": seeds or study.seeds}
+    return parse_study({**study.model_dump(mode="json"), **changed})
+
+
+def _from_file(target: str, scale: str | None) -> Study:
+    if scale:
+        raise ExperimentError(f"--scale is {scale}, expected none for a file: it is for {', '.join(_STUDIES)}")
+    try:
+        text = Path(target).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{target} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}") from None
+    return parse_study_yaml(text, target)
+
+
+def _named(name: str, scale: str) -> Study:
+    if name not in _STUDIES:
+        near = difflib.get_close_matches(name, _STUDIES, n=1)
+        raise ExperimentError(f"there is no study {name}; {f'did you mean {near[0]}?' if near else 'expected ' + ', '.join(_STUDIES) + ', or a .yaml file'}")
+    if scale not in _PATTERNS:
+        raise ExperimentError(f"--scale is {scale}, expected one of {', '.join(_PATTERNS)}")
+    return _STUDIES[name](scale)
+
+
+def lesson(scale: str) -> Study:
+    """From softmax regression to networks of experts: what is convex, what is rough, and what shortcuts change."""
+    pairs = [("resnet20-noshort", "resnet20"), ("resnet56-noshort", "resnet56")]
+    others = ["mlp", *(network for pair in pairs for network in pair), "densenet", "moe"]
+    return Study(
+        name=_title("lesson", scale),
+        title="Why does training succeed? Convexity, roughness and basins from a linear model to mixtures of experts",
+        networks=_recipes(scale, "linear", *others),
+        assignments=_SHALLOW if scale == "digits" else (),
+        seeds=5,
+        measures=(
+            "test_error",
+            "train_loss",
+            "line_convex_fraction",
+            "basin_fraction",
+            "floor",
+            "line_roughness",
+            "minima",
+            "largest_persistence",
+            "hessian_largest",
+            "hessian_negative_to_positive",
+        ),
+        contrasts=tuple(Contrast(network=first, against=second) for first, second in [*pairs, *((other, "linear") for other in others)]),
+        statements=(
+            _said("The loss of a linear model is convex", _SLIDES, "always-at-least", "line_convex_fraction", "linear", 0.999),
+            _said(
+                "The loss of a realistic network is not convex: a perceptron's Hessian has a negative eigenvalue",
+                _SLIDES,
+                "somewhere-below",
+                "hessian_smallest",
+                "mlp",
+                0,
+            ),
+            _said(
+                "The loss of a realistic network is not convex: along some line without shortcuts",
+                _SLIDES,
+                "somewhere-below",
+                "line_convex_fraction",
+                "resnet56-noshort",
+                0.999,
+            ),
+            _said(
+                "Without shortcuts the loss is less often convex along a line",
+                f"{_SLIDES}; {_LI}, figure 1",
+                "less",
+                "line_convex_fraction",
+                "resnet56-noshort",
+                "resnet56",
+            ),
+            _said("Without shortcuts the loss is rougher", f"{_SLIDES}; {_LI}, figure 1", "greater", "line_roughness", "resnet56-noshort", "resnet56"),
+            _said(
+                "Without shortcuts negative curvature is larger, compared with positive curvature",
+                f"{_LI}, figure 7",
+                "greater",
+                "hessian_negative_to_positive",
+                "resnet56-noshort",
+                "resnet56",
+            ),
+            _said("Shortcuts lead to better answers on new data", _LI, "greater", "test_error", "resnet56-noshort", "resnet56"),
+            _said(
+                "Without shortcuts the loss has several minima on the plane, so that it is chaotic",
+                f"{_LI}, figure 1",
+                "always-at-least",
+                "minima",
+                "resnet56-noshort",
+                2,
+            ),
+        ),
+    )
+
+
+def depth(scale: str) -> Study:
+    """When does the chaos appear: depth, shortcuts, length of training and learning rate."""
+    depths = {f"d{layers}": (f"model.depth={layers}",) for layers in (20, 32, 56, 110)}
+    lengths = {"digits": (4, 12), "cifar10": (3, 10), "gpu": (30, 164)}[scale]
+    milestones = "training.schedule.milestones=[{:g}, {:g}]"
+    epochs = {
+        word: (f"training.epochs={length}", *([milestones.format(length / 2, length * 3 / 4)] if scale == "gpu" else []))
+        for word, length in zip(("short", "long"), lengths, strict=True)
+    }
+    return Study(
+        name=_title("depth", scale),
+        title="When does the loss of a network without shortcuts become chaotic?",
+        networks=_recipes(scale, "resnet20-noshort", "resnet20", labels=("noshort", "shortcuts")),
+        factors={
+            "depth": depths,
+            "epochs": epochs,
+            "rate": {"low": ("training.optimizer.learning_rate=0.01",), "high": ("training.optimizer.learning_rate=0.1",)},
+        },
+        assignments=_SHALLOW if scale == "digits" else (),
+        seeds=3,
+        measures=("test_error", "train_loss", "line_convex_fraction", "basin_fraction", "line_roughness", "minima", "hessian_negative_to_positive"),
+        contrasts=(Contrast(network="noshort", against="shortcuts"),),
+        statements=(
+            _said("Without shortcuts the loss is not convex along some line", f"{_LI}, figure 5", "somewhere-below", "line_convex_fraction", "noshort", 0.95),
+            _said("With shortcuts it is convex along every line", f"{_LI}, figure 5", "always-at-least", "line_convex_fraction", "shortcuts", 0.95),
+            _said("Without shortcuts training fails", "He et al. 2016, section 4.1", "always-at-least", "train_error", "noshort", 0.5),
+        ),
+    )
+
+
+def minima(scale: str) -> Study:
+    """One network, many seeds: how good are the minima, and are they connected?"""
+    networks = ("mlp", "resnet20")
+    statements = []
+    for network in networks:
+        statements += [
+            _said("We find a minimum that is nearly as good as any", _SLIDES, "often-at-most", "train_error", network, 0.01),
+            _said("A straight line connects minima", "the contrary is said in Garipov et al. 2018", "often-at-most", "barrier_linear", network, 0.05),
+            _said(
+                "Minima are connected, once their channels are ordered alike",
+                "Entezari et al. 2022; Ainsworth et al. 2023",
+                "often-at-most",
+                "barrier_repaired",
+                network,
+                0.05,
+            ),
+            _said("A simple curve connects minima", "Garipov et al. 2018; Draxler et al. 2018", "often-at-most", "barrier_curve", network, 0.05),
+        ]
+    return Study(
+        name=_title("minima", scale),
+        title="Why do we succeed in finding good local minima?",
+        networks=_recipes(scale, *networks),
+        assignments=_COARSE if scale == "digits" else (),
+        seeds=10,
+        measures=("train_loss", "train_error", "test_error", "floor", "basin_fraction"),
+        contrasts=(Contrast(network="resnet20", against="mlp"),),
+        statements=tuple(statements),
+        connections=6,
+    )
+
+
+def batch(scale: str) -> Study:
+    """Small against large batches, with and without weight decay, in pictures with and without normalisation."""
+    networks = {"small": "vgg9", "large": "vgg9-large-batch" if scale == "gpu" else "vgg9"}
+    sizes = {"digits": (32, 512), "cifar10": (128, 2048)}.get(scale)
+    own = {} if sizes is None else {label: (f"training.batch_size={size}",) for label, size in zip(networks, sizes, strict=True)}
+    raw = ("landscape.normalization=none", *(f"landscape.{axis}.{end}" for axis in ("line", "plane.x", "plane.y") for end in ("low=-0.05", "high=0.05")))
+    return Study(
+        name=_title("batch", scale),
+        title="Do large batches find sharp minima, or do pictures without normalisation only say so?",
+        networks={label: _PATTERNS[scale].format(network) for label, network in networks.items()},
+        network_assignments=own,
+        factors={
+            "decay": {"none": ("training.optimizer.weight_decay=0",), "decay": ("training.optimizer.weight_decay=5e-4",)},
+            "directions": {"raw": raw, "filter": ("landscape.normalization=filter",)},
+        },
+        assignments=(*_SHALLOW, "training.epochs=20") if scale == "digits" else (),
+        seeds=6,
+        measures=("test_error", "train_loss", "line_rise", "hessian_largest", "hessian_trace", "basin_fraction"),
+        contrasts=(Contrast(network="large", against="small"),),
+        statements=(
+            _said(
+                "The minimum of the large batch looks sharper in this picture",
+                f"Keskar et al. 2017; {_LI}, figures 2 and 4, say that it depends",
+                "greater",
+                "line_rise",
+                "large",
+                "small",
+            ),
+            _said("The large batch answers worse on new data", "Keskar et al. 2017", "greater", "test_error", "large", "small"),
+        ),
+    )
+
+
+def _said(text: str, source: str, rule: str, measure: str, network: str, other: str | float) -> Statement:
+    """`other` is the network that it is compared with, or the bound."""
+    than = {"against": other} if isinstance(other, str) else {"bound": other}
+    return Statement.model_validate({"text": text, "source": source, "rule": rule, "measure": measure, "network": network, **than})
+
+
+def _title(name: str, scale: str) -> str:
+    return name if scale == "digits" else f"{name}-{scale}"
+
+
+def _recipes(scale: str, *networks: str, labels: Sequence[str] = ()) -> dict[str, str]:
+    return {label: _PATTERNS[scale].format(network) for label, network in zip(labels or networks, networks, strict=True)}
+
+
+_STUDIES: dict[str, Callable[[str], Study]] = {"lesson": lesson, "depth": depth, "minima": minima, "batch": batch}

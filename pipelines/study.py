@@ -1,0 +1,167 @@
+"""A study: its cells, the runs of those that are missing, connections between seeds, and one report."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import product
+
+from lossmap.components.config.errors import ExperimentError, Interrupted, LossmapError, TrackingError
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.parse import override
+from lossmap.components.config.progress import Progress
+from lossmap.components.config.settings import Settings
+from lossmap.components.config.study import Study
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import Store
+from lossmap.components.stores.runs import load_json
+from lossmap.components.studies.cells import Cell, Joined, Outcome
+from lossmap.pipelines import local
+from lossmap.pipelines.recipes import resolve
+
+Stage = Callable[[str], AbstractContextManager[Progress]]
+Say = Callable[[str], None]
+
+_NAME_LENGTH = 63  # of an experiment's name
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run, or a connection of two, that is not there, and why."""
+
+    what: str
+    reason: str
+
+
+def cells(study: Study) -> list[Cell]:
+    """Every cell, seed by seed: what there is of an unfinished study compares all networks.
+
+    Raises:
+        ExperimentError: a cell cannot be run; the message names its network.
+    """
+    return [_cell(study, network, levels, seed) for seed in range(study.seeds) for levels in _levels(study) for network in study.networks]
+
+
+def _levels(study: Study) -> Iterator[dict[str, str]]:
+    for levels in product(*study.factors.values()):
+        yield dict(zip(study.factors, levels, strict=True))
+
+
+def _cell(study: Study, network: str, levels: Mapping[str, str], seed: int) -> Cell:
+    of_network = study.network_assignments.get(network, ())
+    of_levels = [assignment for factor, level in levels.items() for assignment in study.factors[factor][level]]
+    of_seed = [f"{section}.seed={seed}" for section in ("model", "training", "landscape")]
+    try:
+        experiment = override(_trained(resolve(study.networks[network], study.assignments)), [*of_network, *of_levels, *of_seed])
+    except ExperimentError as error:
+        raise ExperimentError(f"network {network} of study {study.name}: {error}") from None
+    named = experiment.model_copy(update={"study": study.name, "name": _name([study.name, network, *levels.values()], seed)})
+    return Cell(network, levels, seed, named, _run(named))
+
+
+def _trained(experiment: Experiment) -> Experiment:
+    if not experiment.training:
+        raise ExperimentError(f"model.architecture is {experiment.model.architecture}, expected a network that lossmap trains, once for each seed")
+    return experiment
+
+
+def _name(words: Sequence[str], seed: int) -> str:
+    end = f"-s{seed}"
+    return "-".join(words)[: _NAME_LENGTH - len(end)].rstrip("-") + end
+
+
+def _run(experiment: Experiment) -> str:
+    return f"{experiment.name}-{experiment.digest()[:8]}"
+
+
+def split(store: Store, found: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """The cells that are finished in the store, and those that are missing there."""
+    finished = {cell.run for cell in found if store.exists(layout.scalars(cell.run))}
+    return [cell for cell in found if cell.run in finished], [cell for cell in found if cell.run not in finished]
+
+
+def run_here(missing: Sequence[Cell], settings: Settings, stage: Stage, say: Say) -> list[Failure]:
+    """Run cells one after the other on this machine; one that was begun goes on. Returns those that failed: the others go on without them.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; what is finished is kept.
+    """
+    failed, begun = [], time.monotonic()
+    for index, cell in enumerate(missing):
+        left = (time.monotonic() - begun) / index * (len(missing) - index) if index else None
+        say(f"cell {index + 1}/{len(missing)} {cell.run}{'' if left is None else f', about {_duration(left)} left'}")
+        try:
+            _run_cell(cell, settings, stage, say)
+        except (KeyboardInterrupt, Interrupted):
+            raise Interrupted(f"interrupted; {index} of {len(missing)} cells were finished and are kept. The same command goes on with the others") from None
+        except LossmapError as error:
+            failed.append(Failure(cell.run, str(error)))
+            say(f"  failed: {error}")
+    return failed
+
+
+def _run_cell(cell: Cell, settings: Settings, stage: Stage, say: Say) -> None:
+    try:
+        local.run(cell.run, cell.experiment, settings, stage)
+    except TrackingError as error:  # what the store holds is complete
+        say(f"  MLflow did not get this run: {error}; send it later: lossmap run --resume {cell.run}")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def outcomes(store: Store, finished: Sequence[Cell]) -> list[Outcome]:
+    """The cells with the scalars of their reports."""
+    return [Outcome(cell, load_json(store, layout.scalars(cell.run))) for cell in finished]
+
+
+def pairs(study: Study, finished: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """Cells that differ in nothing but the seed: the first pairs of each network at each level, in the order (0, 1), (0, 2), (1, 2), (0, 3) …"""
+    found = []
+    for label in dict.fromkeys((cell.network, *cell.levels.values()) for cell in finished):
+        alike = sorted((cell for cell in finished if (cell.network, *cell.levels.values()) == label), key=lambda cell: cell.seed)
+        found += [(first, second) for number, second in enumerate(alike) for first in alike[:number]][: study.connections]
+    return found
+
+
+def join(wanted: Sequence[tuple[Cell, Cell]], settings: Settings, stage: Stage, say: Say) -> tuple[list[Joined], list[Failure]]:
+    """Measure the barriers between the networks of some pairs, as far as the store does not have them.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the paths that are finished are kept.
+    """
+    found, failed = [], []
+    for number, (first, second) in enumerate(wanted, start=1):
+        say(f"connection {number}/{len(wanted)} {first.run} {second.run}")
+        try:
+            found.append(_joined(first, second, settings, stage, say))
+        except (KeyboardInterrupt, Interrupted):
+            raise Interrupted("interrupted; the cells and paths that are finished are kept, and the same command goes on") from None
+        except LossmapError as error:
+            failed.append(Failure(f"{first.run} {second.run}", str(error)))
+            say(f"  failed: {error}")
+    return found, failed
+
+
+def _joined(first: Cell, second: Cell, settings: Settings, stage: Stage, say: Say) -> Joined:
+    from lossmap.pipelines import connect as connecting
+
+    asked = connecting.asked(first.run, {}, settings)
+    outcome = connecting.connect((first.run, second.run), asked, settings, stage)
+    if outcome.untracked:
+        say(f"  MLflow did not get this connection: {outcome.untracked}")
+    barriers = {str(path.name): (path.barrier.value, path.barrier.low, path.barrier.high) for path in outcome.summary.paths}
+    return Joined(first, second, barriers, asked.threshold)
+
+
+def report(store: Store, study: Study, found: Sequence[Cell], joined: Sequence[Joined], settings: Settings, say: Say) -> str:
+    """Write the report on what the store has, and return the key of its page."""
+    from lossmap.components.figures import study_report
+
+    finished, missing = split(store, found)
+    try:
+        return study_report.write(store, study, outcomes(store, finished), joined, missing, settings.tracking)
+    except TrackingError as error:
+        say(f"MLflow did not get the study: {error}; the report is complete, and --report-only sends it later")
+        return layout.study(study.name, study_report.PAGE)

@@ -1,0 +1,73 @@
+"""The command `lossmap study`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lossmap.components.config.errors import ExperimentError, LossmapError
+from lossmap.pipelines.options import Sets, Store, Tracking, settings_of
+
+if TYPE_CHECKING:
+    from lossmap.components.config.settings import Settings
+    from lossmap.components.studies.cells import Cell
+    from lossmap.pipelines.study import Failure
+
+
+def study(  # noqa: PLR0913  # the options of the command
+    target: Annotated[str, typer.Argument(metavar="NAME|FILE.yaml", help="lesson, depth, minima or batch, or the file of a study")],
+    *,
+    scale: Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="of a named study: digits (default), cifar10 or gpu")] = None,
+    sets: Sets = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="repetitions of every network (else the study's)")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="tell which cells are finished and which are missing, and start nothing")] = False,
+    submit: Annotated[bool, typer.Option("--submit", help="run the missing cells on the cluster, each as a pipeline run of its own")] = False,
+    parallel: Annotated[int, typer.Option("--parallel", min=1, help="with --submit: runs that go on at the same time at most")] = 4,
+    report_only: Annotated[bool, typer.Option("--report-only", help="run no cell; report on those that the store has")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    store: Store = None,
+    tracking: Tracking = None,
+) -> None:
+    """Train and survey several networks with several seeds, and judge what is said of them: effects, intervals, p-values, verdicts."""
+    from lossmap.components.stores.objects import open_store
+    from lossmap.pipelines import connect_screen, screen, study_screen
+    from lossmap.pipelines import study as studying
+    from lossmap.pipelines.studies import load
+
+    if submit and report_only:
+        raise ExperimentError("--submit and --report-only exclude each other; --report-only runs no cell")
+    settings, asked = settings_of(store, tracking), load(target, scale, sets or [], seeds)
+    opened, cells = open_store(settings.store), studying.cells(asked)
+    finished, missing = studying.split(opened, cells)
+    if dry_run:
+        study_screen.plan(asked, finished, missing, as_json)
+        return
+    say, stage = (study_screen.say_aside, connect_screen.plain_stage) if as_json else (study_screen.say, screen.stage)
+    say(f"{asked.name}: {asked.title}\n{len(finished)} of {len(cells)} cells are finished")
+    failed: list[Failure] = []
+    if submit:
+        failed = _submitted(missing, settings, parallel)
+    elif not report_only:
+        failed = studying.run_here(missing, settings, stage, say)
+    finished, _ = studying.split(opened, cells)
+    if not finished:
+        raise LossmapError(_nothing(asked.name, settings, submit, failed))
+    joined, apart = studying.join(studying.pairs(asked, finished), settings, stage, say)
+    page = studying.report(opened, asked, cells, joined, settings, say)
+    study_screen.conclude(page, [*failed, *apart], settings, as_json)
+    raise typer.Exit(1 if failed or apart else 0)
+
+
+def _submitted(missing: "list[Cell]", settings: "Settings", parallel: int) -> "list[Failure]":
+    from lossmap.pipelines import study_screen
+    from lossmap.pipelines.study import Failure
+    from lossmap.pipelines.study_cluster import run_there
+
+    return [Failure(run, reason) for run, reason in run_there(missing, settings, parallel, study_screen.say_aside).items()]
+
+
+def _nothing(name: str, settings: "Settings", submitted: bool, failed: "list[Failure]") -> str:
+    if submitted and not failed:
+        where = "with --store s3://… and its keys in the environment, where the cluster keeps them"
+        return f"the runs of study {name} have ended, and {settings.store} has none of them; report on them {where}: the same command with --report-only"
+    because = f"; the first failed: {failed[0].reason}" if failed else ""
+    return f"{settings.store} has no finished cell of study {name}, so there is nothing to report{because}"

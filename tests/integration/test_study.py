@@ -1,0 +1,110 @@
+"""lossmap study as a user types it: interrupted, gone on with, extended, reported on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+
+LOSSMAP = Path(sys.executable).with_name("lossmap")
+STUDY = """
+name: tiny
+title: Does a perceptron need 32 hidden units?
+networks: {wide: blobs-mlp, narrow: blobs-mlp}
+network_assignments: {narrow: ["model.hidden=[4]"]}
+assignments:
+  - data.blobs.train_per_class=30
+  - training.processes=1
+  - training.epochs=2
+  - landscape.samples=50
+  - landscape.plane.x.points=3
+  - landscape.plane.y.points=3
+  - landscape.line.points=5
+  - landscape.workers=1
+seeds: 1
+measures: [test_error, floor]
+contrasts: [{network: wide, against: narrow}]
+statements: [{text: Wide is better, rule: less, measure: test_error, network: wide, against: narrow}]
+"""
+
+
+def environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {"COLUMNS": "300"}
+
+
+def lossmap(*arguments, cwd, check=0):
+    found = subprocess.run([LOSSMAP, *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600, check=False)
+    assert found.returncode == check, found.stdout + found.stderr
+    return found
+
+
+def _begun(store):
+    return sorted(key.split("/")[1] for key in store.keys("runs/") if key.endswith("experiment.json"))
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A folder with a study that was stopped in its second cell, and what it said."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "tiny.yaml").write_text(STUDY)
+    store = open_store(str(folder / "lossmap-runs"))
+    with subprocess.Popen([LOSSMAP, "study", "tiny.yaml"], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            end = time.monotonic() + 300
+            while len(_begun(store)) < 2 and process.poll() is None and time.monotonic() < end:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)  # as Ctrl-C, which children of a job in the background ignore
+            out, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    return folder, process.returncode, out, said
+
+
+@pytest.fixture(scope="module")
+def gone_on(interrupted):
+    return lossmap("study", "tiny.yaml", cwd=interrupted[0])
+
+
+def test_interrupted_it_keeps_what_is_finished_and_says_how_to_go_on(interrupted):
+    folder, code, _, said = interrupted
+    store = open_store(str(folder / "lossmap-runs"))
+    message = "lossmap: interrupted; 1 of 2 cells were finished and are kept. The same command goes on with the others"
+    assert (code, said.splitlines()[-1]) == (130, message)
+    assert [store.exists(layout.scalars(run)) for run in _begun(store)] == [False, True]  # narrow, wide
+
+
+def test_the_same_command_runs_the_missing_cell_alone_and_reports(interrupted, gone_on):
+    lines = gone_on.stdout.splitlines()
+    assert lines[:2] == ["tiny: Does a perceptron need 32 hidden units?", "1 of 2 cells are finished"]
+    [narrow, _] = _begun(open_store(str(interrupted[0] / "lossmap-runs")))
+    assert [line for line in lines if line.startswith("cell ")] == [f"cell 1/1 {narrow}"]
+    assert lines[3] == "not decidable here: Wide is better"
+    assert Path(lines[-1].split()[1]).read_text().lower().startswith("<!doctype html>")
+
+
+def test_another_seed_runs_its_own_cells_only_and_json_has_all_of_them(interrupted, gone_on):
+    folder, first = interrupted[0], set(_begun(open_store(str(interrupted[0] / "lossmap-runs"))))
+    record = json.loads(lossmap("study", "tiny.yaml", "--seeds", "2", "--json", cwd=folder).stdout)
+    runs = {run["run"] for run in record["runs"]}
+    assert len(runs) == 4
+    assert first < runs
+    assert (record["failed"], record["missing"]) == ([], [])
+    again = lossmap("study", "tiny.yaml", "--seeds", "2", "--report-only", cwd=folder).stdout
+    assert "4 of 4 cells are finished" in again
+    assert "cell 1" not in again
+
+
+def test_a_report_on_nothing_and_a_file_that_is_no_study_are_refused_in_one_line(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    said = lossmap("study", "tiny.yaml", "--report-only", cwd=tmp_path, check=1).stderr
+    assert said == f"lossmap: {(tmp_path / 'lossmap-runs').as_uri()} has no finished cell of study tiny, so there is nothing to report\n"
+    (tmp_path / "tiny.yaml").write_text("name: tiny")
+    said = lossmap("study", "tiny.yaml", cwd=tmp_path, check=2).stderr
+    assert said == "lossmap: the study's title is missing, expected at least the fields name, title, networks, measures\n"
