@@ -48,7 +48,8 @@ class ConvolutionBlock(nn.Module):
         """A sequence to a sequence."""
         first, second, third, fourth = self.steps
         x = x + second(first(x))
-        return x + fourth(third(x))
+        moved: Tensor = x + fourth(third(x))
+        return moved
 
 
 class AttentionBlock(nn.Module):
@@ -70,7 +71,8 @@ class AttentionBlock(nn.Module):
         queries, keys, values = projected.reshape(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         weights = (queries @ keys.transpose(-2, -1) / math.sqrt(width // self.heads)).softmax(dim=-1)
         heads = (weights @ values).transpose(1, 2).reshape(count, length, width)
-        return x + self.output(heads)
+        attended: Tensor = x + self.output(heads)
+        return attended
 
 
 class ExpertBlock(nn.Module):
@@ -119,7 +121,7 @@ class ImageNet(nn.Module):
         """N x C x H x W to N x (H/2 W/2) x width."""
         before, after = self.norms
         h = self.first(images)
-        reduced = _over_channels(after, self.second(F.relu(_over_channels(before, h)))) + self.shortcut(h)
+        reduced: Tensor = _over_channels(after, self.second(F.relu(_over_channels(before, h)))) + self.shortcut(h)
         return reduced.flatten(2).transpose(1, 2)
 
 

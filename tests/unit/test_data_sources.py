@@ -18,7 +18,9 @@ from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.errors import DataError
 from lossmap.components.data.sources import load_source
 
-ACCEPTED = "expected digits, cifar10, cifar100, fashion-mnist, blobs, tasks, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz file"
+ACCEPTED = (
+    "expected digits, cifar10, cifar100, fashion-mnist, blobs, tasks, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz file"
+)
 
 
 def _load(**settings):

@@ -71,7 +71,7 @@ def test_what_is_set_otherwise_is_another_run():
 
 def test_a_long_name_is_cut_before_its_seed_and_stays_unique():
     name = "a-very-long-name-of-a-study-that-nobody-can-remember-at-all"
-    found = _cells(name=name, factors=FACTORS, seeds=11)
+    found = _cells(name=name, factors=FACTORS, seeds=11, network_assignments={"narrow": ["model.hidden=[4]"]})
     assert all(len(cell.experiment.name) <= 63 for cell in found)
     assert found[-1].experiment.name.endswith("-s10")
     assert len({cell.run for cell in found}) == len(found) == 88
