@@ -8,7 +8,7 @@ weight decay 5e-4; errors on all 10,000 test images.
 from lossmap.components.config.data import Data
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Adaptive, Axis, Curvature, Landscape, Plane
-from lossmap.components.config.models import DenseNet, Experts, Linear, MixtureOfExperts, Mlp, Model, PreactivationResNet, ResNet, Vgg, WideResNet
+from lossmap.components.config.models import DenseNet, Experts, Linear, MixtureOfExperts, Mlp, Model, MultiModel, PreactivationResNet, ResNet, Vgg, WideResNet
 from lossmap.components.config.training import Augmentation, Optimizer, Schedule, Training
 from lossmap.pipelines.recipe_registry import CIFAR10_ON_CPUS, under
 
@@ -123,6 +123,17 @@ def cifar10_moe_convolutional_cpu() -> Experiment:
 def cifar10_moe_convolutional_unbalanced_cpu() -> Experiment:
     """The convolutional network with experts on CIFAR-10, CPU budget, without balance losses."""
     return _on_cpus(MixtureOfExperts(body="convolutional", width=32, experts=_UNBALANCED))
+
+
+@recipe
+def cifar10_multimodel_cpu() -> Experiment:
+    """One network after MultiModel of Kaiser et al. 2017: CIFAR-10's images, digits as tokens, and breast cancer as a table; CPU budget, but by Adam."""
+    convolutional = _on_cpus(MultiModel(blocks=1, experts=Experts(count=4)))
+    training = convolutional.trained.model_copy(
+        update={"optimizer": Optimizer(algorithm="adam", learning_rate=0.003), "augmentation": Augmentation(), "channels_last": False}
+    )
+    data = Data(source="tasks", tasks=("images", "digits-tokens", "breast-cancer"), limit=10_000)
+    return convolutional.model_copy(update={"data": data, "training": training})
 
 
 def _on_cpus(model: Model, learning_rate: float = 0.1) -> Experiment:

@@ -15,7 +15,7 @@ from lossmap.components.config.cluster import Cluster
 from lossmap.components.config.data import Data
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Adaptive, Curvature, Landscape
-from lossmap.components.config.models import DenseNet, Experts, Linear, MixtureOfExperts, Mlp, Model, PreactivationResNet, ResNet, Vgg, WideResNet
+from lossmap.components.config.models import DenseNet, Experts, Linear, MixtureOfExperts, Mlp, Model, MultiModel, PreactivationResNet, ResNet, Vgg, WideResNet
 from lossmap.components.config.training import Augmentation, Optimizer, Schedule, Training
 from lossmap.pipelines.recipe_registry import CIFAR10_ON_GPUS, under
 
@@ -238,6 +238,16 @@ def cifar10_moe_convolutional() -> Experiment:
 def cifar10_moe_convolutional_unbalanced() -> Experiment:
     """The convolutional network with experts on CIFAR-10 without balance losses; the schedule is ours."""
     return _on_gpus(MixtureOfExperts(body="convolutional", experts=_UNBALANCED), _ours())
+
+
+@recipe
+def cifar10_multimodel() -> Experiment:
+    """One network after MultiModel of Kaiser et al. 2017: CIFAR-10's images, digits as tokens, and breast cancer as a table; the schedule is ours."""
+    training = _ours().model_copy(
+        update={"optimizer": Optimizer(algorithm="adam", learning_rate=0.001), "augmentation": Augmentation(), "channels_last": False}
+    )
+    data = Data(source="tasks", tasks=("images", "digits-tokens", "breast-cancer"))
+    return _on_gpus(MultiModel(width=128, blocks=4, heads=8, experts=Experts(count=8, hidden=256)), training).model_copy(update={"data": data})
 
 
 def _on_gpus(model: Model, training: Training) -> Experiment:

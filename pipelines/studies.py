@@ -76,7 +76,7 @@ def _named(name: str, scale: str) -> Study:
 def lesson(scale: str) -> Study:
     """From softmax regression to networks of experts: what is convex, what is rough, and what shortcuts change."""
     pairs = [("resnet20-noshort", "resnet20"), ("resnet56-noshort", "resnet56")]
-    others = ["mlp", *(network for pair in pairs for network in pair), "densenet", "moe"]
+    others = ["mlp", *(network for pair in pairs for network in pair), "densenet", "moe", "multimodel"]
     return Study(
         name=_title("lesson", scale),
         title="Why does training succeed? Convexity, roughness and basins from a linear model to mixtures of experts",

@@ -19,7 +19,7 @@ class Blobs(Frozen):
 
 TENSOR_FILES = (".safetensors", ".npz")
 TASKS = "tasks"  # the source that is several tasks at once
-TaskName = Literal["digits-images", "digits-tokens", "breast-cancer", "wine"]
+TaskName = Literal["images", "digits-images", "digits-tokens", "breast-cancer", "wine"]
 IN_PROCESS = "in process"  # where a network, a loss or tensors were handed over in Python
 
 
@@ -33,6 +33,7 @@ class Data(Frozen):
         "file with inputs and targets (and test_inputs and test_targets); or tasks, several at once",
     )
     tasks: tuple[TaskName, ...] = Field(("digits-images", "digits-tokens", "breast-cancer"), min_length=1, description="where source is tasks")
+    images: str = Field("cifar10", min_length=1, description="of the task images: a data set of images, or the path or s3:// URI of a folder or zip of them")
     limit: PositiveInt | None = Field(None, description="training samples to keep (of each task), the same number of each class where possible")
     test_limit: PositiveInt | None = Field(None, description="test samples to keep, likewise")
     image_size: PositiveInt | None = Field(None, description="resize every image to this many pixels a side; without it images of mixed sizes are refused")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from lossmap.components.config.errors import DataError
 from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.data.sources import Count, Labelled, Source, load_source
+from lossmap.components.data.statistics import Statistics, channel_statistics
 from lossmap.components.data.tasks import LoadedTask, load_tasks, packed_task, rows
 from lossmap.components.data.tensors import TensorSource, load_tensors
 from lossmap.components.stores import layout
@@ -21,9 +21,7 @@ from lossmap.components.stores.objects import Store
 
 SHARD_IMAGES = 10_000
 SHARD_BYTES = 32 * 2**20  # of tensors
-_LEAST_DEVIATION = 1 / 255  # of a channel that is the same everywhere: one grey level, so that it can be divided by
 Contents = dict[Split, list[tuple[int, bytes]]]
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def prepare(data: Data, store: Store, progress: Count = lambda _done, _total: None) -> Manifest:
@@ -37,7 +35,7 @@ def prepare(data: Data, store: Store, progress: Count = lambda _done, _total: No
     if data.holds_tensors:
         return pack_tensors(data.source, load_tensors(data), store)
     if data.source == TASKS:
-        return pack_tasks(load_tasks(data), store)
+        return pack_tasks(load_tasks(data, progress), store)
     source = load_source(data, progress)
     contents = {split: _shards(images) for split, images in source.splits.items()}
     digest = _digest(source, contents, data)
@@ -152,7 +150,7 @@ def _manifest(data: Data, source: Source, digest: str, shards: dict[Split, tuple
     train = source.splits["train"].pixels
     if len(train) == 0:
         raise DataError(f"{data.source} has no training images")
-    mean, deviation = _stated_statistics(data, train.shape[1]) or _measured_statistics(train)
+    mean, deviation = _stated_statistics(data, train.shape[1]) or channel_statistics(train)
     counts = {split: np.bincount(images.labels, minlength=len(source.classes)).tolist() for split, images in source.splits.items()}
     return Manifest(
         digest=digest,
@@ -174,17 +172,6 @@ def _stated_statistics(data: Data, channels: int) -> Statistics | None:
     if len(data.mean) != channels:
         raise DataError(f"data.mean has {len(data.mean)} numbers and the images of {data.source} {channels} channels, expected one number for each")
     return data.mean, data.deviation
-
-
-def _measured_statistics(pixels: NDArray[np.uint8]) -> Statistics:
-    """Mean and deviation by channel of pixels / 255, exactly, from the counts of the 256 levels."""
-    parts = [pixels[start : start + SHARD_IMAGES] for start in range(0, len(pixels), SHARD_IMAGES)]  # bincount makes eight bytes of each pixel
-    counts = np.stack([sum(np.bincount(part[:, channel].ravel(), minlength=256) for part in parts) for channel in range(pixels.shape[1])])
-    levels = np.arange(256) / 255
-    total = counts.sum(axis=1)
-    mean = counts @ levels / total
-    deviation = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(axis=1) / total)
-    return tuple(mean.tolist()), tuple(np.maximum(deviation, _LEAST_DEVIATION).tolist())
 
 
 def _keep(store: Store, manifest: Manifest) -> Manifest:

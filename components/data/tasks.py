@@ -1,4 +1,4 @@
-"""Several tasks at once, of several kinds of samples: real data that scikit-learn brings along, so that nothing is downloaded."""
+"""Several tasks at once, of several kinds of samples: real data that scikit-learn brings along, and any set of images beside them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossmap.components.config.data import Data, TaskName
+from lossmap.components.config.errors import DataError
 from lossmap.components.config.manifest import Modality, PackedTask, Split
 from lossmap.components.data.choose import balanced_choice, one_fifth
+from lossmap.components.data.sources import Count, load_source
+from lossmap.components.data.statistics import channel_statistics
 
 _GREY_LEVELS = 17
 Pair = tuple[NDArray[np.float32], NDArray[np.int64]]  # features N x F, classes N
@@ -29,15 +32,20 @@ class LoadedTask:
     splits: dict[Split, Pair]
 
 
-def load_tasks(data: Data) -> tuple[LoadedTask, ...]:
-    """The tasks that `data` asks for, in its order, each limited as it asks. Of each class of each task one fifth, drawn by the seed, is test.
+def load_tasks(data: Data, progress: Count) -> tuple[LoadedTask, ...]:
+    """The tasks that `data` asks for, in its order, each limited as it asks. Of each class of a task of scikit-learn's one fifth, drawn by the seed, is test.
 
-    digits-images   scikit-learn's 1,797 scans of 8 x 8 grey values, standardised by mean and deviation of all training pixels
-    digits-tokens   the same scans, row by row, as sequences of 64 tokens: the grey value, 0 … 16; the same scans are test
-    breast-cancer   569 samples of 30 measurements, benign or malignant; each column standardised on the training samples
-    wine            178 samples of 13 measurements, from three cultivars; likewise
+    Args:
+        data: its tasks are some of
+
+            images          those of data.images, with their own test set; each channel standardised on the training images
+            digits-images   scikit-learn's 1,797 scans of 8 x 8 grey values, standardised by mean and deviation of all training pixels
+            digits-tokens   the same scans, row by row, as sequences of 64 tokens: the grey value, 0 … 16; the same scans are test
+            breast-cancer   569 samples of 30 measurements, benign or malignant; each column standardised on the training samples
+            wine            178 samples of 13 measurements, from three cultivars; likewise
+        progress: called with (done, total) while images are decoded.
     """
-    return tuple(_load(name, data) for name in data.tasks)
+    return tuple(_images(data, progress) if name == "images" else _embedded(name, data) for name in data.tasks)
 
 
 def packed_task(task: LoadedTask) -> PackedTask:
@@ -67,7 +75,19 @@ def rows(tasks: Sequence[LoadedTask], split: Split) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.concatenate(parts)), torch.from_numpy(labels)
 
 
-def _load(name: TaskName, data: Data) -> LoadedTask:
+def _images(data: Data, progress: Count) -> LoadedTask:
+    source = load_source(data.model_copy(update={"source": data.images}), progress)
+    train = source.splits["train"].pixels
+    if len(train) == 0:
+        raise DataError(f"{data.images} has no training images")
+    mean, deviation = (np.array(values, dtype=np.float32).reshape(-1, 1, 1) for values in channel_statistics(train))
+    splits = {
+        split: (((np.float32(found.pixels) / 255 - mean) / deviation).reshape(len(found.labels), -1), found.labels) for split, found in source.splits.items()
+    }
+    return LoadedTask(name="images", modality="image", shape=train.shape[1:], classes=source.classes, vocabulary=None, splits=splits)
+
+
+def _embedded(name: TaskName, data: Data) -> LoadedTask:
     found = _bunch(name)
     features, labels = found.data.astype(np.float64), found.target.astype(np.int64)
     digits = name.startswith("digits")

@@ -19,7 +19,7 @@ ON_CPUS = [f"cifar10-{name}-cpu" for name in CAST]
 
 @pytest.mark.parametrize("scale", ["digits-{}", "cifar10-{}-cpu", "cifar10-{}"])
 def test_every_network_has_a_recipe_at_every_scale(scale):
-    assert {scale.format(name) for name in CAST} <= set(recipes.names())
+    assert {scale.format(name) for name in [*CAST, "multimodel"]} <= set(recipes.names())
 
 
 def test_every_recipe_is_listed_once_under_the_heading_of_its_scale():

@@ -20,6 +20,7 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Optimizer, Training
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_images, load_packed
+from lossmap.components.data.sources import load_source
 from lossmap.components.landscape import survey
 from lossmap.components.landscape.evaluators import evaluator, load_directions, load_network
 from lossmap.components.landscape.tiles import load_survey
@@ -77,6 +78,22 @@ def test_rows_hold_the_samples_of_every_task(tmp_path):
     np.testing.assert_allclose(table[0].std(axis=0), 1, atol=1e-6)
     assert sum(map(len, table)) == len(load_breast_cancer().data)
     assert [(len(task.classes), task.train_count, task.test_count) for task in manifest.tasks] == [(10, 1438, 359), (10, 1438, 359), (2, 456, 113)]
+
+
+def test_any_images_are_a_task_beside_the_others(tmp_path):
+    store = open_store(str(tmp_path))
+    manifest = pack.prepare(Data(source="tasks", tasks=("wine", "images"), images="blobs", limit=100), store)
+    blobs = load_source(Data(source="blobs", limit=100), lambda _done, _total: None)
+    features, labels = _packed(store, manifest, "images")
+    train = blobs.splits["train"].pixels.astype(np.float64)
+    for number, split in enumerate(("train", "test")):
+        expected = (blobs.splits[split].pixels - train.mean()) / train.std()
+        np.testing.assert_allclose(features[number].reshape(expected.shape), expected, atol=1e-5)  # rounded to float32
+        assert np.array_equal(labels[number], blobs.splits[split].labels)
+    assert [(task.name, task.modality, task.shape, len(task.classes)) for task in manifest.tasks] == [
+        ("wine", "table", (13,), 3),
+        ("images", "image", (1, 8, 8), 4),
+    ]
 
 
 def test_the_loss_of_guessing_is_the_mean_over_samples(tmp_path):
