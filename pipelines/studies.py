@@ -15,8 +15,11 @@ from lossmap.components.config.study_file import parse_study, parse_study_yaml
 _PATTERNS = {"digits": "digits-{}", "cifar10": "cifar10-{}-cpu", "gpu": "cifar10-{}"}
 _LI = "Li et al. 2018"
 _SLIDES = "course slides"
+# A cell takes one core, so that cells run beside each other; results of one process differ from those of two in their last bits, and so all have one.
+_ONE_CORE = ("training.processes=1", "landscape.workers=1")
 # Two pairs of directions, half of the recipes' samples and line, and no product that the Hessian's ends do not need.
 _SHALLOW = (
+    *_ONE_CORE,
     "landscape.pairs=2",
     "landscape.samples=256",
     "landscape.line.points=51",
@@ -27,6 +30,7 @@ _SHALLOW = (
     "landscape.curvature.trace_products=4",
 )
 _COARSE = (
+    *_ONE_CORE,
     "landscape.pairs=1",
     "landscape.samples=256",
     "landscape.line.points=51",
@@ -75,8 +79,8 @@ def _named(name: str, scale: str) -> Study:
 
 def lesson(scale: str) -> Study:
     """From softmax regression to networks of experts: what is convex, what is rough, and what shortcuts change."""
-    pairs = [("resnet20-noshort", "resnet20"), ("resnet56-noshort", "resnet56")]
-    others = ["mlp", *(network for pair in pairs for network in pair), "densenet", "moe", "multimodel"]
+    pair = ("resnet56-noshort", "resnet56")
+    others = ("mlp", *pair, "densenet", "moe", "multimodel")
     return Study(
         name=_title("lesson", scale),
         title="Why does training succeed? Convexity, roughness and basins from a linear model to mixtures of experts",
@@ -95,7 +99,7 @@ def lesson(scale: str) -> Study:
             "hessian_largest",
             "hessian_negative_to_positive",
         ),
-        contrasts=tuple(Contrast(network=first, against=second) for first, second in [*pairs, *((other, "linear") for other in others)]),
+        contrasts=tuple(Contrast(network=first, against=second) for first, second in [pair, *((other, "linear") for other in others)]),
         statements=(
             _said("The loss of a linear model is convex", _SLIDES, "always-at-least", "line_convex_fraction", "linear", 0.999),
             _said(

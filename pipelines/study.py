@@ -1,9 +1,7 @@
-"""A study: its cells, the runs of those that are missing, connections between seeds, and one report."""
+"""A study: its cells, which of them are missing, connections between seeds, and one report."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import product
 
 from lossmap.components.config.errors import ExperimentError, Interrupted, LossmapError, TrackingError
@@ -16,21 +14,12 @@ from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import load_json
 from lossmap.components.studies.cells import Cell, Joined, Outcome
-from lossmap.pipelines import local
 from lossmap.pipelines.recipes import resolve
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 Say = Callable[[str], None]
 
 _NAME_LENGTH = 63  # of an experiment's name
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run, or a connection of two, that is not there, and why."""
-
-    what: str
-    reason: str
 
 
 def cells(study: Study) -> list[Cell]:
@@ -80,37 +69,6 @@ def split(store: Store, found: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
     return [cell for cell in found if cell.run in finished], [cell for cell in found if cell.run not in finished]
 
 
-def run_here(missing: Sequence[Cell], settings: Settings, stage: Stage, say: Say) -> list[Failure]:
-    """Run cells one after the other on this machine; one that was begun goes on. Returns those that failed: the others go on without them.
-
-    Raises:
-        Interrupted: Ctrl-C or SIGTERM; what is finished is kept.
-    """
-    failed, begun = [], time.monotonic()
-    for index, cell in enumerate(missing):
-        left = (time.monotonic() - begun) / index * (len(missing) - index) if index else None
-        say(f"cell {index + 1}/{len(missing)} {cell.run}{'' if left is None else f', about {_duration(left)} left'}")
-        try:
-            _run_cell(cell, settings, stage, say)
-        except (KeyboardInterrupt, Interrupted):
-            raise Interrupted(f"interrupted; {index} of {len(missing)} cells were finished and are kept. The same command goes on with the others") from None
-        except LossmapError as error:
-            failed.append(Failure(cell.run, str(error)))
-            say(f"  failed: {error}")
-    return failed
-
-
-def _run_cell(cell: Cell, settings: Settings, stage: Stage, say: Say) -> None:
-    try:
-        local.run(cell.run, cell.experiment, settings, stage)
-    except TrackingError as error:  # what the store holds is complete
-        say(f"  MLflow did not get this run: {error}; send it later: lossmap run --resume {cell.run}")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
 def outcomes(store: Store, finished: Sequence[Cell]) -> list[Outcome]:
     """The cells with the scalars of their reports."""
     return [Outcome(cell, load_json(store, layout.scalars(cell.run))) for cell in finished]
@@ -125,13 +83,13 @@ def pairs(study: Study, finished: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     return found
 
 
-def join(wanted: Sequence[tuple[Cell, Cell]], settings: Settings, stage: Stage, say: Say) -> tuple[list[Joined], list[Failure]]:
-    """Measure the barriers between the networks of some pairs, as far as the store does not have them.
+def join(wanted: Sequence[tuple[Cell, Cell]], settings: Settings, stage: Stage, say: Say) -> tuple[list[Joined], dict[str, str]]:
+    """Measure the barriers between the networks of some pairs, as far as the store does not have them. Also returned: which pairs failed, and why.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the paths that are finished are kept.
     """
-    found, failed = [], []
+    found, failed = [], {}
     for number, (first, second) in enumerate(wanted, start=1):
         say(f"connection {number}/{len(wanted)} {first.run} {second.run}")
         try:
@@ -139,7 +97,7 @@ def join(wanted: Sequence[tuple[Cell, Cell]], settings: Settings, stage: Stage, 
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted("interrupted; the cells and paths that are finished are kept, and the same command goes on") from None
         except LossmapError as error:
-            failed.append(Failure(f"{first.run} {second.run}", str(error)))
+            failed[f"{first.run} {second.run}"] = str(error)
             say(f"  failed: {error}")
     return found, failed
 

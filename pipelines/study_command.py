@@ -9,8 +9,6 @@ from lossmap.pipelines.options import Sets, Store, Tracking, settings_of
 
 if TYPE_CHECKING:
     from lossmap.components.config.settings import Settings
-    from lossmap.components.studies.cells import Cell
-    from lossmap.pipelines.study import Failure
 
 
 def study(  # noqa: PLR0913  # the options of the command
@@ -21,7 +19,10 @@ def study(  # noqa: PLR0913  # the options of the command
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="repetitions of every network (else the study's)")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="tell which cells are finished and which are missing, and start nothing")] = False,
     submit: Annotated[bool, typer.Option("--submit", help="run the missing cells on the cluster, each as a pipeline run of its own")] = False,
-    parallel: Annotated[int, typer.Option("--parallel", min=1, help="with --submit: runs that go on at the same time at most")] = 4,
+    parallel: Annotated[
+        int | None,
+        typer.Option("--parallel", min=1, help="cells that run at the same time at most (else as many as fit on this machine's cores; with --submit 4)"),
+    ] = None,
     report_only: Annotated[bool, typer.Option("--report-only", help="run no cell; report on those that the store has")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     store: Store = None,
@@ -29,7 +30,7 @@ def study(  # noqa: PLR0913  # the options of the command
 ) -> None:
     """Train and survey several networks with several seeds, and judge what is said of them: effects, intervals, p-values, verdicts."""
     from lossmap.components.stores.objects import open_store
-    from lossmap.pipelines import connect_screen, screen, study_screen
+    from lossmap.pipelines import connect_screen, screen, study_cluster, study_local, study_screen
     from lossmap.pipelines import study as studying
     from lossmap.pipelines.studies import load
 
@@ -43,31 +44,26 @@ def study(  # noqa: PLR0913  # the options of the command
         return
     say, stage = (study_screen.say_aside, connect_screen.plain_stage) if as_json else (study_screen.say, screen.stage)
     say(f"{asked.name}: {asked.title}\n{len(finished)} of {len(cells)} cells are finished")
-    failed: list[Failure] = []
+    failed: dict[str, str] = {}
     if submit:
-        failed = _submitted(missing, settings, parallel)
+        failed = study_cluster.run_there(missing, settings, parallel or 4, study_screen.say_aside)
+    elif not report_only and (parallel or study_local.fitting(missing)) > 1:
+        failed = study_local.run_beside(missing, settings, parallel or study_local.fitting(missing), say)
     elif not report_only:
-        failed = studying.run_here(missing, settings, stage, say)
+        failed = study_local.run_in_turn(missing, settings, stage, say)
     finished, _ = studying.split(opened, cells)
     if not finished:
         raise LossmapError(_nothing(asked.name, settings, submit, failed))
     joined, apart = studying.join(studying.pairs(asked, finished), settings, stage, say)
     page = studying.report(opened, asked, cells, joined, settings, say)
-    study_screen.conclude(page, [*failed, *apart], settings, as_json)
-    raise typer.Exit(1 if failed or apart else 0)
+    failed |= apart
+    study_screen.conclude(page, failed, settings, as_json)
+    raise typer.Exit(1 if failed else 0)
 
 
-def _submitted(missing: "list[Cell]", settings: "Settings", parallel: int) -> "list[Failure]":
-    from lossmap.pipelines import study_screen
-    from lossmap.pipelines.study import Failure
-    from lossmap.pipelines.study_cluster import run_there
-
-    return [Failure(run, reason) for run, reason in run_there(missing, settings, parallel, study_screen.say_aside).items()]
-
-
-def _nothing(name: str, settings: "Settings", submitted: bool, failed: "list[Failure]") -> str:
+def _nothing(name: str, settings: "Settings", submitted: bool, failed: "dict[str, str]") -> str:
     if submitted and not failed:
         where = "with --store s3://… and its keys in the environment, where the cluster keeps them"
         return f"the runs of study {name} have ended, and {settings.store} has none of them; report on them {where}: the same command with --report-only"
-    because = f"; the first failed: {failed[0].reason}" if failed else ""
+    because = f"; the first failed: {next(iter(failed.values()))}" if failed else ""
     return f"{settings.store} has no finished cell of study {name}, so there is nothing to report{because}"

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +15,6 @@ from lossmap.components.stores.objects import open_store
 from lossmap.components.studies.cells import Cell
 from lossmap.pipelines import local
 from lossmap.pipelines.screen import console
-from lossmap.pipelines.study import Failure
 from lossmap.pipelines.submit import demand
 
 _SUMMED = ("training_pods", "survey_pods", "points", "images")
@@ -66,18 +65,18 @@ def _record(cell: Cell, finished: bool) -> dict[str, Any]:
     return {"run": cell.run, "network": cell.network, "levels": dict(cell.levels), "seed": cell.seed, "finished": finished}
 
 
-def conclude(page: str, failed: Sequence[Failure], settings: Settings, as_json: bool) -> None:
+def conclude(page: str, failed: Mapping[str, str], settings: Settings, as_json: bool) -> None:
     """The verdict on each statement, what failed, and where the report lies."""
     results = json.loads(open_store(settings.store).read(page.replace("page.html", "results.json")))
     place = local.place(settings.store, page)
     if as_json:
-        print(json.dumps({**results, "failed": [asdict(failure) for failure in failed], "page": place}, indent=2))
+        print(json.dumps({**results, "failed": [{"what": what, "reason": reason} for what, reason in failed.items()], "page": place}, indent=2))
         return
     for verdict in results["verdicts"]:
         levels = " ".join(str(value) for name, value in verdict.items() if name not in ("statement", "source", "verdict", "evidence"))
         say(f"{verdict['verdict']}: {verdict['statement']}{f' ({levels})' if levels else ''}\n  {verdict['evidence']}")
-    for failure in failed:
-        say(f"failed: {failure.what}: {failure.reason}")
+    for what, reason in failed.items():
+        say(f"failed: {what}: {reason}")
     if results["missing"]:
         say(f"{len(results['missing'])} cells are missing; the same command runs them")
     say(f"report  {place}")

@@ -40,7 +40,7 @@ def _pairs(network: nn.Module, directions: Directions) -> Iterator[tuple[str, nn
     """Names and modules of each convolution and norm that can be folded; none in a network whose data flow cannot be traced."""
     try:
         nodes = list(fx.Tracer().trace(network).nodes)
-    except (fx.proxy.TraceError, RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):  # as many as there are things that fx cannot trace
         return
     calls = [str(node.target) for node in nodes if node.op == "call_module"]
     for node in nodes:

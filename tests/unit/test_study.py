@@ -14,7 +14,7 @@ from lossmap.components.config.study_file import parse_study, parse_study_yaml
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import list_runs
-from lossmap.pipelines import studies, study, study_cluster, study_screen
+from lossmap.pipelines import studies, study, study_cluster, study_local, study_screen
 
 PLAIN = {"name": "tiny", "title": "?", "networks": {"wide": "blobs-mlp", "narrow": "blobs-mlp"}, "measures": ["floor"], "seeds": 2}
 FACTORS = {
@@ -127,12 +127,38 @@ def _unseen(_):
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(tmp_path):
     found, said = _cells(assignments=["data.source=/nowhere/images.zip"], seeds=1), []
-    failed = study.run_here(found, Settings(store=str(tmp_path)), _unseen, said.append)
-    assert [failure.what for failure in failed] == [cell.run for cell in found]
-    assert all("/nowhere/images.zip" in failure.reason for failure in failed)
+    failed = study_local.run_in_turn(found, Settings(store=str(tmp_path)), _unseen, said.append)
+    assert list(failed) == [cell.run for cell in found]
+    assert all("/nowhere/images.zip" in reason for reason in failed.values())
     assert said[0] == f"cell 1/2 {found[0].run}"
-    assert said[1] == f"  failed: {failed[0].reason}"
+    assert said[1] == f"  failed: {failed[found[0].run]}"
     assert said[2].startswith(f"cell 2/2 {found[1].run}, about ")
+
+
+def test_a_cell_that_fails_beside_others_is_told(tmp_path):
+    found, said = _cells(assignments=["data.source=/nowhere/images.zip"], seeds=1), []
+    failed = study_local.run_beside(found, Settings(store=str(tmp_path)), 2, said.append)
+    assert list(failed) == [cell.run for cell in found]
+    assert said == [f"{run} failed: {reason}" for run, reason in failed.items()]
+    assert all("/nowhere/images.zip" in reason for reason in failed.values())
+
+
+def test_cells_of_one_training_do_not_run_beside_each_other():
+    found = study.cells(studies.load("batch", "digits", [], 1))
+    started = study_local.startable(found, [], 8)
+    assert [(cell.network, cell.levels["decay"]) for cell in started] == [(size, decay) for decay in ("none", "decay") for size in ("small", "large")]
+    assert study_local.startable(found, started[1:], 8) == started[:1]
+    assert study_local.startable(found, started, 8) == []
+    assert len(study_local.startable(found, [], 3)) == 3
+
+
+def test_as_many_cells_run_as_the_cores_hold(monkeypatch):
+    monkeypatch.setattr(study_local, "available_cores", lambda: 7)
+    small = ["training.processes=1", "landscape.workers=1"]
+    assert study_local.fitting(_cells(assignments=small)) == 7
+    assert study_local.fitting(_cells(assignments=[*small, "training.processes=3"])) == 2
+    assert study_local.fitting(_cells(assignments=[*small, "training.threads=4"])) == 1
+    assert study_local.fitting(_cells()) == 1  # a survey takes every core
 
 
 def test_the_dry_run_tells_what_is_finished_and_what_is_missing(capsys):

@@ -1,0 +1,141 @@
+"""The cells of a study on this machine: one after the other, or several at the same time."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from lossmap.components import steps
+from lossmap.components.config.errors import Interrupted, LossmapError, TrackingError
+from lossmap.components.config.frozen import canonical_json
+from lossmap.components.config.machine import available_cores
+from lossmap.components.config.progress import Progress, silent
+from lossmap.components.config.settings import Settings
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.studies.cells import Cell
+from lossmap.pipelines import local
+
+Stage = Callable[[str], AbstractContextManager[Progress]]
+Say = Callable[[str], None]
+
+_POLL_SECONDS = 0.2
+
+
+def fitting(missing: Sequence[Cell]) -> int:
+    """How many of these cells fit beside each other on this machine's cores."""
+    cores = available_cores()
+    each = max(
+        (max(cell.experiment.trained.processes * cell.experiment.trained.threads, cell.experiment.landscape.workers or cores) for cell in missing), default=1
+    )
+    return max(1, cores // each)
+
+
+def run_in_turn(missing: Sequence[Cell], settings: Settings, stage: Stage, say: Say) -> dict[str, str]:
+    """Run cells one after the other; one that was begun goes on. Returns those that failed, and why: the others go on without them.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; what is finished is kept.
+    """
+    failed, begun = {}, time.monotonic()
+    for index, cell in enumerate(missing):
+        say(f"cell {index + 1}/{len(missing)} {cell.run}{_left(begun, index, len(missing))}")
+        try:
+            local.run(cell.run, cell.experiment, settings, stage)
+        except (KeyboardInterrupt, Interrupted):
+            raise _interrupted(index, len(missing)) from None
+        except TrackingError as error:  # what the store holds is complete
+            say(f"  MLflow did not get this run: {error}; send it later: lossmap run --resume {cell.run}")
+        except LossmapError as error:
+            failed[cell.run] = str(error)
+            say(f"  failed: {error}")
+    return failed
+
+
+def run_beside(missing: Sequence[Cell], settings: Settings, parallel: int, say: Say) -> dict[str, str]:
+    """Run cells, several at the same time, each by a process `lossmap run --resume` of its own; else like run_in_turn.
+
+    Cells of the same training do not run at the same time: the second finds it done.
+
+    Args:
+        missing: cells that the store does not have.
+        settings: where things are.
+        parallel: how many run at the same time at most.
+        say: hears what begins and ends.
+    """
+    failed, begun = {}, time.monotonic()
+    waiting, going = list(missing), dict[str, _Going]()
+    try:
+        while waiting or going:
+            for cell in startable(waiting, [one.cell for one in going.values()], parallel):
+                waiting.remove(cell)
+                try:
+                    going[cell.run] = _Going(cell, settings)
+                except LossmapError as error:
+                    failed[cell.run] = str(error)
+                    say(f"{cell.run} failed: {error}")
+            time.sleep(_POLL_SECONDS)
+            for run in [run for run, one in going.items() if one.process.poll() is not None]:
+                one = going.pop(run)
+                reason = one.reason(settings)
+                ended = len(missing) - len(waiting) - len(going)
+                failed |= {run: reason} if reason else {}
+                outcome = f"failed: {reason}" if reason else f"finished in {time.monotonic() - one.begun:.0f} s"
+                say(f"cell {ended}/{len(missing)} {run} {outcome}{_left(begun, ended, len(missing))}")
+    except (KeyboardInterrupt, Interrupted):
+        raise _interrupted(len(missing) - len(waiting) - len(going) - len(failed), len(missing)) from None
+    finally:
+        for one in going.values():
+            one.process.terminate()
+        for one in going.values():
+            one.process.communicate()
+    return failed
+
+
+class _Going:
+    """A cell that is run by a process of its own."""
+
+    def __init__(self, cell: Cell, settings: Settings):
+        self.cell, self.begun = cell, time.monotonic()
+        steps.prepare(cell.run, cell.experiment, settings, silent)
+        command = [sys.executable, "-c", "from lossmap.pipelines.cli import main; main()", "run", "--resume", cell.run]
+        where = ["--store", settings.store, "--tracking", settings.tracking]
+        self.process = subprocess.Popen(
+            [*command, *where], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def reason(self, settings: Settings) -> str:
+        """Why the run is not finished; empty if it is."""
+        _, said = self.process.communicate()
+        if open_store(settings.store).exists(layout.scalars(self.cell.run)):
+            return ""
+        last = said.strip().splitlines()[-1] if said.strip() else f"its process ended with exit code {self.process.returncode}"
+        return last.removeprefix("lossmap: ")
+
+
+def startable(waiting: Sequence[Cell], going: Sequence[Cell], parallel: int) -> list[Cell]:
+    """The next cells that there is room for, and whose training does not go on in another cell."""
+    found: list[Cell] = []
+    busy = {_training(cell) for cell in going}
+    for cell in waiting:
+        if len(going) + len(found) < parallel and _training(cell) not in busy:
+            found.append(cell)
+            busy.add(_training(cell))
+    return found
+
+
+def _training(cell: Cell) -> str:
+    experiment = cell.experiment
+    return canonical_json([section.model_dump(mode="json") for section in (experiment.data, experiment.model, experiment.trained)])
+
+
+def _left(begun: float, done: int, total: int) -> str:
+    if not 0 < done < total:
+        return ""
+    seconds = (time.monotonic() - begun) / done * (total - done)
+    return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
+
+
+def _interrupted(finished: int, total: int) -> Interrupted:
+    return Interrupted(f"interrupted; {finished} of {total} cells were finished and are kept. The same command goes on with the others")
