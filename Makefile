@@ -66,7 +66,7 @@ ifeq ($(TORCH),cpu)
 else
 	cp $(LOCK) build/requirements.txt
 endif
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(if $(TORCH),--torch-backend=$(TORCH)) --no-deps -r build/requirements.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(if $(TORCH),--torch-backend=$(TORCH)) --no-deps -r build/requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -15,6 +15,7 @@ from lossmap.components.config.study_file import parse_study, parse_study_yaml
 _PATTERNS = {"digits": "digits-{}", "cifar10": "cifar10-{}-cpu", "gpu": "cifar10-{}"}
 _LI = "Li et al. 2018"
 _SLIDES = "course slides"
+_SHAZEER = "Shazeer et al. 2017, table 6"
 # A cell takes one core, so that cells run beside each other; results of one process differ from those of two in their last bits, and so all have one.
 _ONE_CORE = ("training.processes=1", "landscape.workers=1")
 # Two pairs of directions, half of the recipes' samples and line, and no product that the Hessian's ends do not need.
@@ -242,6 +243,28 @@ def batch(scale: str) -> Study:
     )
 
 
+def experts(scale: str) -> Study:
+    """Balance losses against none, as table 6 of Shazeer et al. 2017."""
+    weights = {"none": (0, 0), "importance": (0.2, 0), "load": (0, 0.2), "both": (0.1, 0.1), "both-weak": (0.01, 0.01), "both-strong": (1, 1)}
+    networks = {label: _PATTERNS[scale].format("moe") for label in weights}
+    return Study(
+        name=_title("experts", scale),
+        title="Do the balance losses spread the inputs over the experts, and what does that cost?",
+        networks=networks,
+        network_assignments={
+            label: (f"model.experts.importance_weight={importance}", f"model.experts.load_weight={load}") for label, (importance, load) in weights.items()
+        },
+        assignments=_COARSE if scale == "digits" else (),
+        seeds=5,
+        measures=("test_error", "importance_cv", "load_cv", "load_max_over_mean"),
+        contrasts=tuple(Contrast(network=label, against="none") for label in weights if label != "none"),
+        statements=(
+            _said("The balance losses spread the inputs over the experts", _SHAZEER, "less", "load_max_over_mean", "both", "none"),
+            _said("Balanced experts answer better", _SHAZEER, "less", "test_error", "both", "none"),
+        ),
+    )
+
+
 def _said(text: str, source: str, rule: str, measure: str, network: str, other: str | float) -> Statement:
     """`other` is the network that it is compared with, or the bound."""
     than = {"against": other} if isinstance(other, str) else {"bound": other}
@@ -256,4 +279,4 @@ def _recipes(scale: str, *networks: str, labels: Sequence[str] = ()) -> dict[str
     return {label: _PATTERNS[scale].format(network) for label, network in zip(labels or networks, networks, strict=True)}
 
 
-_STUDIES: dict[str, Callable[[str], Study]] = {"lesson": lesson, "depth": depth, "minima": minima, "batch": batch}
+_STUDIES: dict[str, Callable[[str], Study]] = {"lesson": lesson, "depth": depth, "minima": minima, "batch": batch, "experts": experts}

@@ -75,8 +75,9 @@ def run_beside(missing: Sequence[Cell], settings: Settings, parallel: int, say: 
                 except LossmapError as error:
                     failed[cell.run] = str(error)
                     say(f"{cell.run} failed: {error}")
-            time.sleep(_POLL_SECONDS)
-            for run in [run for run, one in going.items() if one.process.poll() is not None]:
+            while not (ended_now := [run for run, one in going.items() if one.process.poll() is not None]) and going:
+                time.sleep(_POLL_SECONDS)
+            for run in ended_now:
                 one = going.pop(run)
                 reason = one.reason(settings)
                 ended = len(missing) - len(waiting) - len(going)

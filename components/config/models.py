@@ -104,6 +104,9 @@ class DenseNet(Frozen):
         return self
 
 
+BALANCE = ("balance_loss", "importance_cv", "load_cv", "load_max_over_mean", "dropped_share")  # of a network's layers of experts, by epoch
+
+
 class Experts(Frozen):
     """A sparsely-gated layer of experts with noisy top-k gating, of Shazeer et al. 2017."""
 

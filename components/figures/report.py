@@ -1,9 +1,10 @@
 """The report of a run: pictures, page and scalars in the store, and the whole run in MLflow."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lossmap.components.config.models import BALANCE
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.figures import plots
 from lossmap.components.figures.page import run_page
@@ -44,7 +45,7 @@ def summarize(store: Store, run_id: str) -> RunSummary:
     """Everything that a report shows of a run whose survey is merged."""
     experiment, manifest, found = load_experiment(store, run_id), load_run_manifest(store, run_id), load_found(store, run_id)
     training = links(store, run_id).training
-    result = load_json(store, layout.training_result(training))
+    result, epochs = load_json(store, layout.training_result(training)), tuple(load_epochs(store, training))
     landscape = experiment.landscape
     guessing_loss = manifest.guessing_loss(landscape.split, landscape.task) if experiment.loss == "cross-entropy" else None
     estimates = measures.summary(found.planes, found.lines, guessing_loss, landscape)
@@ -52,8 +53,8 @@ def summarize(store: Store, run_id: str) -> RunSummary:
         run=run_id,
         experiment=experiment,
         manifest=manifest,
-        epochs=tuple(load_epochs(store, training)),
-        scalars=_of_training(result) | scalars_of(estimates) | _of_the_rest(found),
+        epochs=epochs,
+        scalars=_of_training(result) | _of_experts(epochs) | scalars_of(estimates) | _of_the_rest(found),
         found=found,
     )
 
@@ -74,6 +75,11 @@ def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
         "training_seconds": result["seconds"],
         **by_task,
     }
+
+
+def _of_experts(epochs: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """How evenly the experts were used in the last epoch, where there are any."""
+    return {name: epochs[-1][name] for name in BALANCE if epochs and name in epochs[-1]}
 
 
 def _of_the_rest(found: Found) -> dict[str, float | None]:

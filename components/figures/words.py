@@ -31,6 +31,11 @@ LABELS = {
     "rise": "Largest rise on a walk from the centre",
     "line_convex_fraction": "Convex share of the line",
     "hessian_convex_fraction": "Share of the plane where the Hessian is positive semidefinite",
+    "balance_loss": "Balance loss in the last epoch",
+    "importance_cv": "CV of the experts' importance in the last epoch",
+    "load_cv": "CV of the experts' load in the last epoch",
+    "load_max_over_mean": "Greatest load of an expert over the mean",
+    "dropped_share": "Share of the assignments that were dropped",
     "trajectory_explained": "Share of the path of training in the plane",
     "points": "Points on the plane",
     "evaluated_points": "Evaluated points on the plane",
@@ -110,7 +115,11 @@ def number(value: float | None) -> str:
 
 def scalar(name: str, value: float | None) -> str:
     """The value of a scalar; errors and fractions are shares and shown as percentages."""
-    if value is None or not isfinite(value) or not (name.partition(".")[0].endswith("error") or "fraction" in name or name == "trajectory_explained"):
+    if (
+        value is None
+        or not isfinite(value)
+        or not (name.partition(".")[0].endswith("error") or "fraction" in name or name in ("trajectory_explained", "dropped_share"))
+    ):
         return number(value)
     return f"{100 * value:.4g}\N{NARROW NO-BREAK SPACE}%"
 

@@ -1,11 +1,9 @@
-"""How evenly a network's layers of experts use their experts, while it trains."""
+"""How evenly a network's layers of experts use their experts, while it trains: the numbers that config.models.BALANCE names."""
 
 import torch
 from torch import nn
 
 from lossmap.components.models.experts import Balance, ExpertLayer
-
-STATISTICS = ("balance_loss", "importance_cv", "load_cv", "load_max_over_mean", "dropped_share")
 
 
 def has_experts(network: nn.Module) -> bool:

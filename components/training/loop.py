@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import BALANCE
 from lossmap.components.config.randomness import seed, stream
 from lossmap.components.config.training import Training
 from lossmap.components.data.batches import Images, as_inputs, augment, epoch_order, evaluation_share, rank_share
@@ -42,7 +43,7 @@ class Trainer:
     Attributes:
         network: the module itself, without the data-parallel wrapper.
         step: optimiser steps done since the start.
-        sums: float64 on the device: loss, wrong answers, gradient norm, images, and with layers of experts what balance.STATISTICS names; of
+        sums: float64 on the device: loss, wrong answers, gradient norm, images, and with layers of experts what BALANCE names; of
             this rank, over the running epoch; a row for each task.
     """
 
@@ -60,7 +61,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=training.precision == "float16")
         self.step = 0
         self._order, self._order_epoch = torch.empty(0, dtype=torch.int64), -1
-        self._balances = balance.STATISTICS if balance.has_experts(network) else ()
+        self._balances = BALANCE if balance.has_experts(network) else ()
         self.sums = torch.zeros(max(1, len(manifest.tasks)), 4 + len(self._balances), dtype=torch.float64, device=group.device)
 
     @property
@@ -104,7 +105,7 @@ class Trainer:
     def finish_epoch(self) -> tuple[Accuracy, dict[str, float]]:
         """Means over an epoch and all ranks, of loss and error while it ran (augmented images, changing weights), and of other metrics by name.
 
-        These are `gradient_norm`, and what balance.STATISTICS names in a network with layers of experts. The sums start anew.
+        These are `gradient_norm`, and what BALANCE names in a network with layers of experts. The sums start anew.
         """
         sums = self.group.total(self.sums.clone())
         self.sums.zero_()

@@ -153,10 +153,10 @@ def test_cells_of_one_training_do_not_run_beside_each_other():
 
 
 def test_as_many_cells_run_as_the_cores_hold(monkeypatch):
-    monkeypatch.setattr(study_local, "available_cores", lambda: 7)
+    monkeypatch.setattr(study_local, "available_cores", lambda: 5)
     small = ["training.processes=1", "landscape.workers=1"]
-    assert study_local.fitting(_cells(assignments=small)) == 7
-    assert study_local.fitting(_cells(assignments=[*small, "training.processes=3"])) == 2
+    assert study_local.fitting(_cells(assignments=small)) == 5
+    assert study_local.fitting(_cells(assignments=[*small, "training.processes=2"])) == 2
     assert study_local.fitting(_cells(assignments=[*small, "training.threads=4"])) == 1
     assert study_local.fitting(_cells()) == 1  # a survey takes every core
 
@@ -216,7 +216,7 @@ def test_a_file_that_cannot_be_read_or_is_no_yaml_is_refused(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ExperimentError, match=r"bad\.yaml is not YAML: "):
         studies.load(str(tmp_path / "bad.yaml"), None, [], None)
-    with pytest.raises(ExperimentError, match="--scale is gpu, expected none for a file: it is for lesson, depth, minima, batch"):
+    with pytest.raises(ExperimentError, match="--scale is gpu, expected none for a file: it is for lesson, depth, minima, batch, experts"):
         studies.load(str(tmp_path / "bad.yaml"), "gpu", [], None)
 
 
@@ -224,7 +224,7 @@ def test_a_file_that_cannot_be_read_or_is_no_yaml_is_refused(tmp_path):
     ("name", "scale", "message"),
     [
         ("leson", None, "there is no study leson; did you mean lesson?"),
-        ("x", None, "there is no study x; expected lesson, depth, minima, batch, or a .yaml file"),
+        ("x", None, "there is no study x; expected lesson, depth, minima, batch, experts, or a .yaml file"),
         ("lesson", "tpu", "--scale is tpu, expected one of digits, cifar10, gpu"),
     ],
 )
@@ -235,7 +235,7 @@ def test_an_unknown_study_or_scale_is_refused(name, scale, message):
 
 
 @pytest.mark.parametrize("scale", ["digits", "cifar10", "gpu"])
-@pytest.mark.parametrize("name", ["lesson", "depth", "minima", "batch"])
+@pytest.mark.parametrize("name", ["lesson", "depth", "minima", "batch", "experts"])
 def test_every_named_study_can_be_run_at_every_scale(name, scale):
     asked = studies.load(name, scale, ["data.test_limit=50"], 1)
     found = study.cells(asked)
