@@ -16,13 +16,13 @@ _PATTERNS = {"digits": "digits-{}", "cifar10": "cifar10-{}-cpu", "gpu": "cifar10
 _LI = "Li et al. 2018"
 _SLIDES = "course slides"
 _SHAZEER = "Shazeer et al. 2017, table 6"
-# A cell takes one core, so that cells run beside each other; results of one process differ from those of two in their last bits, and so all have one.
+# A cell takes one core, so that cells run beside each other. BatchNorm then sees whole batches, not the halves of two processes.
 _ONE_CORE = ("training.processes=1", "landscape.workers=1")
-# Two pairs of directions, half of the recipes' samples and line, and no product that the Hessian's ends do not need.
+# Two pairs of directions, a quarter of the recipes' samples, half of their line, and no product that the Hessian's ends do not need.
 _SHALLOW = (
     *_ONE_CORE,
     "landscape.pairs=2",
-    "landscape.samples=256",
+    "landscape.samples=128",
     "landscape.line.points=51",
     "landscape.adaptive.tolerance=0.02",
     "landscape.adaptive.held_out=20",

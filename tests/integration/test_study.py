@@ -49,27 +49,32 @@ def _begun(store):
     return sorted(key.split("/")[1] for key in store.keys("runs/") if key.endswith("experiment.json"))
 
 
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
-    """A folder with a study that was stopped in its second cell, and what it said."""
-    folder = tmp_path_factory.mktemp("place")
-    (folder / "tiny.yaml").write_text(STUDY)
-    store = open_store(str(folder / "lossmap-runs"))
-    with subprocess.Popen([LOSSMAP, "study", "tiny.yaml"], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def _interrupt(folder, begun, *options):
+    """Stop the study once so many of its runs have begun; its exit code, and what it said."""
+    store, command = open_store(str(folder / "lossmap-runs")), [LOSSMAP, "study", "tiny.yaml", *options]
+    with subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             end = time.monotonic() + 300
-            while len(_begun(store)) < 2 and process.poll() is None and time.monotonic() < end:
+            while len(_begun(store)) < begun and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.05)
             process.send_signal(signal.SIGTERM)  # as Ctrl-C, which children of a job in the background ignore
             out, said = process.communicate(timeout=120)
         finally:
             process.kill()
-    return folder, process.returncode, out, said
+    return process.returncode, out, said
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A folder with a study that was stopped in its second cell, and what it said."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "tiny.yaml").write_text(STUDY)
+    return folder, *_interrupt(folder, 2, "--parallel", "1")
 
 
 @pytest.fixture(scope="module")
 def gone_on(interrupted):
-    return lossmap("study", "tiny.yaml", cwd=interrupted[0])
+    return lossmap("study", "tiny.yaml", "--parallel", "1", cwd=interrupted[0])
 
 
 def test_interrupted_it_keeps_what_is_finished_and_says_how_to_go_on(interrupted):
@@ -89,9 +94,11 @@ def test_the_same_command_runs_the_missing_cell_alone_and_reports(interrupted, g
     assert Path(lines[-1].split()[1]).read_text().lower().startswith("<!doctype html>")
 
 
-def test_another_seed_runs_its_own_cells_only_and_json_has_all_of_them(interrupted, gone_on):
+def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all_of_them(interrupted, gone_on):
     folder, first = interrupted[0], set(_begun(open_store(str(interrupted[0] / "lossmap-runs"))))
-    record = json.loads(lossmap("study", "tiny.yaml", "--seeds", "2", "--json", cwd=folder).stdout)
+    code, _, said = _interrupt(folder, 4, "--seeds", "2", "--parallel", "2")
+    assert (code, said) == (130, "lossmap: interrupted; 0 of 2 cells were finished and are kept. The same command goes on with the others\n")
+    record = json.loads(lossmap("study", "tiny.yaml", "--seeds", "2", "--parallel", "2", "--json", cwd=folder).stdout)
     runs = {run["run"] for run in record["runs"]}
     assert len(runs) == 4
     assert first < runs
