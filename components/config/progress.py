@@ -14,21 +14,24 @@ def silent(done: int, total: int, detail: str = "") -> None:
 class Printed:
     """Progress as plain lines for logs: one every `every` seconds and one at the end, with the time left.
 
-    The time left counts from the first call, so that what came before the work, such as starting processes, is not taken for slowness.
+    The time left counts from the first call in which anything is done, so that what came before, such as starting processes, is not taken for slowness.
     """
 
     def __init__(self, stage: str, every: float = 10.0):
         self._stage, self._every = stage, every
+        self._begun: float | None = None
         self._first: tuple[float, int] | None = None
         self._printed = time.monotonic()
 
     def __call__(self, done: int, total: int, detail: str = "") -> None:
         """Print a line where one is due."""
         now = time.monotonic()
-        start, before = self._first = self._first or (now, done)
+        self._begun = now if self._begun is None else self._begun
+        start, before = self._first or (now, done)
+        self._first = (start, before) if done else None
         if done < total and (done == before or now - self._printed < self._every):
             return
         self._printed = now
         left = (now - start) / (done - before) * (total - done) if done > before else 0.0
-        parts = (f"{self._stage}: {done}/{total}", detail, f"({left:.0f} s left)" if done < total else f"({now - start:.0f} s)")
+        parts = (f"{self._stage}: {done}/{total}", detail, f"({left:.0f} s left)" if done < total else f"({now - self._begun:.0f} s)")
         print(*(part for part in parts if part), file=sys.stderr, flush=True)

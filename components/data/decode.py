@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lossmap.components.config.errors import DataError
 from lossmap.components.config.machine import available_cores
+from lossmap.components.config.processes import processes_starting
 from lossmap.components.data.files import Files, Location, open_files
 
 MOST_PIXELS = 16 * 2**20
@@ -95,7 +96,9 @@ def _decoded_chunks(location: Location, names: Sequence[str], image_size: int | 
         return
     executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (location, image_size))
     try:
-        yield from executor.map(_decode_in_worker, chunks)
+        with processes_starting():
+            parts = executor.map(_decode_in_worker, chunks)
+        yield from parts
     except BrokenProcessPool:
         raise DataError(f"a process decoding images of {location.source} was killed, perhaps for want of memory; run again with more of it") from None
     finally:

@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from multiprocessing.synchronize import Event
 
 from lossmap.components.config.errors import Interrupted, LossmapError
+from lossmap.components.config.processes import processes_starting
 from lossmap.components.landscape.evaluators import TileEvaluator
 from lossmap.components.landscape.tiles import Tile
 from lossmap.components.stores.objects import open_store
@@ -32,7 +33,7 @@ def workers(store_uri: str, run_id: str, count: int) -> Iterator[Work]:
     executor = ProcessPoolExecutor(count, context, _start, (store_uri, run_id, stopping))
 
     def work(tiles: Sequence[Tile]) -> Iterator[Tile]:
-        with _processes_starting():
+        with processes_starting():
             futures = {executor.submit(_evaluate, tile): tile for tile in tiles}
         for future in as_completed(futures):
             future.result()
@@ -48,28 +49,6 @@ def workers(store_uri: str, run_id: str, count: int) -> Iterator[Work]:
     finally:
         stopping.set()
         executor.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _processes_starting() -> Iterator[None]:
-    """Keep Ctrl-C and SIGTERM back: a process that is cut off while it starts ends with a traceback of its own.
-
-    The processes inherit that SIGINT is blocked, since a terminal sends Ctrl-C to all of them.
-    """
-    if threading.current_thread() is not threading.main_thread():  # no signal gets there
-        yield
-        return
-    held: list[int] = []
-    handlers = {kind: signal.signal(kind, lambda number, _frame: held.append(number)) for kind in (signal.SIGINT, signal.SIGTERM)}
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        for kind, handler in handlers.items():
-            signal.signal(kind, handler)
-        for number in held[:1]:
-            signal.raise_signal(number)
 
 
 # What a worker process keeps between tiles.

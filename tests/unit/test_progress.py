@@ -6,13 +6,13 @@ def test_lines_are_rare_and_tell_the_time_left_since_the_work_began(capsys, monk
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     tell = Printed("survey", every=10)
-    for second, done in [(30, 0), (31, 1), (35, 5), (41, 11), (45, 15), (70, 40)]:  # one a second, after half a minute of starting up
+    for second, done in [(10, 0), (31, 1), (32, 2), (35, 5), (41, 11), (45, 15), (70, 40)]:  # one a second, after 20 s of starting up
         now[0] = second
         tell(done, 40, "points")
     assert capsys.readouterr().err.splitlines() == [
-        "survey: 1/40 points (39 s left)",
-        "survey: 11/40 points (29 s left)",
-        "survey: 40/40 points (40 s)",
+        "survey: 2/40 points (38 s left)",
+        "survey: 15/40 points (25 s left)",
+        "survey: 40/40 points (60 s)",
     ]
 
 
