@@ -20,7 +20,7 @@ class Statement(Frozen):
     """Something that is said of the networks, and the rule by which these runs support it or do not.
 
     always     in every run of the network the measure is at least (at most) the bound, as far as its interval tells
-    somewhere  in at least one run of the network the measure is below the bound, and its whole interval is
+    somewhere  in some run of the network the measure's whole interval is below the bound: in more runs than chance explains
     greater    the measure is greater for the network than for `against`: the difference of means over the seeds, with its corrected p-value
     less       likewise, less
     often      in how many of all possible runs the measure is at most the bound: the interval of that share lies above one half

@@ -30,7 +30,7 @@ def on_owners(experts: Iterable[nn.Module], rows: Tensor, counts: list[int]) -> 
         The outputs on this process's rows, in their order.
     """
     modules, rank, world = list(experts), dist.get_rank(), dist.get_world_size()
-    everyone = _gathered(counts, world)
+    everyone = _gathered(torch.tensor(counts, device=rows.device), world)
     mine = range(rank, len(modules), world)
     by_owner = [expert for owner in range(world) for expert in range(owner, len(modules), world)]
     sent = [sum(counts[owner::world]) for owner in range(world)]
@@ -56,8 +56,7 @@ def _compute(modules: list[nn.Module], arrived: Tensor, sizes: list[list[int]], 
     return torch.cat([*(pieces[process] for process in range(len(sizes)) for pieces in results), *idle])
 
 
-def _gathered(counts: list[int], world: int) -> list[list[int]]:
-    own = torch.tensor(counts)
+def _gathered(own: Tensor, world: int) -> list[list[int]]:
     everyone = [torch.empty_like(own) for _ in range(world)]
     dist.all_gather(everyone, own)
     return [theirs.tolist() for theirs in everyone]

@@ -1,8 +1,10 @@
 """Whether the runs of a study support what is said of its networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from scipy import stats
 
 from lossmap.components.config.study import Statement
 from lossmap.components.studies.effects import SIGNIFICANT, Effect, corrected, effect_of, share_interval
@@ -10,6 +12,7 @@ from lossmap.components.studies.samples import Numbers, Observation, Sample
 
 Answer = Literal["supported", "not supported", "not decidable here"]
 _OPEN: Answer = "not decidable here"
+_ONE_SIDE = 0.025  # of 95 % intervals lie beyond the truth on one side
 
 
 @dataclass(frozen=True)
@@ -45,29 +48,43 @@ def _counted(found: Numbers, said: Statement, levels: Mapping[str, str]) -> Verd
 
 
 def _always(said: Statement, sample: Sample) -> tuple[Answer, str]:
-    """Supported where every value satisfies the bound; not supported where one's whole interval misses it; open where only the value does."""
+    """Supported where every value satisfies the bound; not supported where more whole intervals miss it than chance explains; else open."""
     assert said.bound is not None
     least, bound = said.rule == "always-at-least", said.bound
     satisfied = sum(each.value >= bound if least else each.value <= bound for each in sample.observations)
-    missed = sum(each.high < bound if least else each.low > bound for each in sample.observations)
+    missed = [each for each in sample.observations if (each.high < bound if least else each.low > bound)]
     worst = (min if least else max)(sample.observations, key=lambda each: each.value)
     evidence = (
         f"{said.measure} is at {'least' if least else 'most'} {bound:.4g} in {satisfied} of {len(sample.observations)} {_runs(sample)}s of {sample.label}; "
-        f"the {'lowest' if least else 'highest'} is {_with_interval(worst)}; in {missed} the whole interval misses the bound."
+        f"the {'lowest' if least else 'highest'} is {_with_interval(worst)}; in {len(missed)} the whole interval misses the bound.{_by_chance(missed, sample)}"
     )
-    return "not supported" if missed else "supported" if satisfied == len(sample.observations) else _OPEN, evidence
+    return "not supported" if _beyond_chance(missed, sample) else "supported" if satisfied == len(sample.observations) else _OPEN, evidence
 
 
 def _somewhere(said: Statement, sample: Sample) -> tuple[Answer, str]:
     assert said.bound is not None
-    below = sum(each.high < said.bound for each in sample.observations)
+    below = [each for each in sample.observations if each.high < said.bound]
     above = sum(each.low >= said.bound for each in sample.observations)
     lowest = min(sample.observations, key=lambda each: each.high)
     evidence = (
-        f"{said.measure} lies below {said.bound:.4g} with its whole interval in {below} of {len(sample.observations)} {_runs(sample)}s of {sample.label}, "
-        f"at or above it in {above}; the lowest is {_with_interval(lowest)}."
+        f"{said.measure} lies below {said.bound:.4g} with its whole interval in {len(below)} of {len(sample.observations)} {_runs(sample)}s of {sample.label}, "
+        f"at or above it in {above}; the lowest is {_with_interval(lowest)}.{_by_chance(below, sample)}"
     )
-    return "supported" if below else "not supported" if above == len(sample.observations) else _OPEN, evidence
+    return "supported" if _beyond_chance(below, sample) else "not supported" if above == len(sample.observations) else _OPEN, evidence
+
+
+def _beyond_chance(apart: Sequence[Observation], sample: Sample) -> bool:
+    """Whether so many intervals beyond a bound tell that something is beyond it.
+
+    An interval lies beyond its truth, on one given side, in 2.5 % of all runs. So k or more of n do by chance with probability P(X >= k), X binomial
+    with n and 0.025, which has to be below 0.05: one of two, two of three to fifteen. A value without an interval is exact.
+    """
+    exact = any(each.low == each.high for each in apart)
+    return exact or (bool(apart) and stats.binom.sf(len(apart) - 1, len(sample.observations), _ONE_SIDE) < SIGNIFICANT)
+
+
+def _by_chance(apart: Sequence[Observation], sample: Sample) -> str:
+    return "" if not apart or _beyond_chance(apart, sample) else " So few are no more than chance gives."
 
 
 def _often(said: Statement, sample: Sample) -> tuple[Answer, str]:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from reference import studies
 
@@ -27,16 +28,30 @@ def with_ends(*ends):
         ("always-at-least", [(1.0, 0.9, 1.0), (1.2, 0.8, 1.5)], "supported"),
         ("always-at-least", [(1.0, 0.9, 1.0), (0.9, 0.8, 1.0)], "not decidable here"),
         ("always-at-least", [(1.0, 0.9, 1.0), (0.9, 0.8, 0.99)], "not supported"),
+        ("always-at-least", [(1.0, 0.9, 1.0), (1.1, 1.0, 1.2), (0.9, 0.8, 0.99)], "not decidable here"),
+        ("always-at-least", [(0.9, 0.8, 0.95), (1.1, 1.0, 1.2), (0.9, 0.8, 0.99)], "not supported"),
         ("always-at-most", [(1.0, 0.9, 1.1), (0.2, 0.1, 0.3)], "supported"),
         ("always-at-most", [(1.1, 1.0, 1.2)], "not decidable here"),
         ("always-at-most", [(1.1, 1.05, 1.2), (0.2, 0.1, 0.3)], "not supported"),
         ("somewhere-below", [(0.9, 0.8, 0.99), (1.2, 1.1, 1.3)], "supported"),
+        ("somewhere-below", [(0.9, 0.8, 0.99), (1.2, 1.1, 1.3), (1.2, 1.1, 1.3)], "not decidable here"),
+        ("somewhere-below", [(0.9, 0.9, 0.9), (1.2, 1.1, 1.3), (1.2, 1.1, 1.3)], "supported"),
         ("somewhere-below", [(0.9, 0.8, 1.0), (1.2, 1.1, 1.3)], "not decidable here"),
         ("somewhere-below", [(1.0, 1.0, 1.0), (1.2, 1.1, 1.3)], "not supported"),
     ],
 )
 def test_bounds_are_judged_by_each_runs_interval(rule, ends, answer):
     assert judge(said(rule, bound=1), with_ends(*ends))[0] == answer
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3, 5, 10])
+def test_chance_decides_against_a_true_bound_in_less_than_one_study_of_twenty(runs):
+    draws = np.random.default_rng(runs).normal(size=(500, runs))  # of a measure whose truth is the bound, with a standard error of 1
+    decided = 0
+    for values in draws.tolist():
+        ends = [(value, value - 1.96, value + 1.96) for value in values]
+        decided += judge(said("somewhere-below", bound=0), with_ends(*ends))[0] == "supported"
+    assert decided / len(draws) < 0.05 + 3 * (0.05 * 0.95 / len(draws)) ** 0.5
 
 
 def test_a_value_without_an_interval_is_its_own():
