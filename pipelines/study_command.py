@@ -48,7 +48,7 @@ def study(  # noqa: PLR0913  # the options of the command
     if submit:
         failed = study_cluster.run_there(missing, settings, parallel or 4, study_screen.say_aside)
     elif not report_only and (parallel or study_local.fitting(missing)) > 1:
-        failed = study_local.run_beside(missing, settings, parallel or study_local.fitting(missing), say)
+        failed = study_local.run_beside(missing, settings, parallel or study_local.fitting(missing), stage, say)
     elif not report_only:
         failed = study_local.run_in_turn(missing, settings, stage, say)
     finished, _ = studying.split(opened, cells)

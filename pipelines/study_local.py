@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from lossmap.components import steps
@@ -53,7 +53,7 @@ def run_in_turn(missing: Sequence[Cell], settings: Settings, stage: Stage, say: 
     return failed
 
 
-def run_beside(missing: Sequence[Cell], settings: Settings, parallel: int, say: Say) -> dict[str, str]:
+def run_beside(missing: Sequence[Cell], settings: Settings, parallel: int, stage: Stage, say: Say) -> dict[str, str]:
     """Run cells, several at the same time, each by a process `lossmap run --resume` of its own; else like run_in_turn.
 
     Cells of the same training do not run at the same time: the second finds it done.
@@ -62,28 +62,25 @@ def run_beside(missing: Sequence[Cell], settings: Settings, parallel: int, say: 
         missing: cells that the store does not have.
         settings: where things are.
         parallel: how many run at the same time at most.
-        say: hears what begins and ends.
+        stage: opens the display, which hears how many have ended and which go on.
+        say: hears what failed.
     """
-    failed, begun = {}, time.monotonic()
+    failed: dict[str, str] = {}
     waiting, going = list(missing), dict[str, _Going]()
     try:
-        while waiting or going:
-            for cell in startable(waiting, [one.cell for one in going.values()], parallel):
-                waiting.remove(cell)
-                try:
-                    going[cell.run] = _Going(cell, settings)
-                except LossmapError as error:
-                    failed[cell.run] = str(error)
-                    say(f"{cell.run} failed: {error}")
-            while not (ended_now := [run for run, one in going.items() if one.process.poll() is not None]) and going:
-                time.sleep(_POLL_SECONDS)
-            for run in ended_now:
-                one = going.pop(run)
-                reason = one.reason(settings)
-                ended = len(missing) - len(waiting) - len(going)
-                failed |= {run: reason} if reason else {}
-                outcome = f"failed: {reason}" if reason else f"finished in {time.monotonic() - one.begun:.0f} s"
-                say(f"cell {ended}/{len(missing)} {run} {outcome}{_left(begun, ended, len(missing))}")
+        with stage("cells") as progress:
+            while waiting or going:
+                for cell in startable(waiting, [one.cell for one in going.values()], parallel):
+                    waiting.remove(cell)
+                    try:
+                        going[cell.run] = _Going(cell, settings)
+                    except LossmapError as error:
+                        failed[cell.run] = str(error)
+                progress(len(missing) - len(waiting) - len(going), len(missing), ", ".join(going))
+                for run in _until_one_ends(going):
+                    if reason := going.pop(run).reason(settings):
+                        failed[run] = reason
+            progress(len(missing), len(missing), "")
     except (KeyboardInterrupt, Interrupted):
         raise _interrupted(len(missing) - len(waiting) - len(going) - len(failed), len(missing)) from None
     finally:
@@ -91,6 +88,8 @@ def run_beside(missing: Sequence[Cell], settings: Settings, parallel: int, say: 
             one.process.terminate()
         for one in going.values():
             one.process.communicate()
+    for run, reason in failed.items():
+        say(f"{run} failed: {reason}")
     return failed
 
 
@@ -98,7 +97,7 @@ class _Going:
     """A cell that is run by a process of its own."""
 
     def __init__(self, cell: Cell, settings: Settings):
-        self.cell, self.begun = cell, time.monotonic()
+        self.cell = cell
         steps.prepare(cell.run, cell.experiment, settings, silent)
         command = [sys.executable, "-c", "from lossmap.pipelines.cli import main; main()", "run", "--resume", cell.run]
         where = ["--store", settings.store, "--tracking", settings.tracking]
@@ -113,6 +112,13 @@ class _Going:
             return ""
         last = said.strip().splitlines()[-1] if said.strip() else f"its process ended with exit code {self.process.returncode}"
         return last.removeprefix("lossmap: ")
+
+
+def _until_one_ends(going: Mapping[str, _Going]) -> list[str]:
+    """Names of those that have ended; at least one, unless none goes on."""
+    while not (ended := [run for run, one in going.items() if one.process.poll() is not None]) and going:
+        time.sleep(_POLL_SECONDS)
+    return ended
 
 
 def startable(waiting: Sequence[Cell], going: Sequence[Cell], parallel: int) -> list[Cell]:

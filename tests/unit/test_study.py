@@ -137,7 +137,7 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(tmp_path):
 
 def test_a_cell_that_fails_beside_others_is_told(tmp_path):
     found, said = _cells(assignments=["data.source=/nowhere/images.zip"], seeds=1), []
-    failed = study_local.run_beside(found, Settings(store=str(tmp_path)), 2, said.append)
+    failed = study_local.run_beside(found, Settings(store=str(tmp_path)), 2, _unseen, said.append)
     assert list(failed) == [cell.run for cell in found]
     assert said == [f"{run} failed: {reason}" for run, reason in failed.items()]
     assert all("/nowhere/images.zip" in reason for reason in failed.values())
