@@ -21,6 +21,13 @@ Stage = Callable[[str], AbstractContextManager[Progress]]
 Say = Callable[[str], None]
 
 _POLL_SECONDS = 0.2
+_CELL = """
+from lossmap.components.config.processes import stop_with_parent
+from lossmap.pipelines.cli import main
+
+stop_with_parent()
+main()
+"""
 
 
 def fitting(missing: Sequence[Cell]) -> int:
@@ -99,10 +106,10 @@ class _Going:
     def __init__(self, cell: Cell, settings: Settings):
         self.cell = cell
         steps.prepare(cell.run, cell.experiment, settings, silent)
-        command = [sys.executable, "-c", "from lossmap.pipelines.cli import main; main()", "run", "--resume", cell.run]
+        command = [sys.executable, "-c", _CELL, "run", "--resume", cell.run]
         where = ["--store", settings.store, "--tracking", settings.tracking]
         self.process = subprocess.Popen(
-            [*command, *where], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*command, *where], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
 
     def reason(self, settings: Settings) -> str:

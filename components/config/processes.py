@@ -1,6 +1,8 @@
-"""How a pool of processes begins."""
+"""How processes begin, and end with those that started them."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,3 +28,14 @@ def processes_starting() -> Iterator[None]:
             signal.signal(kind, handler)
         for number in held[:1]:
             signal.raise_signal(number)
+
+
+def stop_with_parent() -> None:
+    """From now on this process is stopped as by SIGTERM once its standard input ends: the parent, which holds the other end of it, is gone."""
+    threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+
+
+def _stop_at_end_of_input() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lossmap.components.stores import layout
@@ -49,19 +50,40 @@ def _begun(store):
     return sorted(key.split("/")[1] for key in store.keys("runs/") if key.endswith("experiment.json"))
 
 
-def _interrupt(folder, begun, *options):
-    """Stop the study once so many of its runs have begun; its exit code, and what it said."""
-    store, command = open_store(str(folder / "lossmap-runs")), [LOSSMAP, "study", "tiny.yaml", *options]
+def _interrupt(folder, ready, *options, kind=signal.SIGTERM):  # as Ctrl-C, which children of a job in the background ignore
+    """Stop the study once it is so far; its exit code, and what it said."""
+    command = [LOSSMAP, "study", "tiny.yaml", *options]
     with subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             end = time.monotonic() + 300
-            while len(_begun(store)) < begun and process.poll() is None and time.monotonic() < end:
+            while not ready(folder) and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.05)
-            process.send_signal(signal.SIGTERM)  # as Ctrl-C, which children of a job in the background ignore
+            process.send_signal(kind)
             out, said = process.communicate(timeout=120)
         finally:
             process.kill()
     return process.returncode, out, said
+
+
+def _in_second_cell(folder):
+    return len(_begun(open_store(str(folder / "lossmap-runs")))) == 2
+
+
+def _two_go_on(folder):
+    return len(_processes(folder)) == 2
+
+
+def _processes(folder):
+    """Those of cells that run beside each other."""
+    commands = [_command(process) for process in psutil.process_iter()]
+    return [command for command in commands if "--resume" in command and (folder / "lossmap-runs").as_uri() in command]
+
+
+def _command(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +91,7 @@ def interrupted(tmp_path_factory):
     """A folder with a study that was stopped in its second cell, and what it said."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "tiny.yaml").write_text(STUDY)
-    return folder, *_interrupt(folder, 2, "--parallel", "1")
+    return folder, *_interrupt(folder, _in_second_cell, "--parallel", "1")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +118,13 @@ def test_the_same_command_runs_the_missing_cell_alone_and_reports(interrupted, g
 
 def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all_of_them(interrupted, gone_on):
     folder, first = interrupted[0], set(_begun(open_store(str(interrupted[0] / "lossmap-runs"))))
-    code, _, said = _interrupt(folder, 4, "--seeds", "2", "--parallel", "2")
+    code, *_ = _interrupt(folder, _two_go_on, "--seeds", "2", "--parallel", "2", kind=signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    end = time.monotonic() + 60
+    while _processes(folder):  # they end with the study
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    code, _, said = _interrupt(folder, _two_go_on, "--seeds", "2", "--parallel", "2")
     assert (code, said) == (130, "lossmap: interrupted; 0 of 2 cells were finished and are kept. The same command goes on with the others\n")
     record = json.loads(lossmap("study", "tiny.yaml", "--seeds", "2", "--parallel", "2", "--json", cwd=folder).stdout)
     runs = {run["run"] for run in record["runs"]}
