@@ -13,6 +13,7 @@ from lossmap.components.studies.summary import StudySummary
 ABSENT = "\N{EM DASH}"
 _PATHS = {"linear": "straight line", "aligned": "line after alignment", "repaired": "line after alignment and repair", "curve": "trained curve"}
 FINAL_LOSS = "train_loss"
+_SPELLED_OUT = 1e6  # what is greater is written as a power of ten
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def mean(sample: Sample) -> str:
         return ABSENT
     if is_share(sample.measure):
         return f"{100 * sample.mean:.4g}" + ("" if sample.deviation is None else f" ± {100 * sample.deviation:.2g}") + "\N{NARROW NO-BREAK SPACE}%"
-    return words.number(sample.mean) + ("" if sample.deviation is None else f" ± {sample.deviation:.2g}")
+    return words.number(sample.mean) + ("" if sample.deviation is None else f" ± {_rounded(sample.deviation, 2)}")
 
 
 def is_share(measure: str) -> bool:
@@ -63,7 +64,14 @@ def number(value: float | None, ends: Interval | None = None) -> str:
     """Three digits, with the interval where there is one."""
     if value is None:
         return ABSENT
-    return (f"{value:.3g}" + (f" ({ends[0]:.3g} to {ends[1]:.3g})" if ends else "")).replace("-", "\N{MINUS SIGN}")
+    interval = f" ({_rounded(ends[0], 3)} to {_rounded(ends[1], 3)})" if ends else ""
+    return (_rounded(value, 3) + interval).replace("-", "\N{MINUS SIGN}")
+
+
+def _rounded(value: float, digits: int) -> str:
+    """So many digits that count; thousands as they are read, 7 120 and not 7.12e+03."""
+    text = f"{value:.{digits}g}"
+    return f"{float(text):,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}") if "e+" in text and abs(value) < _SPELLED_OUT else text
 
 
 def path(name: str) -> str:

@@ -68,7 +68,7 @@ def _somewhere(said: Statement, sample: Sample) -> tuple[Answer, str]:
     lowest = min(sample.observations, key=lambda each: each.high)
     evidence = (
         f"{said.measure} lies below {said.bound:.4g} with its whole interval in {len(below)} of {len(sample.observations)} {_runs(sample)}s of {sample.label}, "
-        f"at or above it in {above}; the lowest is {_with_interval(lowest)}.{_by_chance(below, sample)}"
+        f"at or above it in {above}; the interval that ends lowest is that of {_with_interval(lowest)}.{_by_chance(below, sample)}"
     )
     return "supported" if _beyond_chance(below, sample) else "not supported" if above == len(sample.observations) else _OPEN, evidence
 
