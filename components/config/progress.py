@@ -14,19 +14,21 @@ def silent(done: int, total: int, detail: str = "") -> None:
 class Printed:
     """Progress as plain lines for logs: one every `every` seconds and one at the end, with the time left.
 
-    The time left counts from the first call in which anything is done, so that what came before, such as starting processes, is not taken for slowness.
+    Both count from the first call in which anything is done, so that what came before, such as starting processes, is not taken for slowness.
     """
 
     def __init__(self, stage: str, every: float = 10.0):
         self._stage, self._every = stage, every
         self._begun: float | None = None
         self._first: tuple[float, int] | None = None
-        self._printed = time.monotonic()
+        self._printed = 0.0
 
     def __call__(self, done: int, total: int, detail: str = "") -> None:
         """Print a line where one is due."""
         now = time.monotonic()
         self._begun = now if self._begun is None else self._begun
+        if self._first is None:
+            self._printed = now
         start, before = self._first or (now, done)
         self._first = (start, before) if done else None
         if done < total and (done == before or now - self._printed < self._every):

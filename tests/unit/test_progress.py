@@ -10,8 +10,7 @@ def test_lines_are_rare_and_tell_the_time_left_since_the_work_began(capsys, monk
         now[0] = second
         tell(done, 40, "points")
     assert capsys.readouterr().err.splitlines() == [
-        "survey: 2/40 points (38 s left)",
-        "survey: 15/40 points (25 s left)",
+        "survey: 11/40 points (29 s left)",
         "survey: 40/40 points (60 s)",
     ]
 
