@@ -1,17 +1,21 @@
 """A study: its cells, which of them are missing, connections between seeds, and one report."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import product
 
+from lossmap.components.config.connection import Connecting
 from lossmap.components.config.errors import ExperimentError, Interrupted, LossmapError, TrackingError
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.parse import override
 from lossmap.components.config.progress import Progress
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.study import Study
 from lossmap.components.stores import layout
-from lossmap.components.stores.objects import Store
+from lossmap.components.stores.objects import Store, open_store
 from lossmap.components.stores.runs import load_json
 from lossmap.components.studies.cells import Cell, Joined, Outcome
 from lossmap.pipelines.recipes import resolve
@@ -83,33 +87,57 @@ def pairs(study: Study, finished: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     return found
 
 
-def join(wanted: Sequence[tuple[Cell, Cell]], settings: Settings, stage: Stage, say: Say) -> tuple[list[Joined], dict[str, str]]:
+def join(study: Study, wanted: Sequence[tuple[Cell, Cell]], settings: Settings, stage: Stage, say: Say) -> tuple[list[Joined], dict[str, str]]:
     """Measure the barriers between the networks of some pairs, as far as the store does not have them. Also returned: which pairs failed, and why.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the paths that are finished are kept.
     """
-    found, failed = [], {}
+    store, found, failed = open_store(settings.store), list[Joined](), dict[str, str]()
     for number, (first, second) in enumerate(wanted, start=1):
-        say(f"connection {number}/{len(wanted)} {first.run} {second.run}")
-        try:
-            found.append(_joined(first, second, settings, stage, say))
-        except (KeyboardInterrupt, Interrupted):
-            raise Interrupted("interrupted; the cells and paths that are finished are kept, and the same command goes on") from None
-        except LossmapError as error:
-            failed[f"{first.run} {second.run}"] = str(error)
-            say(f"  failed: {error}")
+        key, asked = _connection(study, first, second, settings)
+        if not store.exists(key):
+            say(f"connection {number}/{len(wanted)} {first.run} {second.run}")
+            try:
+                store.write(key, json.dumps(_measured(first, second, asked, settings, stage, say)).encode())
+            except (KeyboardInterrupt, Interrupted):
+                raise Interrupted("interrupted; the cells and paths that are finished are kept, and the same command goes on") from None
+            except LossmapError as error:
+                failed[f"{first.run} {second.run}"] = str(error)
+                say(f"  failed: {error}")
+                continue
+        found.append(_joined(store, key, first, second, asked))
     return found, failed
 
 
-def _joined(first: Cell, second: Cell, settings: Settings, stage: Stage, say: Say) -> Joined:
+def known(study: Study, wanted: Sequence[tuple[Cell, Cell]], settings: Settings) -> list[Joined]:
+    """Those of the pairs between which the barriers are in the store."""
+    store = open_store(settings.store)
+    keys = [(*_connection(study, *pair, settings), pair) for pair in wanted]
+    return [_joined(store, key, *pair, asked) for key, asked, pair in keys if store.exists(key)]
+
+
+def _connection(study: Study, first: Cell, second: Cell, settings: Settings) -> tuple[str, Connecting]:
+    """Where the barriers between two networks are kept, and how they are measured."""
     from lossmap.pipelines import connect as connecting
 
     asked = connecting.asked(first.run, {}, settings)
+    digest = hashlib.sha256(canonical_json([first.run, second.run, asked.model_dump(mode="json")]).encode()).hexdigest()
+    return layout.study(study.name, f"connections/{digest}.json"), asked
+
+
+def _measured(first: Cell, second: Cell, asked: Connecting, settings: Settings, stage: Stage, say: Say) -> dict[str, tuple[float, float, float]]:
+    """Barriers by path: value, lower and upper end of the interval."""
+    from lossmap.pipelines import connect as connecting
+
     outcome = connecting.connect((first.run, second.run), asked, settings, stage)
     if outcome.untracked:
         say(f"  MLflow did not get this connection: {outcome.untracked}")
-    barriers = {str(path.name): (path.barrier.value, path.barrier.low, path.barrier.high) for path in outcome.summary.paths}
+    return {str(path.name): (path.barrier.value, path.barrier.low, path.barrier.high) for path in outcome.summary.paths}
+
+
+def _joined(store: Store, key: str, first: Cell, second: Cell, asked: Connecting) -> Joined:
+    barriers = {name: (value, low, high) for name, (value, low, high) in load_json(store, key).items()}
     return Joined(first, second, barriers, asked.threshold)
 
 

@@ -23,7 +23,7 @@ def study(  # noqa: PLR0913  # the options of the command
         int | None,
         typer.Option("--parallel", min=1, help="cells that run at the same time at most (else as many as fit on this machine's cores; with --submit 4)"),
     ] = None,
-    report_only: Annotated[bool, typer.Option("--report-only", help="run no cell; report on those that the store has")] = False,
+    report_only: Annotated[bool, typer.Option("--report-only", help="run and connect nothing; report on what the store has")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     store: Store = None,
     tracking: Tracking = None,
@@ -54,7 +54,8 @@ def study(  # noqa: PLR0913  # the options of the command
     finished, _ = studying.split(opened, cells)
     if not finished:
         raise LossmapError(_nothing(asked.name, settings, submit, failed))
-    joined, apart = studying.join(studying.pairs(asked, finished), settings, stage, say)
+    wanted = studying.pairs(asked, finished)
+    joined, apart = (studying.known(asked, wanted, settings), {}) if report_only else studying.join(asked, wanted, settings, stage, say)
     page = studying.report(opened, asked, cells, joined, settings, say)
     failed |= apart
     study_screen.conclude(page, failed, settings, as_json)

@@ -19,6 +19,7 @@ paths/<address>/state.safetensors, alignment.json                 a network made
 paths/<address>/profile.npz                                       address = two trainings + which path + evaluation settings + software
 connections/<digest>/connection.json, page.html, connection.png   digest = names of the two runs + settings + addresses of the paths
 studies/<name>/results.json, page.html, …                         written again whenever more of its runs are finished
+studies/<name>/connections/<digest>.json                          barriers between two of its runs
 """
 
 MANIFEST = "manifest.json"

@@ -1,6 +1,7 @@
 """lossmap study as a user types it: interrupted, gone on with, extended, reported on."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ assignments:
   - landscape.line.points=5
   - landscape.workers=1
 seeds: 1
+connections: 1
 measures: [test_error, floor]
 contrasts: [{network: wide, against: narrow}]
 statements: [{text: Wide is better, rule: less, measure: test_error, network: wide, against: narrow}]
@@ -131,9 +133,13 @@ def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all
     assert len(runs) == 4
     assert first < runs
     assert (record["failed"], record["missing"]) == ([], [])
-    again = lossmap("study", "tiny.yaml", "--seeds", "2", "--report-only", cwd=folder).stdout
+    assert {connection["network"] for connection in record["connections"]} == {"wide", "narrow"}
+    assert all(math.isfinite(connection["barrier"]) for connection in record["connections"])
+    reported = json.loads(lossmap("study", "tiny.yaml", "--seeds", "2", "--report-only", "--json", cwd=folder).stdout)
+    assert {**reported, "page": ""} == {**record, "page": ""}
+    again = lossmap("study", "tiny.yaml", "--seeds", "2", cwd=folder).stdout
     assert "4 of 4 cells are finished" in again
-    assert "cell 1" not in again
+    assert "cell 1" not in again and "connection 1" not in again
 
 
 def test_a_report_on_nothing_and_a_file_that_is_no_study_are_refused_in_one_line(tmp_path):
