@@ -43,6 +43,9 @@ def is_share(measure: str) -> bool:
 def mean_with_interval(sample: Sample) -> str:
     """Mean over the seeds with its 95 % interval."""
     ends = mean_interval(sample)
+    ends = ends if ends and ends[0] < ends[1] else None
+    if ends and is_share(sample.measure):
+        ends = (max(0.0, ends[0]), min(1.0, ends[1]))
     reach = f" ({words.scalar(sample.measure, ends[0])} to {words.scalar(sample.measure, ends[1])})" if ends else ""
     return ABSENT if sample.mean is None else f"{words.scalar(sample.measure, sample.mean)}{reach}"
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from math import isfinite, isnan
 
 from lossmap.components.config.data import IN_PROCESS
-from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
-from lossmap.components.config.models import Imported, Linear, Mlp, ResNet
+from lossmap.components.config.models import Imported
+from lossmap.components.figures.names import network
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.figures.scale import HIGH, LOW, counts, lowest
 from lossmap.components.landscape.grid import Surface
@@ -143,22 +143,10 @@ def with_interval(run: RunSummary, name: str) -> str:
     return f"{value} ({ends})" if ends else value
 
 
-def network(experiment: Experiment) -> str:
-    """The network in a few words."""
-    model = experiment.model
-    if isinstance(model, ResNet):
-        return f"ResNet-{model.depth}" + ("" if model.shortcuts else " without shortcuts")
-    if isinstance(model, Mlp):
-        return f"Multi-layer perceptron {'-'.join(map(str, model.hidden))}"
-    if isinstance(model, Linear):
-        return "Softmax regression"
-    if isinstance(model, Imported):
-        return model.factory.removeprefix(IN_PROCESS).strip().rpartition(":")[2] or "A network handed over in Python"
-    return str(model.architecture).replace("_", " ")
-
-
 def title(run: RunSummary) -> str:
     """Network and data set; of a folder or zip the last part of its name."""
+    if run.manifest.tasks:
+        return f"{network(run.experiment)} on {len(run.manifest.tasks)} tasks"
     source = run.manifest.source.rstrip("/").rpartition("/")[2]
     return f"{network(run.experiment)} on {'tensors in memory' if source == IN_PROCESS else source}"
 

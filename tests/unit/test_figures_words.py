@@ -7,7 +7,7 @@ from reference.summaries import bowl, evaluate, summary, with_values
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
-from lossmap.components.config.models import Linear, Mlp, Model, ResNet
+from lossmap.components.config.models import DenseNet, Linear, MixtureOfExperts, Mlp, Model, PreactivationResNet, ResNet, Vgg, WideResNet
 from lossmap.components.figures import words
 
 SIDE = np.linspace(-1, 0.5, 4)
@@ -50,6 +50,16 @@ def test_shares_are_percentages_and_losses_are_not(name: str, value: float | Non
         (ResNet(depth=20, shortcuts=False), "ResNet-20 without shortcuts on cifar10"),
         (Mlp(hidden=(64, 32)), "Multi-layer perceptron 64-32 on cifar10"),
         (Linear(), "Softmax regression on cifar10"),
+        (ResNet(depth=56, width=4), "ResNet-56, 4 times as wide on cifar10"),
+        (Vgg(), "VGG-9 on cifar10"),
+        (Vgg(channels=16), "VGG-9 from 16 channels on cifar10"),
+        (PreactivationResNet(depth=110, shortcuts=False), "Pre-activation ResNet-110 without shortcuts on cifar10"),
+        (WideResNet(depth=28, width=10), "WRN-28-10 on cifar10"),
+        (DenseNet(depth=100), "DenseNet-BC-100-12 on cifar10"),
+        (DenseNet(depth=40, bottleneck=False, compression=1), "DenseNet-40-12 on cifar10"),
+        (DenseNet(blocks=(6, 12, 24, 16), growth=32), "DenseNet-BC-121-32 on cifar10"),
+        (MixtureOfExperts(), "Mixture of 8 experts on cifar10"),
+        (MixtureOfExperts(body="convolutional"), "Mixture of 8 experts at every place on cifar10"),
     ],
 )
 def test_the_title_names_network_and_data(model: Model, text: str):

@@ -17,7 +17,7 @@ function stepBack(camera) {
 }
 
 async function draw() {
-  if (surfaces.length && document.getElementById(surfaces[0]).clientWidth < 440) surfaces.forEach((id) => stepBack(figures[id].layout.scene.camera));
+  if (surfaces.some((id) => document.getElementById(id).clientWidth < 440)) surfaces.forEach((id) => stepBack(figures[id].layout.scene.camera));
   for (const [id, figure] of Object.entries(figures)) {
     await Plotly.newPlot(id, figure.data, { ...figure.layout, template: colours(dark.matches) }, { ...config, modeBarButtons: id.startsWith("surface-") ? buttons.surface : buttons.other });
   }
