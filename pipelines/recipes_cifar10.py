@@ -127,13 +127,11 @@ def cifar10_moe_convolutional_unbalanced_cpu() -> Experiment:
 
 @recipe
 def cifar10_multimodel_cpu() -> Experiment:
-    """One network after MultiModel of Kaiser et al. 2017: CIFAR-10's images, digits as tokens, and breast cancer as a table; CPU budget, but by Adam."""
-    convolutional = _on_cpus(MultiModel(blocks=1, experts=Experts(count=4)))
-    training = convolutional.trained.model_copy(
-        update={"optimizer": Optimizer(algorithm="adam", learning_rate=0.003), "augmentation": Augmentation(), "channels_last": False}
-    )
+    """One network after MultiModel of Kaiser et al. 2017: CIFAR-10's images, digits as tokens, breast cancer as a table; CPU budget, by Adam."""
+    adam = {"optimizer": Optimizer(algorithm="adam", learning_rate=0.003), "augmentation": Augmentation(), "channels_last": False}
+    training = cifar10_resnet20_cpu().trained.model_copy(update=adam)
     data = Data(source="tasks", tasks=("images", "digits-tokens", "breast-cancer"), limit=10_000)
-    return convolutional.model_copy(update={"data": data, "training": training})
+    return cifar10_resnet20_cpu().model_copy(update={"data": data, "model": MultiModel(blocks=1, experts=Experts(count=4)), "training": training})
 
 
 def _on_cpus(model: Model, learning_rate: float = 0.1) -> Experiment:

@@ -243,11 +243,10 @@ def cifar10_moe_convolutional_unbalanced() -> Experiment:
 @recipe
 def cifar10_multimodel() -> Experiment:
     """One network after MultiModel of Kaiser et al. 2017: CIFAR-10's images, digits as tokens, and breast cancer as a table; the schedule is ours."""
-    training = _ours().model_copy(
-        update={"optimizer": Optimizer(algorithm="adam", learning_rate=0.001), "augmentation": Augmentation(), "channels_last": False}
-    )
+    adam = {"optimizer": Optimizer(algorithm="adam", learning_rate=0.001), "augmentation": Augmentation(), "channels_last": False}
     data = Data(source="tasks", tasks=("images", "digits-tokens", "breast-cancer"))
-    return _on_gpus(MultiModel(width=128, blocks=4, heads=8, experts=Experts(count=8, hidden=256)), training).model_copy(update={"data": data})
+    model = MultiModel(width=128, blocks=4, heads=8, experts=Experts(count=8, hidden=256))
+    return cifar10_moe().model_copy(update={"data": data, "model": model, "training": _ours().model_copy(update=adam)})
 
 
 def _on_gpus(model: Model, training: Training) -> Experiment:
