@@ -85,8 +85,8 @@ def connect(runs: tuple[str, str], connecting: Connecting, settings: Settings, s
     """
     from lossmap.components.figures import connection_report as report
     from lossmap.components.figures.connection import ConnectionSummary, Walked
-    from lossmap.components.landscape.connection import Connection
-    from lossmap.components.landscape.ends import find_ends
+    from lossmap.components.landscape.connectivity.connection import Connection
+    from lossmap.components.landscape.connectivity.ends import find_ends
 
     store = open_store(settings.store)
     ends = find_ends(store, runs)

@@ -11,7 +11,7 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.figures import words
 from lossmap.components.figures.names import network
 from lossmap.components.figures.scale import COLOURS
-from lossmap.components.landscape.barriers import Estimate, Profile, barrier, largest_rise
+from lossmap.components.landscape.connectivity.barriers import Estimate, Profile, barrier, largest_rise
 from lossmap.components.landscape.estimates import scalars_of
 
 Quantity = Literal["loss", "error"]

@@ -8,10 +8,10 @@ from plotly import graph_objects as go
 from lossmap.components.figures.interactive import BLANK
 from lossmap.components.figures.scale import COLOURS
 from lossmap.components.landscape.found import ConvexityMap, Passed
-from lossmap.components.landscape.lanczos import Density, smoothed_density
+from lossmap.components.landscape.hessian.lanczos import Density, smoothed_density
 
 if TYPE_CHECKING:
-    from lossmap.components.landscape.curvature import CurvatureResult
+    from lossmap.components.landscape.hessian.curvature import CurvatureResult
 
 _LEAST_DENSITY = 1e-8  # of the greatest; between the nodes of the quadrature a smoothed density falls without end
 _MARGIN = {"l": 60, "r": 20, "t": 20, "b": 50}

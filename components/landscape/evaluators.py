@@ -10,9 +10,9 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from lossmap.components.data.batches import load_samples, sample_indices
-from lossmap.components.landscape.curvature import ConvexityEvaluator, measure
 from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.grid import Result
+from lossmap.components.landscape.hessian.curvature import ConvexityEvaluator, measure
 from lossmap.components.landscape.objective import Problem, Samples, like_parameters, named_loss
 from lossmap.components.landscape.surface import Directions, Evaluator
 from lossmap.components.landscape.tiles import Document, Evaluate, Part, Tile, evaluate_tile

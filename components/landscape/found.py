@@ -10,7 +10,7 @@ from lossmap.components.landscape.grid import Surface
 
 if TYPE_CHECKING:
     from lossmap.components.landscape.adaptive import Bound
-    from lossmap.components.landscape.curvature import CurvatureResult
+    from lossmap.components.landscape.hessian.curvature import CurvatureResult
     from lossmap.components.landscape.tiles import Position
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.config.randomness import stream
-from lossmap.components.landscape.symmetries import Scale, channel_spaces
+from lossmap.components.landscape.connectivity.symmetries import Scale, channel_spaces
 
 Kind = Literal["layer", "neuron", "batch-norm"]
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape import adaptive
-from lossmap.components.landscape.curvature import CurvatureResult
 from lossmap.components.landscape.found import ConvexityMap, Found, Passed
 from lossmap.components.landscape.grid import Grid
+from lossmap.components.landscape.hessian.curvature import CurvatureResult
 from lossmap.components.landscape.merge import load_pairs
 from lossmap.components.landscape.tiles import Survey, evaluated_points, load_survey
 from lossmap.components.stores.objects import Store

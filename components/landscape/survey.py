@@ -20,9 +20,9 @@ from lossmap.components.config.errors import LossmapError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.landscape import Landscape
-from lossmap.components.landscape.curvature import Hessian, eigenpairs, gradient
 from lossmap.components.landscape.directions import normalize, normalized_direction, random_direction
 from lossmap.components.landscape.evaluators import load_network, load_problem
+from lossmap.components.landscape.hessian.curvature import Hessian, eigenpairs, gradient
 from lossmap.components.landscape.normalization import convolution_groups
 from lossmap.components.landscape.tiles import Kind, Part, Position, Survey, save_survey
 from lossmap.components.landscape.trajectory import Principal, principal

@@ -9,8 +9,8 @@ import numpy as np
 
 from lossmap.components.config.errors import StoreError
 from lossmap.components.config.frozen import Frozen
-from lossmap.components.landscape.curvature import ConvexityResult
 from lossmap.components.landscape.grid import Point, Result, from_npz, points_digest, to_npz
+from lossmap.components.landscape.hessian.curvature import ConvexityResult
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import links

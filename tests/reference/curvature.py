@@ -8,9 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from lossmap.components.landscape.curvature import eigenpairs
+from lossmap.components.landscape.hessian.curvature import eigenpairs
+from lossmap.components.landscape.hessian.operators import GaussNewton, Hessian
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy, mean_squared_error
-from lossmap.components.landscape.operators import GaussNewton, Hessian
 
 
 class Weights(nn.Module):

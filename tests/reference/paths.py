@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import nn
 
 from lossmap.components.data.batches import as_inputs, load_packed
-from lossmap.components.landscape.barriers import Profile
+from lossmap.components.landscape.connectivity.barriers import Profile
 from lossmap.components.landscape.objective import cross_entropy
 from lossmap.components.steps import prepare
 from lossmap.components.stores import layout

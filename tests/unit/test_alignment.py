@@ -7,8 +7,8 @@ from reference.symmetries import images, networks, permuted, randomized
 from torch import nn
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.landscape.alignment import align
-from lossmap.components.landscape.symmetries import channel_spaces
+from lossmap.components.landscape.connectivity.alignment import align
+from lossmap.components.landscape.connectivity.symmetries import channel_spaces
 
 FREE = {"mlp": 2, "convolutions": 3, "resnet A": 3, "resnet B": 6, "resnet without shortcuts": 7}
 

@@ -21,10 +21,10 @@ from lossmap.components.data.batches import sample_indices
 from lossmap.components.figures import plots
 from lossmap.components.landscape.directions import normalized_direction
 from lossmap.components.landscape.grid import Grid, Result
-from lossmap.components.landscape.lanczos import eigenpairs
+from lossmap.components.landscape.hessian.lanczos import eigenpairs
+from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.merge import assemble
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
-from lossmap.components.landscape.operators import Hessian
 from lossmap.components.landscape.tiles import Part, Survey
 from lossmap.components.landscape.wanted import wanted_points
 from lossmap.components.models import build

@@ -11,9 +11,9 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.models import Linear, Mlp, ResNet
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
-from lossmap.components.landscape.barriers import barrier
-from lossmap.components.landscape.connection import Connection
-from lossmap.components.landscape.ends import TrainingBatches, find_ends
+from lossmap.components.landscape.connectivity.barriers import barrier
+from lossmap.components.landscape.connectivity.connection import Connection
+from lossmap.components.landscape.connectivity.ends import TrainingBatches, find_ends
 from lossmap.components.models import build
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_run_manifest

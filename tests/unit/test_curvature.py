@@ -10,7 +10,7 @@ from scipy.stats import norm
 from torch import nn
 
 from lossmap.components.config.landscape import Curvature
-from lossmap.components.landscape.curvature import (
+from lossmap.components.landscape.hessian.curvature import (
     ConvexityEvaluator,
     CurvatureResult,
     Density,
@@ -23,7 +23,7 @@ from lossmap.components.landscape.curvature import (
     spectral_density,
     trace,
 )
-from lossmap.components.landscape.lanczos import NotFinite, least_steps
+from lossmap.components.landscape.hessian.lanczos import NotFinite, least_steps
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 
 BULK = np.concatenate([np.linspace(-1, 1, 195), [3.0, 5.0, 9.0, -2.0, -4.0]])

@@ -10,10 +10,10 @@ from torch import nn
 
 from lossmap.components.config.errors import TrainingError
 from lossmap.components.config.models import ResNet
-from lossmap.components.landscape.barriers import barrier
-from lossmap.components.landscape.curves import Descent, bezier, polygon, train_bend
+from lossmap.components.landscape.connectivity.barriers import barrier
+from lossmap.components.landscape.connectivity.curves import Descent, bezier, polygon, train_bend
+from lossmap.components.landscape.connectivity.paths import Path, evaluate
 from lossmap.components.landscape.objective import Samples, cross_entropy
-from lossmap.components.landscape.paths import Path, evaluate
 from lossmap.components.models import build
 
 ENDS = {"place": torch.tensor([-1.0, 0.0], dtype=torch.float64)}, {"place": torch.tensor([1.0, 0.0], dtype=torch.float64)}

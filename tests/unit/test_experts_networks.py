@@ -9,12 +9,12 @@ from reference.manifests import manifest
 from torch import nn
 
 from lossmap.components.config.models import Experts, MixtureOfExperts
+from lossmap.components.landscape.connectivity.symmetries import channel_spaces
+from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.normalization import normalize
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
-from lossmap.components.landscape.operators import Hessian
 from lossmap.components.landscape.parameters import gradient
 from lossmap.components.landscape.surface import Evaluator
-from lossmap.components.landscape.symmetries import channel_spaces
 from lossmap.components.models import build
 
 CASES = [(spread, active, capacity) for spread in (False, True) for active, capacity in ((1, None), (2, 1.0))]

@@ -13,11 +13,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import DenseNet, PreactivationResNet, ResNet, Vgg, WideResNet
+from lossmap.components.landscape.connectivity.symmetries import channel_spaces
 from lossmap.components.landscape.directions import normalized_direction
 from lossmap.components.landscape.fold import fold_batch_norm
+from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
-from lossmap.components.landscape.operators import Hessian
-from lossmap.components.landscape.symmetries import channel_spaces
 from lossmap.components.models import build, count_parameters
 
 BC121 = DenseNet(blocks=(6, 12, 24, 16), growth=32)

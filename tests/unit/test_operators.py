@@ -18,10 +18,10 @@ from reference.curvature import (
 from torch import nn
 
 from lossmap.components.config.errors import ExperimentError
-from lossmap.components.landscape.curvature import eigenpairs, gradient, trace
-from lossmap.components.landscape.fisher import EmpiricalFisher, Fisher, SampledFisher
+from lossmap.components.landscape.hessian.curvature import eigenpairs, gradient, trace
+from lossmap.components.landscape.hessian.fisher import EmpiricalFisher, Fisher, SampledFisher
+from lossmap.components.landscape.hessian.operators import GaussNewton, Hessian
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
-from lossmap.components.landscape.operators import GaussNewton, Hessian
 
 KINDS = ["tanh", "squares", "convolution", "attention"]
 MATRICES = {"hessian": Hessian, "gauss-newton": GaussNewton, "fisher": Fisher, "sampled": lambda p: SampledFisher(p, 2, 0), "empirical": EmpiricalFisher}

@@ -8,9 +8,9 @@ from reference.paths import Place, height, naive_barrier, naive_losses, naive_ri
 from torch import nn
 
 from lossmap.components.config.models import Linear, Mlp, ResNet
-from lossmap.components.landscape.barriers import barrier, largest_rise
+from lossmap.components.landscape.connectivity.barriers import barrier, largest_rise
+from lossmap.components.landscape.connectivity.paths import Path, evaluate
 from lossmap.components.landscape.objective import Samples, cross_entropy, mean_squared_error
-from lossmap.components.landscape.paths import Path, evaluate
 from lossmap.components.landscape.surface import collecting_statistics
 from lossmap.components.models import build
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lossmap.components.landscape.paths import Path
-from lossmap.components.landscape.repair import between, hidden_layers, moments, repair, with_biases
+from lossmap.components.landscape.connectivity.paths import Path
+from lossmap.components.landscape.connectivity.repair import between, hidden_layers, moments, repair, with_biases
 
 
 def convolutional(seed):

@@ -7,8 +7,8 @@ import torch
 from reference.curvature import Weights, matrix_with, quadratic, small_problem
 from scipy.optimize import brentq
 
+from lossmap.components.landscape.hessian.sharpness import average_case, keskar_box, worst_case
 from lossmap.components.landscape.objective import Problem, Samples
-from lossmap.components.landscape.sharpness import average_case, keskar_box, worst_case
 
 EIGENVALUES = np.array([3.0, 1.5, 1.0, 0.5, 0.2, -0.5, 0.8, 0.1])
 MATRIX = matrix_with(EIGENVALUES, 0)

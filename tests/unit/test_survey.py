@@ -15,8 +15,8 @@ from lossmap.components.config.models import Mlp
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
 from lossmap.components.landscape import survey
-from lossmap.components.landscape.curvature import Hessian, gradient
 from lossmap.components.landscape.evaluators import evaluator, load_directions, load_network, load_problem
+from lossmap.components.landscape.hessian.curvature import Hessian, gradient
 from lossmap.components.landscape.merge import load_pairs, merge
 from lossmap.components.landscape.results import load_found
 from lossmap.components.landscape.tiles import evaluate_tile, load_survey

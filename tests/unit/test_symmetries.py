@@ -8,7 +8,7 @@ from reference.symmetries import Applied, images, networks, permuted, randomized
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from lossmap.components.landscape.symmetries import Column, channel_spaces
+from lossmap.components.landscape.connectivity.symmetries import Column, channel_spaces
 
 IMAGE, VECTOR = (3, 2, 6, 6), (3, 5)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from lossmap.components.landscape.channels import Channels, Column
-from lossmap.components.landscape.flow import trace_channels
+from lossmap.components.landscape.connectivity.channels import Channels, Column
+from lossmap.components.landscape.connectivity.flow import trace_channels
 
 
 @dataclass(frozen=True)

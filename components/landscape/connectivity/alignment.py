@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.randomness import stream
-from lossmap.components.landscape.symmetries import Space, channel_spaces
+from lossmap.components.landscape.connectivity.symmetries import Space, channel_spaces
 
 Permutation = NDArray[np.int64]  # channel i of the result is channel permutation[i] of the network
 

@@ -12,8 +12,8 @@ from torch.func import functional_call
 from lossmap.components.config.errors import TrainingError
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.config.randomness import stream
+from lossmap.components.landscape.connectivity.paths import Coefficients, State
 from lossmap.components.landscape.objective import Loss
-from lossmap.components.landscape.paths import Coefficients, State
 
 Epoch = Callable[[int], Iterable[tuple[Tensor, Tensor]]]  # number of an epoch, from 0, to its batches of inputs and targets
 

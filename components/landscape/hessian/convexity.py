@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossmap.components.landscape.lanczos import NotFinite, eigenpairs
+from lossmap.components.landscape.hessian.lanczos import NotFinite, eigenpairs
+from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.objective import Problem
-from lossmap.components.landscape.operators import Hessian
 from lossmap.components.landscape.surface import Directions
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.config.progress import Progress, silent
-from lossmap.components.landscape.barriers import Profile
+from lossmap.components.landscape.connectivity.barriers import Profile
 from lossmap.components.landscape.objective import Loss, Samples, evaluated, group_means, standard_error
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name

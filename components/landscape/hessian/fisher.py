@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.randomness import stream
+from lossmap.components.landscape.hessian.operators import OutputCurvature, derivative
 from lossmap.components.landscape.objective import Problem, cross_entropy, mean_squared_error
-from lossmap.components.landscape.operators import OutputCurvature, derivative
 from lossmap.components.landscape.parameters import distributed
 
 

@@ -9,7 +9,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from lossmap.components.config.randomness import stream
 from lossmap.components.landscape.estimates import Interval, interval
-from lossmap.components.landscape.lanczos import NotFinite
+from lossmap.components.landscape.hessian.lanczos import NotFinite
 
 Array = NDArray[np.float64]
 

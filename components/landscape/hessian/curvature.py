@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from lossmap.components.config.frozen import Frozen
 from lossmap.components.config.landscape import Curvature
 from lossmap.components.config.randomness import stream
-from lossmap.components.landscape.convexity import ConvexityEvaluator, ConvexityResult, convexity_at
 from lossmap.components.landscape.estimates import Interval, both, interval, scalars_of
-from lossmap.components.landscape.fisher import EmpiricalFisher, has_labels
-from lossmap.components.landscape.lanczos import Density, Eigenpairs, SmoothedDensity, eigenpairs, least_steps, smoothed_density, spectral_density
+from lossmap.components.landscape.hessian.convexity import ConvexityEvaluator, ConvexityResult, convexity_at
+from lossmap.components.landscape.hessian.fisher import EmpiricalFisher, has_labels
+from lossmap.components.landscape.hessian.lanczos import Density, Eigenpairs, SmoothedDensity, eigenpairs, least_steps, smoothed_density, spectral_density
+from lossmap.components.landscape.hessian.operators import CurvatureMatrix, GaussNewton, Hessian
+from lossmap.components.landscape.hessian.sharpness import Sharpness, average_case, keskar_box, worst_case
+from lossmap.components.landscape.hessian.traces import layer_traces, trace
 from lossmap.components.landscape.objective import Problem
-from lossmap.components.landscape.operators import CurvatureMatrix, GaussNewton, Hessian
 from lossmap.components.landscape.parameters import gradient, sum_over_ranks
-from lossmap.components.landscape.sharpness import Sharpness, average_case, keskar_box, worst_case
-from lossmap.components.landscape.traces import layer_traces, trace
 
 __all__ = [
     "ConvexityEvaluator",

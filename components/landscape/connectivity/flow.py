@@ -9,8 +9,8 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from lossmap.components.landscape.channels import Channels, Column, Flow, Followed
-from lossmap.components.landscape.operations import after_function, by_channel, flattened, only_reads_the_shape
+from lossmap.components.landscape.connectivity.channels import Channels, Column, Flow, Followed
+from lossmap.components.landscape.connectivity.operations import after_function, by_channel, flattened, only_reads_the_shape
 
 # dimensions after the channel's in what they return
 _LAYERS: dict[type[nn.Module], int] = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}

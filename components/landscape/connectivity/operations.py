@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from lossmap.components.landscape.channels import Flow, Followed
+from lossmap.components.landscape.connectivity.channels import Flow, Followed
 
 # f(r x) = r f(x) for every r > 0, for each number by itself
 _HOMOGENEOUS = {

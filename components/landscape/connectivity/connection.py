@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from lossmap.components.config import software
 from lossmap.components.config.connection import Connecting, Curve, Note, PathName, PathTask, StateTask
 from lossmap.components.config.progress import Progress, silent
-from lossmap.components.landscape.alignment import align
-from lossmap.components.landscape.barriers import Profile
-from lossmap.components.landscape.curves import CURVES, Descent, train_bend
-from lossmap.components.landscape.ends import Ends, Networks, TrainingBatches, load_networks
+from lossmap.components.landscape.connectivity.alignment import align
+from lossmap.components.landscape.connectivity.barriers import Profile
+from lossmap.components.landscape.connectivity.curves import CURVES, Descent, train_bend
+from lossmap.components.landscape.connectivity.ends import Ends, Networks, TrainingBatches, load_networks
+from lossmap.components.landscape.connectivity.paths import Path, Settle, State, evaluate
+from lossmap.components.landscape.connectivity.repair import between, hidden_layers, moments, repair, with_biases
+from lossmap.components.landscape.connectivity.symmetries import channel_spaces
 from lossmap.components.landscape.grid import from_npz, to_npz
-from lossmap.components.landscape.paths import Path, Settle, State, evaluate
-from lossmap.components.landscape.repair import between, hidden_layers, moments, repair, with_biases
 from lossmap.components.landscape.surface import collecting_statistics
-from lossmap.components.landscape.symmetries import channel_spaces
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 

@@ -1,0 +1,1 @@
+"""Second derivatives of the loss: products, eigenvalues, traces, spectra, and what is measured by them."""
