@@ -15,6 +15,7 @@ from lossmap.components.config.study_file import parse_study, parse_study_yaml
 _PATTERNS = {"digits": "digits-{}", "cifar10": "cifar10-{}-cpu", "gpu": "cifar10-{}"}
 _LI = "Li et al. 2018"
 _SLIDES = "course slides"
+_KAISER = "Kaiser et al. 2017, section 3.2"
 _SHAZEER = "Shazeer et al. 2017, table 6"
 # A cell takes one core, so that cells run beside each other. BatchNorm then sees whole batches, not the halves of two processes.
 _ONE_CORE = ("training.processes=1", "landscape.workers=1")
@@ -275,6 +276,25 @@ def experts(scale: str) -> Study:
     )
 
 
+def tasks(scale: str) -> Study:
+    """MultiModel on all its tasks against MultiModel on each alone, as tables 2 and 3 of Kaiser et al. 2017."""
+    names = ("images" if scale != "digits" else "digits-images", "digits-tokens", "breast-cancer")
+    alone = {f"{name}-alone": name for name in names}
+    return Study(
+        name=_title("tasks", scale),
+        title="Does one network learn several tasks better than one network for each?",
+        networks=dict.fromkeys(("together", *alone), _PATTERNS[scale].format("multimodel")),
+        network_assignments={label: (f"data.tasks=[{name}]",) for label, name in alone.items()},
+        assignments=_COARSE if scale == "digits" else (),
+        seeds=5,
+        measures=tuple(f"test_error.{name}" for name in names),
+        contrasts=tuple(Contrast(network="together", against=label) for label in alone),
+        statements=tuple(
+            _said("A task is learnt better together with the others", _KAISER, "less", f"test_error.{name}", "together", label) for label, name in alone.items()
+        ),
+    )
+
+
 def _said(text: str, source: str, rule: str, measure: str, network: str, other: str | float) -> Statement:
     """`other` is the network that it is compared with, or the bound."""
     than = {"against": other} if isinstance(other, str) else {"bound": other}
@@ -289,4 +309,4 @@ def _recipes(scale: str, *networks: str, labels: Sequence[str] = ()) -> dict[str
     return {label: _PATTERNS[scale].format(network) for label, network in zip(labels or networks, networks, strict=True)}
 
 
-_STUDIES: dict[str, Callable[[str], Study]] = {"lesson": lesson, "depth": depth, "minima": minima, "batch": batch, "experts": experts}
+_STUDIES: dict[str, Callable[[str], Study]] = {"lesson": lesson, "depth": depth, "minima": minima, "batch": batch, "experts": experts, "tasks": tasks}
