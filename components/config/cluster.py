@@ -6,7 +6,14 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from lossmap.components.config.frozen import Frozen
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$", description="a Kubernetes quantity, such as 500m or 2Gi")]
+Quantity = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$",
+        coerce_numbers_to_str=True,  # YAML reads 2 as a number
+        description="a Kubernetes quantity, such as 500m, 2 or 2Gi",
+    ),
+]
 
 
 class Resources(Frozen):

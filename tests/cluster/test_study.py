@@ -46,7 +46,7 @@ def study(tmp_path):
         "contrasts": [{"network": "wide", "against": "narrow"}],
     }
     file = tmp_path / "study.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
     return name, file
 
 

@@ -80,7 +80,8 @@ def test_another_profile_brings_its_own_defaults_and_what_is_set_after_it_stays(
 
 
 @pytest.mark.parametrize(
-    ("resources", "limit"), [({"cpu": "500m"}, "1"), ({"cpu": "1500m"}, "1500m"), ({"cpu": "4"}, "4"), ({"cpu": "100m", "cpu_limit": "2"}, "2")]
+    ("resources", "limit"),
+    [({"cpu": "500m"}, "1"), ({"cpu": "1500m"}, "1500m"), ({"cpu": "4"}, "4"), ({"cpu": "100m", "cpu_limit": "2"}, "2"), ({"cpu": 2, "cpu_limit": 2.5}, "2.5")],
 )
 def test_a_pod_may_take_a_whole_core_of_an_idle_node(resources, limit):
     assert Resources(**resources).most_cpu == limit
