@@ -1,11 +1,10 @@
 """Runs side by side: the table, and the page."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lossmap.components.config import records
 from lossmap.components.config.errors import StoreError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.stores import layout
@@ -46,12 +45,7 @@ def as_records(found: Sequence[Row]) -> list[dict[str, object]]:
 
 def as_csv(found: Sequence[Row]) -> str:
     """Rows as comma-separated values, with a header; a scalar that a run does not have is empty."""
-    records = as_records(found)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for record in records for name in record)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
+    return records.as_csv(as_records(found))
 
 
 def write_page(store: Store, runs: Sequence[str]) -> str:

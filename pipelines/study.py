@@ -41,11 +41,8 @@ def _levels(study: Study) -> Iterator[dict[str, str]]:
 
 
 def _cell(study: Study, network: str, levels: Mapping[str, str], seed: int) -> Cell:
-    of_network = study.network_assignments.get(network, ())
-    of_levels = [assignment for factor, level in levels.items() for assignment in study.factors[factor][level]]
-    of_seed = [f"{section}.seed={seed}" for section in ("model", "training", "landscape")]
     try:
-        experiment = override(_trained(resolve(study.networks[network], study.assignments)), [*of_network, *of_levels, *of_seed])
+        experiment = override(_trained(resolve(study.networks[network], study.assignments)), study.assignments_of(network, levels, seed))
     except ExperimentError as error:
         raise ExperimentError(f"network {network} of study {study.name}: {error}") from None
     named = experiment.model_copy(update={"study": study.name, "name": _name([study.name, network, *levels.values()], seed)})

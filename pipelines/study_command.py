@@ -47,8 +47,8 @@ def study(  # noqa: PLR0913  # the options of the command
     failed: dict[str, str] = {}
     if submit:
         failed = study_cluster.run_there(missing, settings, parallel or 4, study_screen.say_aside)
-    elif not report_only and (parallel or study_local.fitting(missing)) > 1:
-        failed = study_local.run_beside(missing, settings, parallel or study_local.fitting(missing), stage, say)
+    elif not report_only and (beside := parallel or study_local.fitting(missing)) > 1:
+        failed = study_local.run_beside(missing, settings, beside, stage, say)
     elif not report_only:
         failed = study_local.run_in_turn(missing, settings, stage, say)
     finished, _ = studying.split(opened, cells)

@@ -1,5 +1,6 @@
 """A study: networks times levels of some factors times seeds, what is compared among them, and what is said of them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -60,6 +61,12 @@ class Study(Frozen):
     statements: tuple[Statement, ...] = ()
     connections: NonNegativeInt = Field(0, description="pairs of seeds of each network, at each level, between which barriers are measured")
     seed: NonNegativeInt = Field(0, description="of resamples and permutations")
+
+    def assignments_of(self, network: str, levels: Mapping[str, str], seed: int) -> list[str]:
+        """What is set for a cell after the study's own assignments: for its network, its levels and its seed, in this order."""
+        of_levels = [assignment for factor, level in levels.items() for assignment in self.factors[factor][level]]
+        of_seed = [f"{section}.seed={seed}" for section in ("model", "training", "landscape")]
+        return [*self.network_assignments.get(network, ()), *of_levels, *of_seed]
 
     @model_validator(mode="after")
     def _labels_are_known(self) -> Self:

@@ -1,6 +1,5 @@
 """What was found about the connection of two networks: numbers, and the words for them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -8,6 +7,7 @@ from typing import Any, Literal
 from lossmap.components.config.connection import Connecting, Note, PathName
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.records import plain
 from lossmap.components.figures import words
 from lossmap.components.figures.names import network
 from lossmap.components.figures.scale import COLOURS
@@ -179,19 +179,9 @@ def record(summary: ConnectionSummary) -> dict[str, Any]:
 def _record(path: Walked) -> dict[str, Any]:
     return {"path": path.name} | {
         split: {
-            "barrier": {quantity: _plain(asdict(found) if found else None) for (of, quantity), found in path.barriers.items() if of == split},
-            "largest_rise": {quantity: _plain(asdict(found) if found else None) for (of, quantity), found in path.rises.items() if of == split},
-            **{name: _plain(getattr(profile, name).tolist()) for name in ("t", "loss", "loss_standard_error", "error", "error_standard_error")},
+            "barrier": {quantity: plain(asdict(found) if found else None) for (of, quantity), found in path.barriers.items() if of == split},
+            "largest_rise": {quantity: plain(asdict(found) if found else None) for (of, quantity), found in path.rises.items() if of == split},
+            **{name: plain(getattr(profile, name).tolist()) for name in ("t", "loss", "loss_standard_error", "error", "error_standard_error")},
         }
         for split, profile in path.profiles.items()
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value

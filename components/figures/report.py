@@ -8,7 +8,7 @@ from lossmap.components.config.models import BALANCE
 from lossmap.components.config.progress import Progress, silent
 from lossmap.components.figures import plots
 from lossmap.components.figures.page import run_page
-from lossmap.components.figures.run import RunSummary
+from lossmap.components.figures.run import RunSummary, guessing_loss
 from lossmap.components.landscape import measures
 from lossmap.components.landscape.estimates import scalars_of
 from lossmap.components.landscape.found import Found
@@ -46,9 +46,7 @@ def summarize(store: Store, run_id: str) -> RunSummary:
     experiment, manifest, found = load_experiment(store, run_id), load_run_manifest(store, run_id), load_found(store, run_id)
     training = links(store, run_id).training
     result, epochs = load_json(store, layout.training_result(training)), tuple(load_epochs(store, training))
-    landscape = experiment.landscape
-    guessing_loss = manifest.guessing_loss(landscape.split, landscape.task) if experiment.loss == "cross-entropy" else None
-    estimates = measures.summary(found.planes, found.lines, guessing_loss, landscape)
+    estimates = measures.summary(found.planes, found.lines, guessing_loss(experiment, manifest), experiment.landscape)
     return RunSummary(
         run=run_id,
         experiment=experiment,

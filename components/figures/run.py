@@ -33,11 +33,16 @@ class RunSummary:
     @property
     def guessing_loss(self) -> float | None:
         """Cross-entropy of guessing uniformly on the survey's samples; None where the loss is another, or where there are no classes."""
-        landscape = self.experiment.landscape
-        return self.manifest.guessing_loss(landscape.split, landscape.task) if self.experiment.loss == "cross-entropy" else None
+        return guessing_loss(self.experiment, self.manifest)
 
     @property
     def samples(self) -> int:
         """Number of samples on which every point was evaluated."""
         landscape = self.experiment.landscape
         return min(landscape.samples, len(self.manifest.rows(landscape.split, landscape.task)))
+
+
+def guessing_loss(experiment: Experiment, manifest: Manifest) -> float | None:
+    """Cross-entropy of guessing uniformly on the samples of an experiment's survey; None where the loss is another, or where there are no classes."""
+    landscape = experiment.landscape
+    return manifest.guessing_loss(landscape.split, landscape.task) if experiment.loss == "cross-entropy" else None

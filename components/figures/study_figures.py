@@ -98,7 +98,7 @@ def _layout(labels: Sequence[str], logarithmic: bool, measure: str) -> go.Layout
         "type": "log" if logarithmic else "linear",
         "exponentformat": "power",
     }
-    if words.scalar(measure, 0.5).endswith("%") and not logarithmic:
+    if words.is_share(measure) and not logarithmic:
         across["tickformat"] = ".3~%"
     ticks = {"tickvals": list(range(len(labels))), "ticktext": [f"{escape(label, quote=False)} " for label in labels]}
     up = {**ticks, "range": [len(labels) - 0.4, -0.6], "zeroline": False, "showgrid": False}

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from lossmap.components.figures import words
 from lossmap.components.figures.plots import captioned, png, styled
 from lossmap.components.figures.study_figures import colours, is_logarithmic, lifts, mean_interval, reach
-from lossmap.components.figures.study_words import is_share
 from lossmap.components.studies.samples import Sample
 
 
 def measure_dots(samples: Sequence[Sample], title: str) -> bytes:
     """A row for each sample: a dot for each run, a diamond for their mean with its 95 % interval, as a PNG file."""
     chosen, limits, measure = colours(samples), reach(samples), samples[0].measure
-    factor = 100 if is_share(measure) and not is_logarithmic(samples) else 1
+    factor = 100 if words.is_share(measure) and not is_logarithmic(samples) else 1
     with styled():
         figure = captioned(7.2, 1.3 + 0.3 * len(samples), _caption(samples), title)
         axes = figure.add_subplot()

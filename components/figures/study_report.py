@@ -1,17 +1,15 @@
 """The report of a study: pages, pictures and numbers in the store, and one run of its own in MLflow beside those of its cells."""
 
-import csv
 import hashlib
-import io
 import json
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from lossmap.components.config.frozen import canonical_json
+from lossmap.components.config.records import as_csv, plain
 from lossmap.components.config.study import Study
 from lossmap.components.figures.lesson_page import lesson_page, shown_cells
 from lossmap.components.figures.report import summarize as summary_of_run
@@ -83,27 +81,6 @@ def record(summary: StudySummary) -> dict[str, Any]:
         "runs": records.run_records(summary),
         "missing": [{"network": cell.network, **cell.levels, "seed": cell.seed, "run": cell.run} for cell in summary.found.missing],
     }
-
-
-def plain(value: Any) -> Any:
-    """JSON values; NaN and infinity become the texts NaN, Infinity and -Infinity."""
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as comma-separated values, with a header; what a row does not have is empty."""
-    rows = list(rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def metrics(summary: StudySummary) -> dict[str, float | None]:

@@ -30,21 +30,16 @@ def mean(sample: Sample) -> str:
     """Mean and standard deviation between seeds."""
     if sample.mean is None:
         return ABSENT
-    if is_share(sample.measure):
+    if words.is_share(sample.measure):
         return f"{100 * sample.mean:.4g}" + ("" if sample.deviation is None else f" ± {100 * sample.deviation:.2g}") + "\N{NARROW NO-BREAK SPACE}%"
     return words.number(sample.mean) + ("" if sample.deviation is None else f" ± {_rounded(sample.deviation, 2)}")
-
-
-def is_share(measure: str) -> bool:
-    """Whether a measure is shown in percent."""
-    return words.scalar(measure, 0.5).endswith("%")
 
 
 def mean_with_interval(sample: Sample) -> str:
     """Mean over the seeds with its 95 % interval."""
     ends = mean_interval(sample)
     ends = ends if ends and ends[0] < ends[1] else None
-    if ends and is_share(sample.measure):
+    if ends and words.is_share(sample.measure):
         ends = (max(0.0, ends[0]), min(1.0, ends[1]))
     reach = f" ({words.scalar(sample.measure, ends[0])} to {words.scalar(sample.measure, ends[1])})" if ends else ""
     return ABSENT if sample.mean is None else f"{words.scalar(sample.measure, sample.mean)}{reach}"
@@ -52,7 +47,7 @@ def mean_with_interval(sample: Sample) -> str:
 
 def difference(effect: Effect) -> str:
     """Of the means with its interval; of shares in percentage points."""
-    if effect.difference is None or not is_share(effect.first.measure):
+    if effect.difference is None or not words.is_share(effect.first.measure):
         return number(effect.difference, effect.interval)
     ends = (100 * effect.interval[0], 100 * effect.interval[1]) if effect.interval else None
     return f"{number(100 * effect.difference, ends)} points"
@@ -124,11 +119,8 @@ def levels(chosen: Mapping[str, str]) -> str:
 def redo_run(found: Numbers, network: str, chosen: Mapping[str, str], seed: int) -> str:
     """The command that makes one of the study's runs anew from nothing."""
     study = found.study
-    of_network, of_levels = study.network_assignments.get(network, ()), (each for factor, level in chosen.items() for each in study.factors[factor][level])
-    seeds = [f"{part}.seed={seed}" for part in ("model", "training", "landscape")]
-    return shlex.join(
-        ["lossmap", "run", study.networks[network], *(part for each in [*study.assignments, *of_network, *of_levels, *seeds] for part in ("--set", each))]
-    )
+    assignments = [*study.assignments, *study.assignments_of(network, chosen, seed)]
+    return shlex.join(["lossmap", "run", study.networks[network], *(part for each in assignments for part in ("--set", each))])
 
 
 def redo(summary: StudySummary) -> list[tuple[str, str]]:

@@ -131,6 +131,11 @@ def scalar(name: str, value: float | None) -> str:
     return f"{100 * value:.4g}\N{NARROW NO-BREAK SPACE}%"
 
 
+def is_share(measure: str) -> bool:
+    """Whether a measure is shown in percent."""
+    return scalar(measure, 0.5).endswith("%")
+
+
 def interval(run: RunSummary, name: str) -> str:
     """The 95 % interval of a scalar; empty where it has none."""
     low, high = run.scalars.get(f"{name}_low"), run.scalars.get(f"{name}_high")

@@ -10,6 +10,7 @@ from reference import studies
 from reference.summaries import summary as run_summary
 
 from lossmap.components.config.models import DenseNet, Linear, Mlp, ResNet
+from lossmap.components.config.records import plain
 from lossmap.components.config.study import Study
 from lossmap.components.figures import study_report, study_words
 from lossmap.components.figures.lesson_page import lesson_page, shown_cells
@@ -117,7 +118,7 @@ def test_a_report_is_written_whole(tmp_path):
 
 
 def test_numbers_that_are_none_are_words_in_strict_json():
-    assert study_report.plain({"a": [math.nan, (math.inf, -math.inf)], "b": None}) == {"a": ["NaN", ["Infinity", "-Infinity"]], "b": None}
+    assert plain({"a": [math.nan, (math.inf, -math.inf)], "b": None}) == {"a": ["NaN", ["Infinity", "-Infinity"]], "b": None}
 
 
 def test_metrics_have_names_that_mlflow_accepts():

@@ -1,7 +1,6 @@
 """Several tasks as one data set: packed, trained on, and surveyed."""
 
 import math
-import socket
 
 import numpy as np
 import pytest
@@ -28,25 +27,11 @@ from lossmap.components.models import build
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_run_manifest
 from lossmap.components.training.checkpoint import load_checkpoint, save_checkpoint
-from lossmap.components.training.distributed import process_group
 from lossmap.components.training.loop import Trainer
 
 MODEL = MultiModel(width=8, blocks=1, heads=2, experts=Experts(count=4, active=2, hidden=6))
 TRAINING = Training(epochs=1, batch_size=20, processes=1, optimizer=Optimizer(algorithm="adam", learning_rate=0.01))
 SMALL = Data(source="tasks", limit=20, test_limit=8)
-
-
-@pytest.fixture
-def group(monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    values = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    for name, value in values.items():
-        monkeypatch.setenv(name, str(value))
-    torch.set_num_threads(1)
-    with process_group("cpu") as joined:
-        yield joined
 
 
 def _packed(store, manifest, task):

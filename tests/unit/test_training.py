@@ -1,7 +1,6 @@
 """Training inside this process, as a group of one."""
 
 import math
-import socket
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from lossmap.components.models.balance import take_balance
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.training.checkpoint import load_checkpoint, save_checkpoint
-from lossmap.components.training.distributed import process_group
 from lossmap.components.training.loop import Trainer
 from lossmap.components.training.schedule import factor
 
@@ -36,19 +34,6 @@ AUGMENTED = Training(
     label_smoothing=0.1,
     gradient_clip=1.0,
 )
-
-
-@pytest.fixture
-def group(monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    values = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    for name, value in values.items():
-        monkeypatch.setenv(name, str(value))
-    torch.set_num_threads(1)
-    with process_group("cpu") as joined:
-        yield joined
 
 
 @pytest.fixture
