@@ -290,7 +290,8 @@ def tasks(scale: str) -> Study:
         measures=tuple(f"test_error.{name}" for name in names),
         contrasts=tuple(Contrast(network="together", against=label) for label in alone),
         statements=tuple(
-            _said(f"The task {name} is learnt better together with the others", _KAISER, "less", f"test_error.{name}", "together", label) for label, name in alone.items()
+            _said(f"The task {name} is learnt better together with the others", _KAISER, "less", f"test_error.{name}", "together", label)
+            for label, name in alone.items()
         ),
     )
 
