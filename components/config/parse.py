@@ -13,6 +13,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.frozen import Frozen
 from lossmap.components.config.landscape import Adaptive, Axis, Convexity, Curvature, scaling
 from lossmap.components.config.models import Model
+from lossmap.components.config.yaml_fields import explained, fields_of
 
 _ARCHITECTURES = tuple(model.model_fields["architecture"].default for model in get_args(get_args(Model)[0]))
 _SECTIONS: dict[str, Frozen] = {
@@ -30,13 +31,7 @@ def parse_yaml(text: str, name: str) -> Experiment:
         text: content of the file.
         name: of the file, for messages.
     """
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ExperimentError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ExperimentError(f"{name} holds {type(values).__name__}, expected the fields of an experiment; `lossmap show digits-linear` prints an example")
-    return parse(values)
+    return parse(fields_of(text, name, "the fields of an experiment; `lossmap show digits-linear` prints an example"))
 
 
 def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
@@ -126,8 +121,4 @@ def _explained(error: ValidationError) -> str:
         return _unknown(path, Experiment().model_dump(mode="json"))
     if first["type"] == "union_tag_invalid":
         return f"model.architecture is {first['ctx']['tag']!r}, expected one of {', '.join(_ARCHITECTURES)}"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{path}: {message}" if path else message
-    expected = message.replace("Input should be ", "").replace("String should ", "text that should ")
-    return f"{path} is {first['input']!r}, expected {expected}"
+    return explained(first, path)

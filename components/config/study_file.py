@@ -3,11 +3,11 @@
 import difflib
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.study import Study
+from lossmap.components.config.yaml_fields import explained, fields_of
 
 _NEEDED = ", ".join(name for name, field in Study.model_fields.items() if field.is_required())
 
@@ -22,13 +22,7 @@ def parse_study_yaml(text: str, name: str) -> Study:
     Raises:
         ExperimentError: it is no study.
     """
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ExperimentError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ExperimentError(f"{name} holds {type(values).__name__}, expected the fields of a study: {_NEEDED} …")
-    return parse_study(values)
+    return parse_study(fields_of(text, name, f"the fields of a study: {_NEEDED} …"))
 
 
 def parse_study(values: dict[str, Any]) -> Study:
@@ -50,11 +44,7 @@ def _explained(error: ValidationError) -> str:
         return _unknown(path)
     if first["type"] == "missing":
         return f"the study's {path} is missing, expected at least the fields {_NEEDED}"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{path}: {message}" if path else message
-    expected = message.replace("Input should be ", "").replace("String should ", "text that should ")
-    return f"the study's {path} is {first['input']!r}, expected {expected}"
+    return explained(first, path, "the study's ")
 
 
 def _unknown(path: str) -> str:

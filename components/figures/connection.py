@@ -9,7 +9,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.records import plain
 from lossmap.components.figures import words
-from lossmap.components.figures.names import network
+from lossmap.components.figures.names import network_on_data
 from lossmap.components.figures.scale import COLOURS
 from lossmap.components.landscape.connectivity.barriers import Estimate, Profile, barrier, largest_rise
 from lossmap.components.landscape.estimates import scalars_of
@@ -73,7 +73,7 @@ class ConnectionSummary:
 
 def title(summary: ConnectionSummary) -> str:
     """What is connected: network and data set."""
-    return f"Are two minima connected? {network(summary.experiment)} on {summary.manifest.source.rstrip('/').rpartition('/')[2]}"
+    return f"Are two minima connected? {network_on_data(summary.experiment, summary.manifest)}"
 
 
 def label(summary: ConnectionSummary, name: PathName) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from lossmap.components.config.data import IN_PROCESS
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import (
     DenseNet,
     Imported,
@@ -23,6 +24,14 @@ def network(experiment: Experiment) -> str:
     """The network in a few words."""
     name = _NAMES[type(experiment.model)](experiment.model)
     return name if getattr(experiment.model, "shortcuts", True) else f"{name} without shortcuts"
+
+
+def network_on_data(experiment: Experiment, manifest: Manifest) -> str:
+    """Network and data set; of a folder or zip the last part of its name."""
+    if manifest.tasks:
+        return f"{network(experiment)} on {len(manifest.tasks)} tasks"
+    source = manifest.source.rstrip("/").rpartition("/")[2]
+    return f"{network(experiment)} on {'tensors in memory' if source == IN_PROCESS else source}"
 
 
 def _imported(model: Imported) -> str:

@@ -6,7 +6,7 @@ from math import isfinite, isnan
 from lossmap.components.config.data import IN_PROCESS
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import Imported
-from lossmap.components.figures.names import network
+from lossmap.components.figures.names import network_on_data
 from lossmap.components.figures.run import RunSummary
 from lossmap.components.figures.scale import HIGH, LOW, counts, lowest
 from lossmap.components.landscape.grid import Surface
@@ -149,11 +149,8 @@ def with_interval(run: RunSummary, name: str) -> str:
 
 
 def title(run: RunSummary) -> str:
-    """Network and data set; of a folder or zip the last part of its name."""
-    if run.manifest.tasks:
-        return f"{network(run.experiment)} on {len(run.manifest.tasks)} tasks"
-    source = run.manifest.source.rstrip("/").rpartition("/")[2]
-    return f"{network(run.experiment)} on {'tensors in memory' if source == IN_PROCESS else source}"
+    """Network and data set."""
+    return network_on_data(run.experiment, run.manifest)
 
 
 def split(run: RunSummary) -> str:
