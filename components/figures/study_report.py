@@ -3,8 +3,9 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -22,6 +23,7 @@ from lossmap.components.stores.run_tracking import open_study_tracker
 from lossmap.components.studies import summary as records
 from lossmap.components.studies.cells import Cell, Joined, Outcome
 from lossmap.components.studies.summary import StudySummary, summarize
+from lossmap.components.studies.verdicts import Answer
 
 PAGE, LESSON, RESULTS = "page.html", "lesson.html", "results.json"
 
@@ -83,19 +85,14 @@ def record(summary: StudySummary) -> dict[str, Any]:
     }
 
 
-def metrics(summary: StudySummary) -> dict[str, float | None]:
-    """What MLflow sorts and draws: Hedges' g and corrected p of each comparison, and how many statements got which verdict."""
-    found: dict[str, float | None] = {}
-    for effect in summary.effects:
-        name = f"{_metric_name(effect.first.measure)}/{_metric_name(effect.label)}"
-        found |= {f"g/{name}": effect.hedges, f"difference/{name}": effect.difference, f"p_holm/{name}": effect.adjusted}
-    for answer in ("supported", "not supported", "not decidable here"):
-        found[f"statements/{answer}"] = float(sum(each.answer == answer for each in summary.verdicts))
-    return found | {"runs/finished": float(len(summary.found.outcomes)), "runs/missing": float(len(summary.found.missing))}
+def metrics(summary: StudySummary) -> dict[str, float]:
+    """What MLflow sorts and draws beside the runs' own numbers: how many statements got which verdict, how many cells there are.
 
-
-def _metric_name(text: str) -> str:
-    return re.sub(r"[^\w. -]", "_", text, flags=re.ASCII)
+    The comparisons are a table (`effects.csv`): as metrics they would fill the page of charts ahead of the runs' own.
+    """
+    given = Counter(verdict.answer for verdict in summary.verdicts)
+    answers = {f"statements_{answer.replace(' ', '_')}": float(given[answer]) for answer in get_args(Answer)}
+    return answers | {"runs_finished": float(len(summary.found.outcomes)), "runs_missing": float(len(summary.found.missing))}
 
 
 def _track(store: Store, summary: StudySummary, files: Mapping[str, bytes], tracking: str) -> None:
