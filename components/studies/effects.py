@@ -52,11 +52,6 @@ class Effect:
     adjusted: float | None = None
     least_adjusted: float | None = None
 
-    @property
-    def label(self) -> str:
-        """Which networks at which levels."""
-        return " ".join([self.first.network, "-", self.second.network, *self.first.levels.values()])
-
 
 def all_effects(found: Numbers) -> list[Effect]:
     """Every contrast at all levels for every measure, p corrected for all of these together."""
