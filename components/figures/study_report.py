@@ -59,6 +59,7 @@ def _files(store: Store, summary: StudySummary) -> dict[str, bytes]:
         **{picture_name(measure): measure_dots(samples, summary.study.title) for measure, samples in shown.items() if samples},
         "study.yaml": yaml.safe_dump(summary.study.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode(),
         "results.csv": as_csv(records.run_records(summary)).encode(),
+        "means.csv": as_csv(records.mean_records(summary)).encode(),
         "effects.csv": as_csv(records.effect_records(summary)).encode(),
         RESULTS: json.dumps(plain(record(summary)), allow_nan=False, indent=2).encode(),
     }
@@ -78,6 +79,7 @@ def record(summary: StudySummary) -> dict[str, Any]:
     return {
         "study": summary.study.model_dump(mode="json"),
         "verdicts": records.verdict_records(summary),
+        "means": records.mean_records(summary),
         "effects": records.effect_records(summary),
         "connections": records.connection_records(summary),
         "runs": records.run_records(summary),

@@ -25,6 +25,11 @@ class StudySummary:
         return self.found.study
 
     @property
+    def rows(self) -> list[tuple[Sample, ...]]:
+        """For each network at all levels, its sample of every measure."""
+        return list(zip(*(self.found.samples(measure) for measure in self.study.measures), strict=True))
+
+    @property
     def tests(self) -> int:
         """How many p-values are corrected together."""
         return sum(effect.p is not None for effect in self.effects)
@@ -42,6 +47,18 @@ def run_records(summary: StudySummary) -> list[dict[str, Any]]:
         {"network": outcome.cell.network, **outcome.cell.levels, "seed": outcome.cell.seed, "run": outcome.cell.run, **outcome.scalars}
         for outcome in summary.found.outcomes
     ]
+
+
+def mean_records(summary: StudySummary) -> list[dict[str, Any]]:
+    """One for each network at all levels: of every measure how many runs have it, their mean and their standard deviation."""
+    return [
+        {"network": row[0].network, **row[0].levels, **{f"{sample.measure}{part}": value for sample in row for part, value in _parts(sample).items()}}
+        for row in summary.rows
+    ]
+
+
+def _parts(sample: Sample) -> dict[str, float | None]:
+    return {"": sample.mean, "_deviation": sample.deviation, "_n": len(sample.values)}
 
 
 def effect_records(summary: StudySummary) -> list[dict[str, Any]]:

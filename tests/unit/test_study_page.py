@@ -18,7 +18,7 @@ from lossmap.components.figures.study_figures import distribution_figure, dots_f
 from lossmap.components.figures.study_page import study_page
 from lossmap.components.figures.study_plot import measure_dots
 from lossmap.components.stores.objects import FileStore
-from lossmap.components.studies.summary import StudySummary, summarize
+from lossmap.components.studies.summary import StudySummary, mean_records, summarize
 
 HOSTILE = "<script>alert(1)</script>"
 VALUES = {"a": [1, 1.1, 1.2, 1.3, 1.4], "b": [2, 2.1, 2.2, 2.3]}
@@ -51,6 +51,18 @@ def test_the_page_names_what_is_missing_and_what_so_few_seeds_can_show():
     assert "9 runs are finished, 1 are missing" in page
     assert "<code>made-b-s4-abcdef01</code>" in page
     assert "With 4 and 5 runs no p-value can be below 0.016, whatever the values are" in page
+
+
+def test_the_page_and_the_table_hold_the_mean_of_every_measure_and_how_many_runs_have_it():
+    made = summary(factors={"rate": {"low": ("training.epochs=3",)}}, measures=("m", "n"))
+    found = summarize(made.study, studies.outcomes({"a": [1, 3], "b": [2]}, levels={"rate": "low"}), [], [studies.cell("b", 4, {"rate": "low"})])
+    assert mean_records(found) == [
+        {"network": "a", "rate": "low", "m": 2, "m_deviation": pytest.approx(math.sqrt(2)), "m_n": 2, "n": None, "n_deviation": None, "n_n": 0},
+        {"network": "b", "rate": "low", "m": 2, "m_deviation": None, "m_n": 1, "n": None, "n_deviation": None, "n_n": 0},
+    ]
+    table = text(study_page(found)).partition("Every network, all measures")[2].partition("</table>")[0]
+    assert '<th scope="row">a low</th><td>2 ± 1.4</td><td>\N{EM DASH} <small>0 of 2</small></td>' in table
+    assert '<th scope="row">b low</th><td>2 <small>1 of 2</small></td>' in table
 
 
 def test_a_study_without_runs_has_a_page():
@@ -107,7 +119,7 @@ def test_a_report_is_written_whole(tmp_path):
     key = study_report.write(store, made.study, found.outcomes, found.joined, found.missing, f"sqlite:///{tmp_path}/mlflow.db")
     assert key == "studies/made/page.html"
     assert sorted(store.keys("studies/")) == [
-        f"studies/made/{name}" for name in ("effects.csv", "m.png", "page.html", "results.csv", "results.json", "study.yaml")
+        f"studies/made/{name}" for name in ("effects.csv", "m.png", "means.csv", "page.html", "results.csv", "results.json", "study.yaml")
     ]
     assert Study.model_validate(yaml.safe_load(store.read("studies/made/study.yaml"))) == made.study
     rows = list(csv.DictReader(io.StringIO(store.read("studies/made/results.csv").decode())))
