@@ -58,7 +58,7 @@ def open_study_tracker(uri: str, store_uri: str, study: Study, digest: str) -> R
             "kind": "study",
             "version": code_version(),
             "store": f"{store_uri}/{layout.study(study.name, '')}",
-            "mlflow.note.content": f"{study.title} Among the artifacts: `page.html` is the report, `effects.csv` holds all comparisons.",
+            "mlflow.note.content": f"{study.title} Among the artifacts: `page.html` is the report, `means.csv` and `effects.csv` are its tables.",
         },
     )
     return tracker
