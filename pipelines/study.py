@@ -32,7 +32,11 @@ def cells(study: Study) -> list[Cell]:
     Raises:
         ExperimentError: a cell cannot be run; the message names its network.
     """
-    return [_cell(study, network, levels, seed) for seed in range(study.seeds) for levels in _levels(study) for network in study.networks]
+    return [_cell(study, network, levels, seed) for seed in _seeds(study) for levels in _levels(study) for network in study.networks]
+
+
+def _seeds(study: Study) -> range:
+    return range(study.first_seed, study.first_seed + study.seeds)
 
 
 def _levels(study: Study) -> Iterator[dict[str, str]]:

@@ -53,7 +53,8 @@ class Study(Frozen):
     network_assignments: dict[Name, tuple[Assignment, ...]] = Field({}, description="by label: what is set for that network alone")
     factors: dict[Name, dict[Name, tuple[Assignment, ...]]] = Field({}, description="factor to level to what is set for it")
     assignments: tuple[Assignment, ...] = Field((), description="what is set in every cell")
-    seeds: PositiveInt = Field(5, description="seeds of model, training, directions and samples alike: 0, 1, … ")
+    seeds: PositiveInt = Field(5, description="how many seeds, each of model, training, directions and samples alike")
+    first_seed: NonNegativeInt = Field(0, description="the others follow; what was found with some seeds is tested with others")
     measures: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="names of the scalars that are compared, as `lossmap compare --json` has them"
     )

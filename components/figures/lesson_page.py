@@ -21,8 +21,6 @@ from lossmap.components.studies.samples import Sample
 from lossmap.components.studies.summary import StudySummary
 from lossmap.components.studies.verdicts import Verdict
 
-SEED = 0
-
 
 @dataclass(frozen=True)
 class Section:
@@ -45,8 +43,8 @@ class Section:
 
 def shown_cells(summary: StudySummary) -> list[Cell]:
     """Those whose surfaces the lesson shows: of the first seed, at the factors' first levels, in the order of the networks."""
-    first = summary.found.levels[0]
-    cells = [outcome.cell for outcome in summary.found.outcomes if outcome.cell.seed == SEED and dict(outcome.cell.levels) == first]
+    first, seed = summary.found.levels[0], summary.study.first_seed
+    cells = [outcome.cell for outcome in summary.found.outcomes if outcome.cell.seed == seed and dict(outcome.cell.levels) == first]
     networks = list(summary.study.networks)
     return sorted(cells, key=lambda cell: networks.index(cell.network))
 
@@ -84,7 +82,7 @@ def lesson_page(summary: StudySummary, runs: Mapping[str, RunSummary]) -> str:
 
 def _section(summary: StudySummary, chapter: Chapter, runs: Mapping[str, RunSummary]) -> Section:
     ours = {network: run for network, run in runs.items() if is_of(chapter, run.experiment)}
-    commands = [study_words.redo_run(summary.found, network, summary.found.levels[0], SEED) for network in ours]
+    commands = [study_words.redo_run(summary.found, network, summary.found.levels[0], summary.study.first_seed) for network in ours]
     commands += [shlex.join(["lossmap", "compare", *(run.run for run in ours.values())])] if len(ours) > 1 else []
     table = {
         measure: [sample for sample in _of_first_levels(summary, measure) if sample.network in ours] for measure in ("parameters", *summary.study.measures)

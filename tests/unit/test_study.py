@@ -65,6 +65,12 @@ def test_more_seeds_keep_the_cells_that_are_there():
     assert len(set(many)) == 10
 
 
+def test_other_seeds_are_other_cells():
+    first, others = _cells(seeds=2), _cells(seeds=3, first_seed=1)
+    assert [cell.seed for cell in others] == [1, 1, 2, 2, 3, 3]
+    assert [cell.run for cell in others[:2]] == [cell.run for cell in first[2:]]
+
+
 def test_what_is_set_otherwise_is_another_run():
     assert {cell.run for cell in _cells()}.isdisjoint(cell.run for cell in _cells(assignments=["training.epochs=7"]))
 
@@ -216,7 +222,7 @@ def test_a_file_that_cannot_be_read_or_is_no_yaml_is_refused(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ExperimentError, match=r"bad\.yaml is not YAML: "):
         studies.load(str(tmp_path / "bad.yaml"), None, [], None)
-    with pytest.raises(ExperimentError, match="--scale is gpu, expected none for a file: it is for lesson, depth, minima, batch, experts, tasks"):
+    with pytest.raises(ExperimentError, match="--scale is gpu, expected none for a file: it is for lesson, depth, shortcuts, minima, batch, experts, tasks"):
         studies.load(str(tmp_path / "bad.yaml"), "gpu", [], None)
 
 
@@ -224,7 +230,7 @@ def test_a_file_that_cannot_be_read_or_is_no_yaml_is_refused(tmp_path):
     ("name", "scale", "message"),
     [
         ("leson", None, "there is no study leson; did you mean lesson?"),
-        ("x", None, "there is no study x; expected lesson, depth, minima, batch, experts, tasks, or a .yaml file"),
+        ("x", None, "there is no study x; expected lesson, depth, shortcuts, minima, batch, experts, tasks, or a .yaml file"),
         ("lesson", "tpu", "--scale is tpu, expected one of digits, cifar10, gpu"),
     ],
 )

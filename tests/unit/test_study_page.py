@@ -100,11 +100,16 @@ def test_connected_pairs_are_counted_by_their_intervals():
 def test_each_figure_is_redone_by_one_command():
     study = studies.study(assignments=("landscape.pairs=2",), factors={"rate": {"low": ("training.epochs=3",)}})
     found = summarize(study, studies.outcomes({"a": [1], "b": [2]}, levels={"rate": "low"}))
-    commands = [command for _, command in study_words.redo(found)]
-    assert "lossmap compare made-a-s0-abcdef01 made-b-s0-abcdef01" in commands
+    assert ("the surfaces of seed 0 side by side at rate low", "lossmap compare made-a-s0-abcdef01 made-b-s0-abcdef01") in study_words.redo(found)
     assert study_words.redo_run(found.found, "b", {"rate": "low"}, 1) == (
         "lossmap run digits-mlp --set landscape.pairs=2 --set training.epochs=3 --set model.seed=1 --set training.seed=1 --set landscape.seed=1"
     )
+
+
+def test_the_surfaces_that_are_redone_are_those_of_the_first_seed_that_the_study_has():
+    later = studies.study(first_seed=1)
+    found = summarize(later, [outcome for outcome in studies.outcomes({"a": [1, 2], "b": [3, 4]}) if outcome.cell.seed == 1])
+    assert ("the surfaces of seed 1 side by side", "lossmap compare made-a-s1-abcdef01 made-b-s1-abcdef01") in study_words.redo(found)
 
 
 def test_the_picture_is_a_png_and_the_same_every_time():
