@@ -173,6 +173,7 @@ def depth(scale: str) -> Study:
         seeds=3,
         measures=(
             "test_error",
+            "train_error",
             "train_loss",
             "line_convex_fraction",
             "basin_fraction",

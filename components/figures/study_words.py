@@ -1,5 +1,6 @@
 """The words and rows of a study's pages."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ ABSENT = "\N{EM DASH}"
 _PATHS = {"linear": "straight line", "aligned": "line after alignment", "repaired": "line after alignment and repair", "curve": "trained curve"}
 FINAL_LOSS = "train_loss"
 _SPELLED_OUT = 1e6  # what is greater is written as a power of ten
+_PLACES = 6  # before or after the point, beyond which as well
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,18 @@ def mean(sample: Sample) -> str:
     """Mean and standard deviation between seeds."""
     if sample.mean is None:
         return ABSENT
-    if words.is_share(sample.measure):
-        return f"{100 * sample.mean:.4g}" + ("" if sample.deviation is None else f" ± {100 * sample.deviation:.2g}") + "\N{NARROW NO-BREAK SPACE}%"
-    return words.number(sample.mean) + ("" if sample.deviation is None else f" ± {_rounded(sample.deviation, 2)}")
+    unit, scale = ("\N{NARROW NO-BREAK SPACE}%", 100) if words.is_share(sample.measure) else ("", 1)
+    return _with_deviation(scale * sample.mean, None if sample.deviation is None else scale * sample.deviation) + unit
+
+
+def _with_deviation(value: float, deviation: float | None) -> str:
+    """The deviation with two digits, the value as far as these reach."""
+    if not deviation:
+        return words.number(value) + ("" if deviation is None else " ± 0")
+    places = 1 - math.floor(math.log10(deviation))
+    if abs(places) > _PLACES:
+        return f"{words.number(value)} ± {deviation:.2g}"
+    return " ± ".join(f"{round(part, places):,.{max(0, places)}f}".replace(",", "\N{NARROW NO-BREAK SPACE}") for part in (value, deviation))
 
 
 def mean_with_interval(sample: Sample) -> str:

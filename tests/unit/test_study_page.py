@@ -61,7 +61,7 @@ def test_the_page_and_the_table_hold_the_mean_of_every_measure_and_how_many_runs
         {"network": "b", "rate": "low", "m": 2, "m_deviation": None, "m_n": 1, "n": None, "n_deviation": None, "n_n": 0},
     ]
     table = text(study_page(found)).partition("Every network, all measures")[2].partition("</table>")[0]
-    assert '<th scope="row">a low</th><td>2 ± 1.4</td><td>\N{EM DASH} <small>0 of 2</small></td>' in table
+    assert '<th scope="row">a low</th><td>2.0 ± 1.4</td><td>\N{EM DASH} <small>0 of 2</small></td>' in table
     assert '<th scope="row">b low</th><td>2 <small>1 of 2</small></td>' in table
 
 
@@ -87,9 +87,25 @@ def test_the_steps_of_a_distribution_rise_to_one():
 def test_shares_are_told_in_percent_and_their_differences_in_points():
     study = studies.study(measures=("test_error",))
     found = summarize(study, studies.outcomes({"a": [0.1, 0.2], "b": [0.4, 0.5]}, "test_error"))
-    assert study_words.mean(found.effects[0].first) == "45 ± 7.1\N{NARROW NO-BREAK SPACE}%"
+    assert study_words.mean(found.effects[0].first) == "45.0 ± 7.1\N{NARROW NO-BREAK SPACE}%"
     assert study_words.difference(found.effects[0]).startswith("30 (")
     assert study_words.difference(found.effects[0]).endswith(" points")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((0.0795, 0.0805), "0.08000 ± 0.00071"),
+        ((1000, 13_000), "7\N{NARROW NO-BREAK SPACE}000 ± 8\N{NARROW NO-BREAK SPACE}500"),
+        ((90, 104.2), "97 ± 10"),
+        ((1, 1), "1 ± 0"),
+        ((1e-9, 3e-9), "2e-09 ± 1.4e-09"),
+        ((3,), "3"),
+        ((), "\N{EM DASH}"),
+    ],
+)
+def test_a_mean_has_the_digits_that_its_deviation_lets_count(values, told):
+    assert study_words.mean(studies.sample(*values)) == told
 
 
 def test_connected_pairs_are_counted_by_their_intervals():
