@@ -134,7 +134,7 @@ def _measured(first: Cell, second: Cell, asked: Connecting, settings: Settings, 
     outcome = connecting.connect((first.run, second.run), asked, settings, stage)
     if outcome.untracked:
         say(f"  MLflow did not get this connection: {outcome.untracked}")
-    return {str(path.name): (path.barrier.value, path.barrier.low, path.barrier.high) for path in outcome.summary.paths}
+    return {str(path): (barrier.value, barrier.low, barrier.high) for path, barrier in outcome.summary.barriers.items()}
 
 
 def _joined(store: Store, key: str, first: Cell, second: Cell, asked: Connecting) -> Joined:

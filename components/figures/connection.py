@@ -66,6 +66,12 @@ class ConnectionSummary:
         """Whether every path has its statistics re-estimated, so that the aligned path is the repaired one."""
         return self.note.batch_norm and self.connecting.evaluation.batch_norm == "reestimated"
 
+    @property
+    def barriers(self) -> dict[PathName, Estimate]:
+        """Of the training loss, by path; that of the repaired path also where it is the aligned one."""
+        walked = {path.name: path.barrier for path in self.paths}
+        return walked | ({"repaired": walked["aligned"]} if self.is_repaired_anyway and "aligned" in walked else {})
+
     def samples(self, split: str) -> int:
         """How many samples of a split the paths were evaluated on."""
         return min(self.connecting.evaluation.samples, self.manifest.count("train" if split == "train" else "test"))

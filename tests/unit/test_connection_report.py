@@ -67,10 +67,14 @@ def test_scalars_hold_the_barrier_of_each_path_with_its_interval():
 
 def test_with_batch_norm_re_estimated_everywhere_the_aligned_path_is_the_repaired_one():
     note = NOTE.model_copy(update={"batch_norm": True})
-    scalars = found.scalars(summary(note=note, linear=(1.0,), aligned=(0.2,)))
+    connected = summary(note=note, linear=(1.0,), aligned=(0.2,))
+    assert {path: barrier.value for path, barrier in connected.barriers.items()} == pytest.approx({"linear": 1.0, "aligned": 0.2, "repaired": 0.2})
+    scalars = found.scalars(connected)
     assert scalars["barrier_repaired"] == scalars["barrier_aligned"]
     assert scalars["barrier_repaired_high"] == scalars["barrier_aligned_high"]
-    assert not any("repaired" in name for name in found.scalars(summary(note=note, batch_norm="frozen", linear=(1.0,), aligned=(0.2,))))
+    frozen = summary(note=note, batch_norm="frozen", linear=(1.0,), aligned=(0.2,))
+    assert list(frozen.barriers) == ["linear", "aligned"]
+    assert not any("repaired" in name for name in found.scalars(frozen))
 
 
 def test_numbers_that_are_none_are_words_in_strict_json():
