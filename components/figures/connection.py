@@ -67,10 +67,15 @@ class ConnectionSummary:
         return self.note.batch_norm and self.connecting.evaluation.batch_norm == "reestimated"
 
     @property
+    def walked(self) -> dict[PathName, Walked]:
+        """The paths by name; the repaired one also where it is the aligned one."""
+        found = {path.name: path for path in self.paths}
+        return found | ({"repaired": found["aligned"]} if self.is_repaired_anyway and "aligned" in found else {})
+
+    @property
     def barriers(self) -> dict[PathName, Estimate]:
-        """Of the training loss, by path; that of the repaired path also where it is the aligned one."""
-        walked = {path.name: path.barrier for path in self.paths}
-        return walked | ({"repaired": walked["aligned"]} if self.is_repaired_anyway and "aligned" in walked else {})
+        """Of the training loss, by path."""
+        return {name: path.barrier for name, path in self.walked.items()}
 
     def samples(self, split: str) -> int:
         """How many samples of a split the paths were evaluated on."""
@@ -156,14 +161,12 @@ def statistics(summary: ConnectionSummary) -> str:
 def scalars(summary: ConnectionSummary) -> dict[str, float | None]:
     """What is logged to MLflow: barrier_<path> of the training loss with its interval, of the error, and on test samples; the largest rise."""
     estimates: dict[str, Estimate | None] = {}
-    for path in summary.paths:
+    for name, path in summary.walked.items():
         for split, suffix in (("train", ""), ("test", "_test")):
             for quantity in QUANTITIES:
                 kind = "" if quantity == "loss" else "_error"
-                estimates[f"barrier_{path.name}{kind}{suffix}"] = path.barriers.get((split, quantity))
-        estimates[f"largest_rise_{path.name}"] = path.rises["train", "loss"]
-    if summary.is_repaired_anyway:
-        estimates |= {name.replace("_aligned", "_repaired"): found for name, found in estimates.items() if "_aligned" in name}
+                estimates[f"barrier_{name}{kind}{suffix}"] = path.barriers.get((split, quantity))
+        estimates[f"largest_rise_{name}"] = path.rises["train", "loss"]
     return scalars_of(estimates)
 
 

@@ -43,10 +43,8 @@ class Section:
 
 def shown_cells(summary: StudySummary) -> list[Cell]:
     """Those whose surfaces the lesson shows: of the first seed, at the factors' first levels, in the order of the networks."""
-    first, seed = summary.found.levels[0], summary.study.first_seed
-    cells = [outcome.cell for outcome in summary.found.outcomes if outcome.cell.seed == seed and dict(outcome.cell.levels) == first]
     networks = list(summary.study.networks)
-    return sorted(cells, key=lambda cell: networks.index(cell.network))
+    return sorted(summary.found.first_cells(summary.found.levels[0]), key=lambda cell: networks.index(cell.network))
 
 
 def lesson_page(summary: StudySummary, runs: Mapping[str, RunSummary]) -> str:

@@ -142,12 +142,11 @@ def redo(summary: StudySummary) -> list[tuple[str, str]]:
         ("this page, its pictures and tables, from the finished runs", "lossmap study study.yaml --report-only"),
         ("all scalars of all runs", f"lossmap compare --study {name} --csv"),
     ]
-    first = found.study.first_seed
     for chosen in found.levels:
-        runs = [outcome.cell.run for outcome in found.outcomes if outcome.cell.seed == first and dict(outcome.cell.levels) == chosen]
-        if runs:
+        if cells := found.first_cells(chosen):
             which = f" at {levels(chosen)}" if chosen else ""
-            commands.append((f"the surfaces of seed {first} side by side{which}", shlex.join(["lossmap", "compare", *runs])))
+            title = f"the surfaces of seed {found.study.first_seed} side by side{which}"
+            commands.append((title, shlex.join(["lossmap", "compare", *(cell.run for cell in cells)])))
     for pair in found.joined:
         title = f"the paths between seeds {pair.first.seed} and {pair.second.seed} of {pair.first.label}"
         commands.append((title, shlex.join(["lossmap", "connect", pair.first.run, pair.second.run])))

@@ -84,6 +84,10 @@ class Numbers:
         """Every combination of the factors' levels; one that is empty without factors."""
         return [dict(zip(self.study.factors, chosen, strict=True)) for chosen in product(*self.study.factors.values())]
 
+    def first_cells(self, levels: Mapping[str, str]) -> list[Cell]:
+        """The finished cells of the first seed at given levels."""
+        return [outcome.cell for outcome in self.outcomes if outcome.cell.seed == self.study.first_seed and dict(outcome.cell.levels) == dict(levels)]
+
     def sample(self, network: str, levels: Mapping[str, str], measure: str) -> Sample:
         """A measure of a network at given levels. `barrier_<path>` is one of pairs of networks, in nats; any other is one of runs."""
         if measure.startswith(BARRIER):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from lossmap.components.config.study import Study
@@ -24,7 +25,7 @@ class StudySummary:
         """What was asked."""
         return self.found.study
 
-    @property
+    @cached_property
     def rows(self) -> list[tuple[Sample, ...]]:
         """For each network at all levels, its sample of every measure."""
         return list(zip(*(self.found.samples(measure) for measure in self.study.measures), strict=True))
