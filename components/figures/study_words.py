@@ -43,7 +43,7 @@ def _with_deviation(value: float, deviation: float | None) -> str:
     places = 1 - math.floor(math.log10(deviation))
     if abs(places) > _PLACES:
         return f"{words.number(value)} ± {deviation:.2g}"
-    return " ± ".join(f"{round(part, places):,.{max(0, places)}f}".replace(",", "\N{NARROW NO-BREAK SPACE}") for part in (value, deviation))
+    return " ± ".join(words.grouped(round(part, places), max(0, places)) for part in (value, deviation))
 
 
 def mean_with_interval(sample: Sample) -> str:
@@ -73,14 +73,14 @@ def number(value: float | None, ends: Interval | None = None) -> str:
     """Three digits, with the interval where there is one."""
     if value is None:
         return ABSENT
-    interval = f" ({_rounded(ends[0], 3)} to {_rounded(ends[1], 3)})" if ends else ""
-    return (_rounded(value, 3) + interval).replace("-", "\N{MINUS SIGN}")
+    interval = f" ({_rounded(ends[0])} to {_rounded(ends[1])})" if ends else ""
+    return (_rounded(value) + interval).replace("-", "\N{MINUS SIGN}")
 
 
-def _rounded(value: float, digits: int) -> str:
-    """So many digits that count; thousands as they are read, 7 120 and not 7.12e+03."""
-    text = f"{value:.{digits}g}"
-    return f"{float(text):,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}") if "e+" in text and abs(value) < _SPELLED_OUT else text
+def _rounded(value: float) -> str:
+    """Three digits that count; thousands as they are read, 7 120 and not 7.12e+03."""
+    text = f"{value:.3g}"
+    return words.grouped(float(text)) if "e+" in text and abs(value) < _SPELLED_OUT else text
 
 
 def path(name: str) -> str:

@@ -116,8 +116,13 @@ def number(value: float | None) -> str:
     if not isfinite(value):
         return "infinite" if value > 0 else "minus infinite"
     if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+        return grouped(int(value))
     return f"{value:.4g}"
+
+
+def grouped(value: float, places: int = 0) -> str:
+    """With so many places after the point, and thousands apart."""
+    return f"{value:,.{places}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def scalar(name: str, value: float | None) -> str:
