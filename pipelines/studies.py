@@ -154,19 +154,14 @@ def lesson(scale: str) -> Study:
 def depth(scale: str) -> Study:
     """When does the chaos appear: depth, shortcuts, length of training and learning rate."""
     depths = {f"d{layers}": (f"model.depth={layers}",) for layers in (20, 32, 56, 110)}
-    lengths = {"digits": (4, 12), "cifar10": (3, 10), "gpu": (30, 164)}[scale]
-    milestones = "training.schedule.milestones=[{:g}, {:g}]"
-    epochs = {
-        word: (f"training.epochs={length}", *([milestones.format(length / 2, length * 3 / 4)] if scale == "gpu" else []))
-        for word, length in zip(("short", "long"), lengths, strict=True)
-    }
+    short, long = {"digits": (4, 12), "cifar10": (3, 10), "gpu": (30, 164)}[scale]
     return Study(
         name=_title("depth", scale),
         title="When does the loss of a network without shortcuts become chaotic?",
         networks=_recipes(scale, "resnet20-noshort", "resnet20", labels=("noshort", "shortcuts")),
         factors={
             "depth": depths,
-            "epochs": epochs,
+            "epochs": {"short": _trained_for(short, scale), "long": _trained_for(long, scale)},
             "rate": {"low": ("training.optimizer.learning_rate=0.01",), "high": ("training.optimizer.learning_rate=0.1",)},
         },
         assignments=_SHALLOW if scale == "digits" else (),
@@ -217,6 +212,38 @@ def shortcuts(scale: str) -> Study:
         first_seed=100,
         measures=("test_error", "train_error", "train_loss", "line_convex_fraction", "line_fall", "minima", "line_roughness", "basin_fraction"),
         contrasts=(Contrast(network="noshort", against="shortcuts"),),
+        statements=tuple(statements),
+    )
+
+
+def equal_loss(scale: str) -> Study:
+    """Whether what `shortcuts` showed is there because networks with shortcuts end in deeper minima: they are stopped before that.
+
+    In `shortcuts`, seeds 100 to 109, 20 and 32 layers without shortcuts ended at training losses of 0.0034 and 0.08, with them at 0.0004 and 0.0006.
+    Trained for 2, 3 and 5 epochs instead of 12, those with shortcuts ended at 0.11, 0.027 and 0.0045 (20 layers), and 0.79, 0.046 and 0.0086 (32):
+    means of seeds 0 to 2, which nothing but the training losses and errors was looked at of.
+    """
+    lengths = {"digits": (2, 3, 5), "cifar10": (2, 3, 5), "gpu": (20, 40, 80)}[scale]
+    brief = {f"shortcuts-{length}": length for length in lengths}
+    statements = []
+    for network, length in brief.items():
+        still = {
+            f"With shortcuts, {length} epochs lead to a higher training loss": ("greater", "train_loss"),
+            f"With shortcuts, the loss is more often convex along a line after {length} epochs": ("greater", "line_convex_fraction"),
+            f"With shortcuts, the plane has fewer minima after {length} epochs": ("less", "minima"),
+        }
+        statements += [_said(text, "study shortcuts, seeds 100 to 109", rule, measure, network, "noshort") for text, (rule, measure) in still.items()]
+    return Study(
+        name=_title("equal-loss", scale),
+        title="With shortcuts, is the loss more often convex because its minimum is deeper?",
+        networks=_recipes(scale, "resnet20-noshort", *("resnet20" for _ in brief), labels=("noshort", *brief)),
+        network_assignments={network: _trained_for(length, scale) for network, length in brief.items()},
+        factors={"depth": {f"d{layers}": (f"model.depth={layers}",) for layers in (20, 32)}},
+        assignments=_SHALLOW if scale == "digits" else (),
+        seeds=10,
+        first_seed=200,
+        measures=("test_error", "train_error", "train_loss", "line_convex_fraction", "line_fall", "minima", "basin_fraction"),
+        contrasts=tuple(Contrast(network=network, against="noshort") for network in brief),
         statements=tuple(statements),
     )
 
@@ -333,6 +360,12 @@ def _said(text: str, source: str, rule: str, measure: str, network: str, other: 
     return Statement.model_validate({"text": text, "source": source, "rule": rule, "measure": measure, "network": network, **than})
 
 
+def _trained_for(epochs: int, scale: str) -> tuple[str, ...]:
+    """What a cell sets to be trained for so long; where the rate falls by steps, these are at a half and three quarters."""
+    length = f"training.epochs={epochs}"
+    return (length, f"training.schedule.milestones=[{epochs / 2:g}, {epochs * 3 / 4:g}]") if scale == "gpu" else (length,)
+
+
 def _title(name: str, scale: str) -> str:
     return name if scale == "digits" else f"{name}-{scale}"
 
@@ -345,6 +378,7 @@ _STUDIES: dict[str, Callable[[str], Study]] = {
     "lesson": lesson,
     "depth": depth,
     "shortcuts": shortcuts,
+    "equal-loss": equal_loss,
     "minima": minima,
     "batch": batch,
     "experts": experts,

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def study(  # noqa: PLR0913  # the options of the command
-    target: Annotated[str, typer.Argument(metavar="NAME|FILE.yaml", help="lesson, depth, shortcuts, minima, batch, experts or tasks, or the file of a study")],
+    target: Annotated[
+        str, typer.Argument(metavar="NAME|FILE.yaml", help="lesson, depth, shortcuts, equal-loss, minima, batch, experts, tasks, or the file of a study")
+    ],
     *,
     scale: Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="of a named study: digits (default), cifar10 or gpu")] = None,
     sets: Sets = None,

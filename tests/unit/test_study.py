@@ -222,7 +222,9 @@ def test_a_file_that_cannot_be_read_or_is_no_yaml_is_refused(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ExperimentError, match=r"bad\.yaml is not YAML: "):
         studies.load(str(tmp_path / "bad.yaml"), None, [], None)
-    with pytest.raises(ExperimentError, match="--scale is gpu, expected none for a file: it is for lesson, depth, shortcuts, minima, batch, experts, tasks"):
+    with pytest.raises(
+        ExperimentError, match="--scale is gpu, expected none for a file: it is for lesson, depth, shortcuts, equal-loss, minima, batch, experts, tasks"
+    ):
         studies.load(str(tmp_path / "bad.yaml"), "gpu", [], None)
 
 
@@ -230,7 +232,7 @@ def test_a_file_that_cannot_be_read_or_is_no_yaml_is_refused(tmp_path):
     ("name", "scale", "message"),
     [
         ("leson", None, "there is no study leson; did you mean lesson?"),
-        ("x", None, "there is no study x; expected lesson, depth, shortcuts, minima, batch, experts, tasks, or a .yaml file"),
+        ("x", None, "there is no study x; expected lesson, depth, shortcuts, equal-loss, minima, batch, experts, tasks, or a .yaml file"),
         ("lesson", "tpu", "--scale is tpu, expected one of digits, cifar10, gpu"),
     ],
 )
@@ -241,7 +243,7 @@ def test_an_unknown_study_or_scale_is_refused(name, scale, message):
 
 
 @pytest.mark.parametrize("scale", ["digits", "cifar10", "gpu"])
-@pytest.mark.parametrize("name", ["lesson", "depth", "minima", "batch", "experts", "tasks"])
+@pytest.mark.parametrize("name", ["lesson", "depth", "shortcuts", "equal-loss", "minima", "batch", "experts", "tasks"])
 def test_every_named_study_can_be_run_at_every_scale(name, scale):
     asked = studies.load(name, scale, ["data.test_limit=50"], 1)
     found = study.cells(asked)
