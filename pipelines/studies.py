@@ -153,14 +153,13 @@ def lesson(scale: str) -> Study:
 
 def depth(scale: str) -> Study:
     """When does the chaos appear: depth, shortcuts, length of training and learning rate."""
-    depths = {f"d{layers}": (f"model.depth={layers}",) for layers in (20, 32, 56, 110)}
     short, long = {"digits": (4, 12), "cifar10": (3, 10), "gpu": (30, 164)}[scale]
     return Study(
         name=_title("depth", scale),
         title="When does the loss of a network without shortcuts become chaotic?",
         networks=_recipes(scale, "resnet20-noshort", "resnet20", labels=("noshort", "shortcuts")),
         factors={
-            "depth": depths,
+            "depth": _depths(20, 32, 56, 110),
             "epochs": {"short": _trained_for(short, scale), "long": _trained_for(long, scale)},
             "rate": {"low": ("training.optimizer.learning_rate=0.01",), "high": ("training.optimizer.learning_rate=0.1",)},
         },
@@ -206,7 +205,7 @@ def shortcuts(scale: str) -> Study:
         name=_title("shortcuts", scale),
         title="Where networks with and without shortcuts both learn, is there still a difference between their losses?",
         networks=_recipes(scale, "resnet20-noshort", "resnet20", labels=("noshort", "shortcuts")),
-        factors={"depth": {f"d{layers}": (f"model.depth={layers}",) for layers in (20, 32)}},
+        factors={"depth": _depths(20, 32)},
         assignments=_SHALLOW if scale == "digits" else (),
         seeds=10,
         first_seed=100,
@@ -238,7 +237,7 @@ def equal_loss(scale: str) -> Study:
         title="With shortcuts, is the loss more often convex because its minimum is deeper?",
         networks=_recipes(scale, "resnet20-noshort", *("resnet20" for _ in brief), labels=("noshort", *brief)),
         network_assignments={network: _trained_for(length, scale) for network, length in brief.items()},
-        factors={"depth": {f"d{layers}": (f"model.depth={layers}",) for layers in (20, 32)}},
+        factors={"depth": _depths(20, 32)},
         assignments=_SHALLOW if scale == "digits" else (),
         seeds=10,
         first_seed=200,
@@ -358,6 +357,10 @@ def _said(text: str, source: str, rule: str, measure: str, network: str, other: 
     """`other` is the network that it is compared with, or the bound."""
     than = {"against": other} if isinstance(other, str) else {"bound": other}
     return Statement.model_validate({"text": text, "source": source, "rule": rule, "measure": measure, "network": network, **than})
+
+
+def _depths(*layers: int) -> dict[str, tuple[str, ...]]:
+    return {f"d{number}": (f"model.depth={number}",) for number in layers}
 
 
 def _trained_for(epochs: int, scale: str) -> tuple[str, ...]:
