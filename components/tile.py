@@ -4,13 +4,11 @@ from kfp import dsl
 
 
 @dsl.component(base_image="lossmap:dev", install_kfp_package=False)
-def tile(share: str, survey: str, software: str) -> None:
-    """Evaluate a share of the tiles.
+def tile(share: str) -> None:
+    """Evaluate a share of the tiles; what fails is left to the merge.
 
     Args:
         share: which, as planned.
-        survey: address of the survey; with `share` and `software` it decides whether Kubeflow's cache answers.
-        software: digest of what is installed.
     """
     from lossmap.components import pods
 

@@ -4,10 +4,13 @@
 
 Every step runs on lossmap's own image. Between steps travel digests, and artifacts that describe what lies in the store; Kubeflow's cache
 compares the digests: of the data, of the settings, of everything installed in the image. `prepare` always runs, since it is what looks at
-the data and at the image; `report` and `clean_up` always run, since they do something outside.
+the data and at the image; `tile`, since the store knows better what is missing; `report` and `clean_up`, since they do something outside.
 
-It uses only what Kubeflow Pipelines 2.0.5 and 2.17 both have. `plan` deals the tiles out to a bounded number of pods, because not every
-version bounds a loop, and `merge` goes on where a tile's pod was lost, because not every version starts it again.
+It uses only what Kubeflow Pipelines 2.0.5 and 2.17 both take. `plan` deals the tiles out to a bounded number of pods, because not every
+version bounds a loop. A tile whose work fails ends well, and `merge` evaluates what is missing or tells why it cannot. A tile whose pod is
+lost is started again where Kubeflow does that (2.17 does, 2.0.5 ignores `set_retry`); elsewhere the run fails, and `lossmap retry` goes on
+with what is missing. No step but the exit handler's task runs after a failure: 2.17 takes every such task out of the graph, as an exit hook,
+and then refuses whatever comes after it (its compiler's argocompiler/dag.go).
 """
 
 import tempfile
@@ -33,6 +36,9 @@ from lossmap.components.tile import tile
 from lossmap.components.train import train
 
 Configure = Callable[[PipelineTask, Resources], PipelineTask]
+
+_RETRIES = 3  # of a tile whose pod was lost
+_RETRY_WINDOW = "8760h"  # from the first pod's start; Argo ends the running pod, too, when it is over, so that Kubeflow's hour would end long tiles
 
 
 def package(experiment: Experiment, settings: Settings, run: str) -> str:
@@ -64,8 +70,8 @@ def _pipeline(experiment: Experiment, configured: Configure) -> BaseComponent:
             training, model = trained.outputs["Output"], trained.outputs["model"]
             planned = configured(plan(landscape=landscape, training=training, software=software, pods=cluster.survey_pods, model=model), cluster.survey)
             survey, shares = planned.outputs["survey"], planned.outputs["shares"]
-            evaluated = tiles(shares=shares, survey=survey, software=software)
-            merged = configured(merge(survey=survey, software=software), cluster.survey).after(evaluated).ignore_upstream_failure()
+            evaluated = tiles(shares=shares)
+            merged = configured(merge(survey=survey, software=software), cluster.survey).after(evaluated)
             configured(report(), cluster.steps).after(merged).set_caching_options(False)
 
     return lossmap
@@ -75,9 +81,10 @@ def _tiles(experiment: Experiment, configured: Configure) -> BaseComponent:
     """The loop as a pipeline of its own, so that a step can come after it."""
 
     @dsl.pipeline(name="tiles")
-    def tiles(shares: list, survey: str, software: str) -> None:  # type: ignore[type-arg]  # kfp knows no list[str]
+    def tiles(shares: list) -> None:  # type: ignore[type-arg]  # kfp knows no list[str]
         with dsl.ParallelFor(shares, parallelism=experiment.cluster.survey_pods) as share:
-            task = configured(tile(share=share, survey=survey, software=software), experiment.cluster.survey)
+            task = configured(tile(share=share), experiment.cluster.survey).set_caching_options(False)
+            task.set_retry(_RETRIES, backoff_max_duration=_RETRY_WINDOW)
             _placed(task, experiment.cluster)
             if experiment.cluster.profile == "gpu" and experiment.landscape.device == "cuda":
                 task.set_accelerator_type(experiment.cluster.gpu_resource).set_accelerator_limit(1)

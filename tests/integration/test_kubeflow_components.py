@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lossmap.components import pods, steps
 from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Axis, Landscape, Plane
@@ -54,7 +55,7 @@ def test_the_whole_chain_runs_as_components(settings, tmp_path):
         software = prepared.outputs["software"]
         trained = train(network="{}", digest=prepared.outputs["digest"], software=software)
         planned = plan(landscape="{}", training=trained.outputs["Output"], software=software, pods=5, model=trained.outputs["model"])
-        first, second = (tile(share=share, survey=planned.outputs["survey"], software=software) for share in ("0/2", "1/2"))
+        first, second = (tile(share=share) for share in ("0/2", "1/2"))
         merged = merge(survey=planned.outputs["survey"], software=software).after(first, second)
         report().after(merged)
 
@@ -70,3 +71,13 @@ def test_the_whole_chain_runs_as_components(settings, tmp_path):
     assert plane.evaluated.all()
     assert plane.finite.all()
     assert json.loads(store.read(layout.scalars("run")))["points"] == 9
+
+
+def test_what_a_tile_cannot_evaluate_is_left_to_the_merge_which_tells_why(settings, capsys):
+    steps.prepare(settings.run, EXPERIMENT, settings)
+    pods.tile("0/1")  # nothing is planned yet
+    said = capsys.readouterr().out
+    with pytest.raises(SystemExit) as failed:
+        pods.merge()
+    assert f"what is missing is left to the merge: {str(failed.value).removeprefix('lossmap: ')}\n" in said
+    assert "has no object surveys/" in str(failed.value)

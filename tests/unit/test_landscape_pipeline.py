@@ -62,12 +62,27 @@ def test_what_looks_or_acts_outside_is_never_answered_from_the_cache():
     assert cached == {"train", "plan", "merge"}
 
 
-def test_merge_goes_on_where_a_tile_was_lost_and_the_clean_up_whatever_happened():
+def _dags(specification):
+    return [specification["root"]["dag"], *(each["dag"] for each in specification["components"].values() if "dag" in each)]
+
+
+def test_no_task_but_the_exit_handlers_has_a_trigger_policy():
+    """Kubeflow Pipelines 2.17 makes an exit hook of every task that has one, and refuses the package if another comes after it."""
+    found = {name: task["triggerPolicy"] for dag in _dags(_package()[1]) for name, task in dag["tasks"].items() if "triggerPolicy" in task}
+    assert found == {"clean-up": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}}
+
+
+def test_merge_comes_after_all_tiles_and_the_report_after_it():
     tasks = _tasks(_package()[1])
-    assert tasks["merge"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-    assert tasks["clean-up"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
-    assert "triggerPolicy" not in tasks["report"]
+    assert set(tasks["merge"]["dependentTasks"]) == {"plan", "prepare", "tiles"}
     assert tasks["report"]["dependentTasks"] == ["merge"]
+
+
+def test_a_lost_tile_pod_is_started_again_however_long_it_had_been_running():
+    [task] = [dag["tasks"]["tile"] for dag in _dags(_package()[1]) if "tile" in dag["tasks"]]
+    assert task["retryPolicy"]["maxRetryCount"] > 0
+    assert int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s")) >= 365 * 24 * 3600
+    assert not task["cachingOptions"].get("enableCache")
 
 
 def test_artifacts_have_the_types_that_kubeflow_shows():
