@@ -12,7 +12,7 @@ from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.study import Contrast, Statement, Study
 from lossmap.components.config.study_file import parse_study, parse_study_yaml
 
-_PATTERNS = {"digits": "digits-{}", "cifar10": "cifar10-{}-cpu", "gpu": "cifar10-{}"}
+SCALES = {"digits": "digits-{}", "cifar10": "cifar10-{}-cpu", "gpu": "cifar10-{}"}
 _LI = "Li et al. 2018"
 _SLIDES = "course slides"
 _KAISER = "Kaiser et al. 2017, section 3.2"
@@ -62,7 +62,7 @@ def load(target: str, scale: str | None, assignments: Sequence[str], seeds: int 
 
 def _from_file(target: str, scale: str | None) -> Study:
     if scale:
-        raise ExperimentError(f"--scale is {scale}, expected none for a file: it is for {', '.join(_STUDIES)}")
+        raise ExperimentError(f"--scale is {scale}, expected none for a file: it is for {', '.join(STUDIES)}")
     try:
         text = Path(target).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -71,12 +71,12 @@ def _from_file(target: str, scale: str | None) -> Study:
 
 
 def _named(name: str, scale: str) -> Study:
-    if name not in _STUDIES:
-        near = difflib.get_close_matches(name, _STUDIES, n=1)
-        raise ExperimentError(f"there is no study {name}; {f'did you mean {near[0]}?' if near else 'expected ' + ', '.join(_STUDIES) + ', or a .yaml file'}")
-    if scale not in _PATTERNS:
-        raise ExperimentError(f"--scale is {scale}, expected one of {', '.join(_PATTERNS)}")
-    return _STUDIES[name](scale)
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=1)
+        raise ExperimentError(f"there is no study {name}; {f'did you mean {near[0]}?' if near else 'expected ' + ', '.join(STUDIES) + ', or a .yaml file'}")
+    if scale not in SCALES:
+        raise ExperimentError(f"--scale is {scale}, expected one of {', '.join(SCALES)}")
+    return STUDIES[name](scale)
 
 
 def lesson(scale: str) -> Study:
@@ -286,7 +286,7 @@ def batch(scale: str) -> Study:
     return Study(
         name=_title("batch", scale),
         title="Do large batches find sharp minima, or do pictures without normalisation only say so?",
-        networks={label: _PATTERNS[scale].format(network) for label, network in networks.items()},
+        networks={label: SCALES[scale].format(network) for label, network in networks.items()},
         network_assignments=own,
         factors={
             "decay": {"none": ("training.optimizer.weight_decay=0",), "decay": ("training.optimizer.weight_decay=5e-4",)},
@@ -313,7 +313,7 @@ def batch(scale: str) -> Study:
 def experts(scale: str) -> Study:
     """Balance losses against none, as table 6 of Shazeer et al. 2017."""
     weights = {"none": (0, 0), "importance": (0.2, 0), "load": (0, 0.2), "both": (0.1, 0.1), "both-weak": (0.01, 0.01), "both-strong": (1, 1)}
-    networks = {label: _PATTERNS[scale].format("moe") for label in weights}
+    networks = {label: SCALES[scale].format("moe") for label in weights}
     return Study(
         name=_title("experts", scale),
         title="Do the balance losses spread the inputs over the experts, and what does that cost?",
@@ -339,7 +339,7 @@ def tasks(scale: str) -> Study:
     return Study(
         name=_title("tasks", scale),
         title="Does one network learn several tasks better than one network for each?",
-        networks=dict.fromkeys(("together", *alone), _PATTERNS[scale].format("multimodel")),
+        networks=dict.fromkeys(("together", *alone), SCALES[scale].format("multimodel")),
         network_assignments={label: (f"data.tasks=[{name}]",) for label, name in alone.items()},
         assignments=_COARSE if scale == "digits" else (),
         seeds=5,
@@ -373,10 +373,10 @@ def _title(name: str, scale: str) -> str:
 
 
 def _recipes(scale: str, *networks: str, labels: Sequence[str] = ()) -> dict[str, str]:
-    return {label: _PATTERNS[scale].format(network) for label, network in zip(labels or networks, networks, strict=True)}
+    return {label: SCALES[scale].format(network) for label, network in zip(labels or networks, networks, strict=True)}
 
 
-_STUDIES: dict[str, Callable[[str], Study]] = {
+STUDIES: dict[str, Callable[[str], Study]] = {
     "lesson": lesson,
     "depth": depth,
     "shortcuts": shortcuts,

@@ -11,8 +11,6 @@ from lossmap.components.config.models import Imported
 from lossmap.components.config.settings import Settings
 from lossmap.pipelines.kubeflow import Kubeflow, PipelineRun
 
-_NAMED_SOURCES = ("digits", "blobs", "cifar10", "cifar100", "fashion-mnist")
-
 
 @dataclass(frozen=True)
 class Demand:
@@ -65,20 +63,23 @@ def check(experiment: Experiment) -> None:
     Raises:
         ExperimentError: with the field, the value and what would be right.
     """
-    source, cluster, model = experiment.data.source, experiment.cluster, experiment.model
+    cluster, model = experiment.cluster, experiment.model
     training = experiment.training.device if experiment.training else "auto"
-    if source not in _NAMED_SOURCES and not source.startswith("s3://"):
-        raise ExperimentError(f"data.source is {source!r}, a path of this machine, expected one that pods can read: put it in S3 and give its s3:// URI")
+    for field, place in experiment.data.files.items():
+        _expect_readable_in_pods(f"data.{field}", place)
     if isinstance(model, Imported) and model.in_process:
         raise ExperimentError(f"model.factory is {model.factory!r}, expected package.module:function of a package that the image has")
-    if isinstance(model, Imported) and model.weights and not model.weights.startswith("s3://"):
-        raise ExperimentError(
-            f"model.weights is {model.weights!r}, a path of this machine, expected one that pods can read: put it in S3 and give its s3:// URI"
-        )
+    if isinstance(model, Imported) and model.weights:
+        _expect_readable_in_pods("model.weights", model.weights)
     if cluster.profile == "cpu" and "cuda" in (training, experiment.landscape.device):
         raise ExperimentError("cluster.profile is 'cpu' and a device is 'cuda', expected cluster.profile=gpu, which asks for GPUs")
     if cluster.profile == "gpu" and training == "cpu":
         raise ExperimentError("cluster.profile is 'gpu' and training.device is 'cpu', expected training.device=auto, so that the GPUs are used")
+
+
+def _expect_readable_in_pods(field: str, place: str) -> None:
+    if not place.startswith("s3://"):
+        raise ExperimentError(f"{field} is {place!r}, a path of this machine, expected one that pods can read: put it in S3 and give its s3:// URI")
 
 
 def submit(experiment: Experiment, settings: Settings, run: str, cached: bool = True) -> str:

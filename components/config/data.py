@@ -17,6 +17,7 @@ class Blobs(Frozen):
     noise: PositiveFloat = Field(0.25, description="standard deviation of the noise, as a share of the pixel range")
 
 
+NAMED_SOURCES = ("digits", "cifar10", "cifar100", "fashion-mnist", "blobs")  # of images; data/sources.py knows where they come from
 TENSOR_FILES = (".safetensors", ".npz")
 TASKS = "tasks"  # the source that is several tasks at once
 TaskName = Literal["images", "digits-images", "digits-tokens", "breast-cancer", "wine"]
@@ -29,7 +30,7 @@ class Data(Frozen):
     source: str = Field(
         "digits",
         min_length=1,
-        description="digits, cifar10, cifar100, fashion-mnist, blobs, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz "
+        description=f"{', '.join(NAMED_SOURCES)}, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz "
         "file with inputs and targets (and test_inputs and test_targets); or tasks, several at once",
     )
     tasks: tuple[TaskName, ...] = Field(("digits-images", "digits-tokens", "breast-cancer"), min_length=1, description="where source is tasks")
@@ -58,6 +59,14 @@ class Data(Frozen):
         if self.source == TASKS and (self.image_size or self.mean):
             raise ValueError("source is tasks and there is an image_size, mean or deviation, expected none: tasks are scaled by their own training samples")
         return self
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The fields that give the path or URI of a file or folder and no name of a source, with what they give."""
+        read = {"source": self.source}
+        if self.source == TASKS:
+            read = {"images": self.images} if "images" in self.tasks else {}
+        return {field: place for field, place in read.items() if place not in NAMED_SOURCES}
 
     @property
     def holds_tensors(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossmap.components.config.data import TASKS, Data
+from lossmap.components.config.data import NAMED_SOURCES, TASKS, Data
 from lossmap.components.config.errors import DataError
 from lossmap.components.config.manifest import Split
 from lossmap.components.config.randomness import stream
@@ -44,13 +44,13 @@ def load_source(data: Data, progress: Count) -> Source:
         data: a known name, or the path or URI of a folder or zip `train/<class>/*`, `test/<class>/*`.
         progress: called with (done, total) while images are decoded.
     """
-    if data.source in _NAMED:
-        source = _NAMED[data.source](data)
+    if data.source in NAMED_SOURCES:
+        source = _LOADERS[data.source](data)
         return Source(source.classes, {split: _limited(data, split, images) for split, images in source.splits.items()})
     if "://" not in data.source and not _is_there(data.source):
-        near = difflib.get_close_matches(data.source, [*_NAMED, TASKS], n=1)
+        near = difflib.get_close_matches(data.source, [*NAMED_SOURCES, TASKS], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        accepted = f"expected {', '.join(_NAMED)}, tasks, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz file"
+        accepted = f"expected {', '.join(NAMED_SOURCES)}, tasks, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz file"
         raise DataError(f"data.source is {data.source!r}, which is no data set and no file; {hint}{accepted}")
     classes, splits = read_folder(data, progress)
     return Source(classes, {split: Labelled(*arrays) for split, arrays in splits.items()})
@@ -127,7 +127,7 @@ def _from_torchvision(dataset: Any) -> Labelled:
 
 
 # torchvision reads CIFAR's own files by pickle, after checking their MD5 sums against those it carries: nobody's files but the authors' get there.
-_NAMED: dict[str, Callable[[Data], Source]] = {
+_LOADERS: dict[str, Callable[[Data], Source]] = {
     "digits": _digits,
     "cifar10": _torchvision("CIFAR10"),
     "cifar100": _torchvision("CIFAR100"),

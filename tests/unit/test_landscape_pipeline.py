@@ -6,8 +6,9 @@ from kfp import components
 
 from lossmap.components.config.parse import override
 from lossmap.components.config.settings import Settings
+from lossmap.pipelines import studies, study
 from lossmap.pipelines.landscape_pipeline import package
-from lossmap.pipelines.recipes import load
+from lossmap.pipelines.recipes import load, names
 
 pytestmark = pytest.mark.filterwarnings("default")
 STEPS = {"prepare", "train", "plan", "tile", "merge", "report", "clean-up"}
@@ -15,8 +16,12 @@ STEPS = {"prepare", "train", "plan", "tile", "merge", "report", "clean-up"}
 
 def _package(*sets, run="run-1"):
     text = package(override(load("digits-resnet20"), sets), Settings(image="registry.example/lossmap:7"), run)
-    specification, platform = yaml.safe_load_all(text)
+    specification, platform = _read(text)
     return text, specification, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def _read(text):
+    return yaml.load_all(text, yaml.CSafeLoader)
 
 
 def _executors(specification):
@@ -66,10 +71,25 @@ def _dags(specification):
     return [specification["root"]["dag"], *(each["dag"] for each in specification["components"].values() if "dag" in each)]
 
 
-def test_no_task_but_the_exit_handlers_has_a_trigger_policy():
+def _shape(experiment):
+    """What a package depends on beside its arguments."""
+    return experiment.cluster.model_dump_json(), experiment.landscape.device, experiment.model.architecture
+
+
+RECIPES = {_shape(load(name)): name for name in names()}  # one of each shape, since compiling takes half a second
+
+
+@pytest.mark.parametrize("name", RECIPES.values())
+def test_no_task_but_the_exit_handlers_has_a_trigger_policy(name):
     """Kubeflow Pipelines 2.17 makes an exit hook of every task that has one, and refuses the package if another comes after it."""
-    found = {name: task["triggerPolicy"] for dag in _dags(_package()[1]) for name, task in dag["tasks"].items() if "triggerPolicy" in task}
+    specification, _ = _read(package(load(name), Settings(image="registry.example/lossmap:7"), "run-1"))
+    found = {task: each["triggerPolicy"] for dag in _dags(specification) for task, each in dag["tasks"].items() if "triggerPolicy" in each}
     assert found == {"clean-up": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}}
+
+
+def test_no_cell_of_a_study_has_another_shape():
+    cells = [cell.experiment for name in studies.STUDIES for scale in studies.SCALES for cell in study.cells(studies.load(name, scale, (), None))]
+    assert {_shape(experiment) for experiment in cells} <= set(RECIPES)
 
 
 def test_merge_comes_after_all_tiles_and_the_report_after_it():

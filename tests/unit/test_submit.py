@@ -1,10 +1,11 @@
 import pytest
 
 from lossmap.components.config.cluster import Resources
+from lossmap.components.config.data import NAMED_SOURCES
 from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.parse import override
-from lossmap.pipelines import submit
-from lossmap.pipelines.recipes import load
+from lossmap.pipelines import studies, study, submit
+from lossmap.pipelines.recipes import load, names
 
 
 def _experiment(*sets):
@@ -35,6 +36,10 @@ REFUSED = [
         ("data.source=../images.zip",),
         "data.source is '../images.zip', a path of this machine, expected one that pods can read: put it in S3 and give its s3:// URI",
     ),
+    (
+        ("model.architecture=multimodel", "data.source=tasks", "data.tasks=[images, wine]", "data.images=~/photos"),
+        "data.images is '~/photos', a path of this machine, expected one that pods can read: put it in S3 and give its s3:// URI",
+    ),
     (("training.device=cuda",), "cluster.profile is 'cpu' and a device is 'cuda', expected cluster.profile=gpu, which asks for GPUs"),
     (
         ("cluster.profile=gpu", "training.device=cpu"),
@@ -50,9 +55,44 @@ def test_what_no_cluster_could_run_is_refused_before_anything_starts(sets, messa
     assert str(refused.value) == message
 
 
-@pytest.mark.parametrize("source", ["digits", "s3://bucket/images.zip", "cifar10"])
-def test_data_that_pods_can_read_is_taken(source):
-    submit.check(_experiment(f"data.source={source}"))
+READABLE = [
+    *((f"data.source={name}",) for name in NAMED_SOURCES),
+    ("data.source=s3://bucket/images.zip",),
+    (
+        "model.architecture=multimodel",
+        "data.source=tasks",
+    ),
+    ("model.architecture=multimodel", "data.source=tasks", "data.tasks=[images, wine]", "data.images=s3://bucket/images.zip"),
+    ("model.architecture=multimodel", "data.source=tasks", "data.tasks=[wine]", "data.images=~/photos"),  # which nobody reads then
+]
+
+
+@pytest.mark.parametrize("sets", READABLE, ids=" ".join)
+def test_data_that_pods_can_read_is_taken(sets):
+    assert _refusal(_experiment(*sets)) is None
+
+
+def _refusal(experiment):
+    try:
+        submit.check(experiment)
+    except ExperimentError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_can_be_submitted(name):
+    assert _refusal(load(name)) is None
+    assert submit.demand(load(name)).tiles >= 1
+
+
+@pytest.mark.parametrize("scale", studies.SCALES)
+@pytest.mark.parametrize("name", studies.STUDIES)
+def test_every_cell_of_every_study_can_be_submitted(name, scale):
+    cells = study.cells(studies.load(name, scale, (), None))
+    assert cells
+    assert {cell.run: refusal for cell in cells if (refusal := _refusal(cell.experiment))} == {}
+    assert all(submit.demand(cell.experiment).tiles >= 1 for cell in cells)
 
 
 @pytest.mark.parametrize(
