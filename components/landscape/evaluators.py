@@ -21,6 +21,8 @@ from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import links, load_experiment, load_run_manifest
 
+_TRIED = 2  # samples that tell which memory format a network takes
+
 
 def evaluator(store: Store, run_id: str, part: Part) -> Evaluate:
     """A part of the run's survey as a function of two coordinates. Sets torch to one thread."""
@@ -78,8 +80,8 @@ def load_problem(store: Store, run_id: str, count: int) -> Problem:
     rows = manifest.rows(landscape.split, landscape.task)
     chosen = rows.start + sample_indices(len(rows), count, landscape.seed)
     inputs, targets = load_samples(store, manifest, landscape.split, chosen)
-    inputs = like_parameters(inputs, network)
-    return Problem(network, named_loss(experiment.loss), Samples(_fastest(inputs.to(device)), targets.to(device), landscape.batch_size))
+    inputs = _laid_out(like_parameters(inputs, network).to(device), network)
+    return Problem(network, named_loss(experiment.loss), Samples(inputs, targets.to(device), landscape.batch_size))
 
 
 def compute_deterministically() -> None:
@@ -106,8 +108,27 @@ def _axis(directions: dict[str, Tensor], axis: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{axis}/"): value for name, value in directions.items() if name.startswith(f"{axis}/")}
 
 
-def _fastest(inputs: Tensor) -> Tensor:
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+def _laid_out(inputs: Tensor, network: nn.Module) -> Tensor:
+    """Images channels last, in which convolutions are fastest; as they are where the network does not take them so."""
+    if inputs.dim() != 4:
+        return inputs
+    channels_last = inputs.contiguous(memory_format=torch.channels_last)
+    return channels_last if _same_outputs(network, inputs[:_TRIED], channels_last[:_TRIED]) else inputs
+
+
+@torch.no_grad()
+def _same_outputs(network: nn.Module, inputs: Tensor, laid_out: Tensor) -> bool:
+    """Whether a network gives the same outputs, to rounding, for the same inputs in another memory format.
+
+    One that flattens by `view` fails there; one that reads the memory by strides of its own answers something else.
+    """
+    try:
+        expected, found = network(inputs), network(laid_out)
+    except Exception:  # whatever a user's network does; what fails in any format fails again where it is evaluated
+        return False
+    tolerance = torch.finfo(expected.dtype).eps ** 0.5
+    largest = expected.abs().nan_to_num(0, 0).max().item()
+    return torch.allclose(found, expected, rtol=0, atol=tolerance * largest, equal_nan=True)
 
 
 def _trajectory(store: Store, run_id: str, problem: Problem) -> Evaluate:

@@ -16,18 +16,19 @@ import numpy as np
 import pytest
 import torch
 from reference.landscape import naive_point
-from reference.networks import Language, table, wide
+from reference.networks import Flattening, Language, Striding, Viewing, table, wide
 from safetensors.torch import load
 
 from lossmap.components import steps
 from lossmap.components.config.data import Data
 from lossmap.components.config.errors import ExperimentError, LossmapError
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.landscape import Axis, Landscape, Plane
+from lossmap.components.config.landscape import Axis, Convexity, Curvature, Landscape, Plane
 from lossmap.components.config.models import Imported
 from lossmap.components.config.progress import silent
 from lossmap.components.config.settings import Settings
 from lossmap.components.data.batches import load_samples
+from lossmap.components.landscape.evaluators import load_problem
 from lossmap.components.landscape.results import load_found
 from lossmap.components.landscape.tiles import load_survey
 from lossmap.components.stores import layout
@@ -194,6 +195,34 @@ def test_a_network_of_a_million_parameters_agrees_with_the_obvious_computation(s
     # float32 sums over 1000 weights in three layers: 1e-7 each, relative
     assert plane.loss[0, 2] == pytest.approx(loss, rel=1e-5)
     assert plane.error[0, 2] == error
+
+
+@pytest.mark.parametrize("network", [Viewing, Striding])
+def test_a_network_that_does_not_take_channels_last_is_surveyed_in_the_format_that_it_takes(network, settings, tmp_path):
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", inputs=random.normal(size=(30, 3, 8, 8)), targets=random.integers(0, 4, 30))
+    model = Imported(factory=f"reference.networks:{network.__name__}")
+    landscape = SMALL.model_copy(update={"convexity": Convexity(samples=10), "curvature": Curvature(samples=10, trace_products=2)})
+    experiment = Experiment(data=Data(source=str(tmp_path / "images.npz")), model=model, landscape=landscape)
+    store, plane = _survey_here("run", noted(experiment), settings)
+    for row, column in ((0, 2), (1, 1)):
+        loss, error = _expected(store, "run", network(), plane.x[column], plane.y[row])
+        assert plane.loss[row, column] == pytest.approx(loss, rel=1e-5)  # float32 outputs
+        assert plane.error[row, column] == error
+    assert load_found(store, "run").curvature
+
+
+@pytest.mark.parametrize(("network", "last"), [(Flattening, True), (Viewing, False), (Striding, False)])
+def test_images_are_laid_out_channels_last_where_the_network_takes_that(network, last, settings, tmp_path):
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", inputs=random.normal(size=(30, 3, 8, 8)), targets=random.integers(0, 4, 30))
+    model = Imported(factory=f"reference.networks:{network.__name__}")
+    steps.prepare("run", noted(Experiment(data=Data(source=str(tmp_path / "images.npz")), model=model, landscape=SMALL)), settings)
+    store = open_store(settings.store)
+    take_in(store, links(store, "run").training)
+    inputs = load_problem(store, "run", 5).samples.inputs
+    assert inputs.is_contiguous(memory_format=torch.channels_last) is last
+    assert inputs.is_contiguous() is not last
 
 
 @contextmanager

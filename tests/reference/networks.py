@@ -31,6 +31,37 @@ def images(classes=4):
     return nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
 
 
+class Viewing(nn.Module):
+    """A convolution for images of three channels that flattens by `view`, which does not take what a convolution makes of channels last."""
+
+    def __init__(self, classes=4, side=8):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 3, padding=1)
+        self.head = nn.Linear(3 * side * side, classes)
+
+    def forward(self, images):
+        """Logits, N x classes."""
+        hidden = torch.relu(self.convolution(images))
+        return self.head(hidden.view(hidden.size(0), -1))
+
+
+class Flattening(Viewing):
+    """The same function, which takes both."""
+
+    def forward(self, images):
+        """Logits, N x classes."""
+        return self.head(torch.relu(self.convolution(images)).flatten(1))
+
+
+class Striding(Viewing):
+    """Reads the convolution's memory as if its channels came first, whatever they do."""
+
+    def forward(self, images):
+        """Logits, N x classes."""
+        hidden = torch.relu(self.convolution(images))
+        return self.head(hidden.as_strided((len(hidden), self.head.in_features), (self.head.in_features, 1)))
+
+
 def wide():
     """More than a million parameters."""
     return nn.Sequential(nn.Linear(30, 1000), nn.ReLU(), nn.Linear(1000, 1000), nn.ReLU(), nn.Linear(1000, 3))
