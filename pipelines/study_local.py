@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -94,31 +95,37 @@ def run_beside(missing: Sequence[Cell], settings: Settings, parallel: int, stage
         for one in going.values():
             one.process.terminate()
         for one in going.values():
-            one.process.communicate()
+            one.last_words()
     for run, reason in failed.items():
         say(f"{run} failed: {reason}")
     return failed
 
 
 class _Going:
-    """A cell that is run by a process of its own."""
+    """A cell that is run by a process of its own. What it says goes to a file: a pipe that nobody reads would stop it once it is full."""
 
     def __init__(self, cell: Cell, settings: Settings):
         self.cell = cell
         steps.prepare(cell.run, cell.experiment, settings, silent)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # open for as long as the process is
         command = [sys.executable, "-c", _CELL, "run", "--resume", cell.run]
         where = ["--store", settings.store, "--tracking", settings.tracking]
-        self.process = subprocess.Popen(
-            [*command, *where], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
+        self.process = subprocess.Popen([*command, *where], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said, start_new_session=True)
 
     def reason(self, settings: Settings) -> str:
         """Why the run is not finished; empty if it is."""
-        _, said = self.process.communicate()
+        said = self.last_words()
         if open_store(settings.store).exists(layout.scalars(self.cell.run)):
             return ""
-        last = said.strip().splitlines()[-1] if said.strip() else f"its process ended with exit code {self.process.returncode}"
-        return last.removeprefix("lossmap: ")
+        return said.removeprefix("lossmap: ") or f"its process ended with exit code {self.process.returncode}"
+
+    def last_words(self) -> str:
+        """The last line that the process said, once it has ended; it is forgotten then."""
+        self.process.communicate()
+        with self._said as file:
+            file.seek(0)
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
 
 
 def _until_one_ends(going: Mapping[str, _Going]) -> list[str]:

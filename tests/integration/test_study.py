@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,3 +150,14 @@ def test_a_report_on_nothing_and_a_file_that_is_no_study_are_refused_in_one_line
     (tmp_path / "tiny.yaml").write_text("name: tiny")
     said = lossmap("study", "tiny.yaml", cwd=tmp_path, check=2).stderr
     assert said == "lossmap: the study's title is missing, expected at least the fields name, title, networks, measures\n"
+
+
+def test_cells_beside_each_other_may_say_more_than_a_pipe_holds(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("data.blobs.train_per_class=30", "training.batch_size=5000"))
+    talking = environment() | {"PYTHONPROFILEIMPORTTIME": "1"}  # a line for every module
+    command = [LOSSMAP, "study", "tiny.yaml", "--parallel", "2"]
+    found = subprocess.run(command, cwd=tmp_path, env=talking, capture_output=True, text=True, timeout=500, check=False)
+    assert found.returncode == 1
+    assert len(found.stderr) > 1 << 16  # and a cell says no less
+    reason = "training failed: training.batch_size is 5000, expected at most the number of training images (800)"
+    assert len(re.findall(rf"tiny-\w+-s0-\w+ failed: {re.escape(reason)}", found.stdout)) == 2
