@@ -7,12 +7,16 @@ from kfp.dsl import Input, Model
 
 
 @dsl.component(base_image="lossmap:dev", install_kfp_package=False)
-def plan(landscape: str, training: str, software: str, pods: int, model: Input[Model]) -> NamedTuple("Planned", [("survey", str), ("shares", list)]):  # type: ignore[valid-type]  # kfp's way to name outputs
-    """Make the directions, cut the points that are still to be evaluated into tiles, and deal these out to pods.
+def plan(landscape: str, training: str, software: str, pods: int, model: Input[Model]) -> NamedTuple(
+    "Planned", [("survey", str), ("shares", list)]
+):
+    """Make the directions, cut the points that are still to be evaluated into tiles, and deal these out to
+    pods.
 
     Args:
         landscape: the survey's settings as JSON.
-        training: address of the training; with `landscape` and `software` it decides whether Kubeflow's cache answers.
+        training: address of the training; with `landscape` and `software` it decides whether Kubeflow's cache
+            answers.
         software: digest of what is installed.
         pods: how many pods there may be.
         model: the trained network.

@@ -1,7 +1,8 @@
-"""The steps as pods carry them out: the run from the environment, artifacts for Kubeflow's pages, errors in one line.
+"""The steps as pods carry them out: the run from the environment, artifacts for Kubeflow's pages, errors in
+one line.
 
-Which run a step belongs to is in the environment (LOSSMAP_RUN) and not among its arguments, because Kubeflow's cache compares these:
-two runs that ask for the same training get the same one.
+Which run a step belongs to is in the environment (LOSSMAP_RUN) and not among its arguments, because
+Kubeflow's cache compares these: two runs that ask for the same training get the same one.
 """
 
 import json
@@ -12,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lossmap.components import steps
-from lossmap.components.config.deployment import STEP_BEGINS, STEP_ENDS
-from lossmap.components.config.errors import LossmapError, TrackingError
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.progress import Printed
 from lossmap.components.config.settings import Settings
-from lossmap.components.config.software import environment_digest
+from lossmap.components.core.errors import LossmapError, TrackingError
+from lossmap.components.core.progress import Printed
+from lossmap.components.jobs.deployment import STEP_BEGINS, STEP_ENDS
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_json, load_run_manifest
+from lossmap.components.stores.software import environment_digest
 
 if TYPE_CHECKING:
     from kfp.dsl import HTML, Artifact, Metrics
@@ -30,16 +31,22 @@ def prepare(experiment: str, dataset: "Artifact") -> tuple[str, str]:
     """Keep the experiment and pack its data set; returns the digests of the data set and of the software."""
     with _errors_in_one_line():
         settings = Settings()
-        digest = steps.prepare(settings.run, Experiment.model_validate_json(experiment), settings, Printed("prepare"))
+        digest = steps.prepare(
+            settings.run, Experiment.model_validate_json(experiment), settings, Printed("prepare")
+        )
         store = open_store(settings.store)
         manifest = load_run_manifest(store, settings.run)
         _describe(dataset, f"{store.uri}/{layout.dataset(digest)}", manifest.model_dump_json(indent=2))
-        dataset.metadata.update({"source": manifest.source, "train": manifest.count("train"), "test": manifest.count("test")})
+        dataset.metadata.update(
+            {"source": manifest.source, "train": manifest.count("train"), "test": manifest.count("test")}
+        )
         return digest, environment_digest()
 
 
 def train(model: "Artifact", metrics: "Metrics") -> str:
-    """Train by a PyTorchJob in a pipeline, by processes of this machine elsewhere; returns the training's address."""
+    """Train by a PyTorchJob in a pipeline, by processes of this machine elsewhere; returns the training's
+    address.
+    """
     with _errors_in_one_line():
         settings = Settings()
         launch = steps.as_job(settings) if settings.pipeline_run else steps.locally(settings.run, settings)
@@ -47,7 +54,11 @@ def train(model: "Artifact", metrics: "Metrics") -> str:
         store = open_store(settings.store)
         result = load_json(store, layout.training_result(training))
         _describe(model, f"{store.uri}/{layout.weights(training)}", json.dumps(result, indent=2))
-        found = {f"{split}_{name}": result[split][name] for split in ("train", "test") for name in ("loss", "error")}
+        found = {
+            f"{split}_{name}": result[split][name]
+            for split in ("train", "test")
+            for name in ("loss", "error")
+        }
         model.metadata.update({"parameters": result["parameters"], "test_error": found["test_error"]})
         for name, value in found.items():
             if value is not None:  # an imported network may have no test samples, or no classes
@@ -56,15 +67,21 @@ def train(model: "Artifact", metrics: "Metrics") -> str:
 
 
 def plan(pods: int) -> tuple[str, list[str]]:
-    """Plan the survey; returns its address, and a share for each pod: one at least, so that the loop over them is never empty."""
+    """Plan the survey; returns its address, and a share for each pod: one at least, so that the loop over
+    them is never empty.
+    """
     with _errors_in_one_line():
         settings = Settings()
         count = max(1, min(pods, steps.plan(settings.run, settings)))
-        return links(open_store(settings.store), settings.run).survey, [f"{index}/{count}" for index in range(count)]
+        return links(open_store(settings.store), settings.run).survey, [
+            f"{index}/{count}" for index in range(count)
+        ]
 
 
 def tile(share: str) -> None:
-    """Evaluate the survey as worker i of n, for the share i/n. What fails here is left to the merge, which makes it good or fails by it."""
+    """Evaluate the survey as worker i of n, for the share i/n. What fails here is left to the merge, which
+    makes it good or fails by it.
+    """
     with _errors_in_one_line():
         settings = Settings()
         index, count = map(int, share.split("/"))
@@ -82,13 +99,18 @@ def merge() -> None:
 
 
 def report(page: "HTML", metrics: "Metrics") -> None:
-    """Make the report. It is complete also where MLflow does not take it; the step fails then, so that a retry sends it."""
+    """Make the report. It is complete also where MLflow does not take it; the step fails then, so that a
+    retry sends it.
+    """
     with _errors_in_one_line():
         settings = Settings()
         try:
             steps.report(settings.run, settings, Printed("report"))
         except TrackingError as error:
-            raise TrackingError(f"MLflow did not get this run: {error}; the report is complete; send it later: lossmap retry {settings.run}") from None
+            raise TrackingError(
+                f"MLflow did not get this run: {error}; the report is complete; send it later: lossmap retry"
+                f" {settings.run}"
+            ) from None
         store = open_store(settings.store)
         Path(page.path).write_bytes(store.read(layout.report(settings.run, "page.html")))
         for name, value in load_json(store, layout.scalars(settings.run)).items():

@@ -7,7 +7,9 @@ from kfp.dsl import Dataset, Output
 
 
 @dsl.component(base_image="lossmap:dev", install_kfp_package=False)
-def prepare(experiment: str, dataset: Output[Dataset]) -> NamedTuple("Prepared", [("digest", str), ("software", str)]):  # type: ignore[valid-type]  # kfp's way to name outputs
+def prepare(experiment: str, dataset: Output[Dataset]) -> NamedTuple(
+    "Prepared", [("digest", str), ("software", str)]
+):
     """Keep the experiment and pack its data set in the store.
 
     Args:

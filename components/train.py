@@ -1,6 +1,7 @@
 """Step 2: train the network.
 
-It takes the data set's digest and not its artifact: `prepare` makes a new artifact in every run, and Kubeflow's cache goes by the artifact.
+It takes the data set's digest and not its artifact: `prepare` makes a new artifact in every run, and
+Kubeflow's cache goes by the artifact.
 """
 
 from kfp import dsl

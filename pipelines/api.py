@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossmap.components.config.data import IN_PROCESS, Data
-from lossmap.components.config.errors import TrackingError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
-from lossmap.components.config.progress import Printed, Progress, silent
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import TrackingError
+from lossmap.components.core.progress import Printed, Progress, silent
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_json, save_run_manifest
@@ -24,8 +24,8 @@ from lossmap.pipelines import local
 from lossmap.pipelines.survey import readable
 
 if TYPE_CHECKING:
+    from lossmap.components.importing.in_process import AnyLoss
     from lossmap.components.landscape.grid import Surface
-    from lossmap.components.training.handed import AnyLoss
 
 _logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Survey:
     @property
     def plane(self) -> "Surface":
         """Losses and errors on the plane, one row for each y and one column for each x."""
-        from lossmap.components.landscape.results import load_found
+        from lossmap.components.surveys.stored_result import load_found
 
         return load_found(open_store(self.store), self.run).planes[0]
 
@@ -70,17 +70,20 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
 ) -> Survey:
     """Survey the loss of a network around its weights, and record that as a run.
 
-    It is evaluated in this process, on a copy on the CPU (or on `landscape.device`), with one thread; the network stays as it is. The same
-    network, loss, tensors and settings find what was evaluated before, also by a call that was interrupted.
+    It is evaluated in this process, on a copy on the CPU (or on `landscape.device`), with one thread; the
+    network stays as it is. The same network, loss, tensors and settings find what was evaluated before, also
+    by a call that was interrupted.
 
     Args:
         model: a torch.nn.Module that returns one tensor.
-        loss: "cross-entropy", "mse", "package.module:function", or a function or module of outputs and targets that returns one loss for
-            each sample (the losses of torch.nn and torch.nn.functional are told to).
+        loss: "cross-entropy", "mse", "package.module:function", or a function or module of outputs and
+            targets that returns one loss for each sample (the losses of torch.nn and torch.nn.functional are
+            told to).
         inputs: tensor or array, N x …: what the module is called with, batch by batch.
         targets: tensor or array, N x …
         test: inputs and targets that the network was not trained on.
-        landscape: what is surveyed, for example Landscape(plane=Plane(x=Axis(points=11), y=Axis(points=11)), samples=200).
+        landscape: what is surveyed, for example Landscape(plane=Plane(x=Axis(points=11), y=Axis(points=11)),
+            samples=200).
         name: of the run; without it the class of the network.
         study: the MLflow experiment in which runs are compared.
         store: file:///folder or s3://bucket/prefix; else LOSSMAP_STORE, else ./lossmap-runs.
@@ -90,10 +93,14 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
     Raises:
         LossmapError: in one line, what does not fit together.
     """
-    from lossmap.components.training.handed import at_hand, pack
+    from lossmap.components.importing.in_process import at_hand, pack
 
-    settings = Settings.model_validate({key: value for key, value in (("store", store), ("tracking", tracking)) if value})
-    tensors = {"inputs": inputs, "targets": targets} | (dict(zip(("test_inputs", "test_targets"), test, strict=True)) if test else {})
+    settings = Settings.model_validate(
+        {key: value for key, value in (("store", store), ("tracking", tracking)) if value}
+    )
+    tensors = {"inputs": inputs, "targets": targets} | (
+        dict(zip(("test_inputs", "test_targets"), test, strict=True)) if test else {}
+    )
     with at_hand(model, loss, tensors) as imported:
         experiment = Experiment(
             name=name or readable(type(model).__name__),
@@ -108,7 +115,12 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
             local.run(run, experiment, settings, _silent_stage if quiet else _printed_stage)
         except TrackingError as error:
             _logger.warning("MLflow did not get this run: %s; the report is complete", error)
-    return Survey(run, load_json(opened, layout.scalars(run)), local.place(settings.store, layout.report(run, "page.html")), settings.store)
+    return Survey(
+        run,
+        load_json(opened, layout.scalars(run)),
+        local.place(settings.store, layout.report(run, "page.html")),
+        settings.store,
+    )
 
 
 @contextmanager

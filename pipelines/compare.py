@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lossmap.components.config import records
-from lossmap.components.config.errors import StoreError
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.core import serialization as records
+from lossmap.components.core.errors import StoreError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import list_runs, load_experiment, load_json
@@ -23,7 +23,11 @@ class Row:
 
 def finished_runs(store: Store, study: str) -> list[str]:
     """Names of the finished runs of a study, oldest first."""
-    return [run for run in list_runs(store) if store.exists(layout.scalars(run)) and load_experiment(store, run).study == study]
+    return [
+        run
+        for run in list_runs(store)
+        if store.exists(layout.scalars(run)) and load_experiment(store, run).study == study
+    ]
 
 
 def rows(store: Store, runs: Sequence[str]) -> list[Row]:
@@ -40,7 +44,10 @@ def _row(store: Store, run: str) -> Row:
 
 def as_records(found: Sequence[Row]) -> list[dict[str, object]]:
     """Rows for JSON: run, study, recipe, and every scalar."""
-    return [{"run": row.run, "study": row.experiment.study, "recipe": row.experiment.name, **row.scalars} for row in found]
+    return [
+        {"run": row.run, "study": row.experiment.study, "recipe": row.experiment.name, **row.scalars}
+        for row in found
+    ]
 
 
 def as_csv(found: Sequence[Row]) -> str:
@@ -50,9 +57,9 @@ def as_csv(found: Sequence[Row]) -> str:
 
 def write_page(store: Store, runs: Sequence[str]) -> str:
     """Draw the comparison page of some runs and return its key in the store."""
-    from lossmap.components.figures import plots
-    from lossmap.components.figures.page import comparison_page
-    from lossmap.components.figures.report import summarize
+    from lossmap.components.figures.run import plots
+    from lossmap.components.figures.run.page import comparison_page
+    from lossmap.components.figures.run.report import summarize
 
     summaries = [summarize(store, run) for run in runs]
     name = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from lossmap.components.config.connection import Connecting, Curve, Evaluation
-from lossmap.components.config.errors import ExperimentError, TrackingError
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.progress import Progress
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ExperimentError, TrackingError
+from lossmap.components.core.progress import Progress
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_experiment
 
 if TYPE_CHECKING:
-    from lossmap.components.figures.connection import ConnectionSummary
+    from lossmap.components.figures.connection.summary import ConnectionSummary
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 
@@ -38,8 +38,10 @@ def asked(run: str, options: dict[str, Any], settings: Settings) -> Connecting:
     """The settings of a connection.
 
     Args:
-        run: the first one; what the options leave open is as in its experiment: device, batch sizes, and the learning rate where SGD trained it.
-        options: points, samples, batch_norm, seed, curve, curve_epochs, curve_learning_rate, threshold; None where left open.
+        run: the first one; what the options leave open is as in its experiment: device, batch sizes, and the
+            learning rate where SGD trained it.
+        options: points, samples, batch_norm, seed, curve, curve_epochs, curve_learning_rate, threshold; None
+            where left open.
         settings: where the run is.
 
     Raises:
@@ -49,9 +51,15 @@ def asked(run: str, options: dict[str, Any], settings: Settings) -> Connecting:
     given = {name: value for name, value in options.items() if value is not None}
     own = {"device": experiment.landscape.device, "batch_size": experiment.landscape.batch_size}
     try:
-        evaluation = Evaluation(**own, **{name: value for name, value in given.items() if name in Evaluation.model_fields})
+        evaluation = Evaluation(
+            **own, **{name: value for name, value in given.items() if name in Evaluation.model_fields}
+        )
         curve = None if given.get("curve") == "none" else _curve(experiment, given)
-        return Connecting(evaluation=evaluation, curve=curve, **{name: value for name, value in given.items() if name == "threshold"})
+        return Connecting(
+            evaluation=evaluation,
+            curve=curve,
+            **{name: value for name, value in given.items() if name == "threshold"},
+        )
     except ValidationError as error:
         raise ExperimentError(_explained(error)) from None
 
@@ -59,17 +67,28 @@ def asked(run: str, options: dict[str, Any], settings: Settings) -> Connecting:
 def _curve(experiment: Experiment, given: dict[str, Any]) -> Curve:
     training = experiment.training
     own = {
-        "learning_rate": training.optimizer.learning_rate if training and training.optimizer.algorithm == "sgd" else _WITHOUT_A_RATE,
+        "learning_rate": (
+            training.optimizer.learning_rate
+            if training and training.optimizer.algorithm == "sgd"
+            else _WITHOUT_A_RATE
+        ),
         "batch_size": training.batch_size if training else Curve().batch_size,
     }
-    options = {"shape": given.get("curve"), "epochs": given.get("curve_epochs"), "learning_rate": given.get("curve_learning_rate"), "seed": given.get("seed")}
+    options = {
+        "shape": given.get("curve"),
+        "epochs": given.get("curve_epochs"),
+        "learning_rate": given.get("curve_learning_rate"),
+        "seed": given.get("seed"),
+    }
     return Curve(**{**own, **{name: value for name, value in options.items() if value is not None}})
 
 
 def _explained(error: ValidationError) -> str:
     first = error.errors()[0]
     name = str(first["loc"][-1])
-    option = {"shape": "curve", "epochs": "curve-epochs", "learning_rate": "curve-learning-rate"}.get(name, name.replace("_", "-"))
+    option = {"shape": "curve", "epochs": "curve-epochs", "learning_rate": "curve-learning-rate"}.get(
+        name, name.replace("_", "-")
+    )
     expected = f"{first['msg'].replace('Input should be ', '')}{', or none' if name == 'shape' else ''}"
     return f"--{option} is {first['input']}, expected {expected}"
 
@@ -83,10 +102,10 @@ def connect(runs: tuple[str, str], connecting: Connecting, settings: Settings, s
         settings: where things are.
         stage: opens the display of a stage, which then hears how far it is.
     """
-    from lossmap.components.figures import connection_report as report
-    from lossmap.components.figures.connection import ConnectionSummary, Walked
-    from lossmap.components.landscape.connectivity.connection import Connection
-    from lossmap.components.landscape.connectivity.ends import find_ends
+    from lossmap.components.figures.connection import report
+    from lossmap.components.figures.connection.summary import ConnectionSummary, Walked
+    from lossmap.components.surveys.connection import Connection
+    from lossmap.components.surveys.ends import find_ends
 
     store = open_store(settings.store)
     ends = find_ends(store, runs)
@@ -101,7 +120,9 @@ def connect(runs: tuple[str, str], connecting: Connecting, settings: Settings, s
                 connection.train_curve(progress)
         with stage(name) as progress:
             walked.append(Walked.of(name, connection.walk(name, progress)))
-    summary = ConnectionSummary(runs, ends.trainings, ends.experiment, ends.manifest, connecting, connection.note, tuple(walked))
+    summary = ConnectionSummary(
+        runs, ends.trainings, ends.experiment, ends.manifest, connecting, connection.note, tuple(walked)
+    )
     with stage("report") as progress:
         digest = report.write(store, summary, {name: connection.address(name) for name in names})
         progress(1, 2, "logging to MLflow")
@@ -111,4 +132,6 @@ def connect(runs: tuple[str, str], connecting: Connecting, settings: Settings, s
         except TrackingError as error:
             untracked = str(error)
         progress(2, 2, "")
-    return Outcome(summary, layout.connection(digest, report.PAGE), layout.connection(digest, report.PICTURE), untracked)
+    return Outcome(
+        summary, layout.connection(digest, report.PAGE), layout.connection(digest, report.PICTURE), untracked
+    )

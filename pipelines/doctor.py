@@ -1,4 +1,6 @@
-"""What `lossmap doctor` looks at: what is installed, what this machine has, and whether store and MLflow answer."""
+"""What `lossmap doctor` looks at: what is installed, what this machine has, and whether store and MLflow
+answer.
+"""
 
 import base64
 import http.client
@@ -18,10 +20,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
 
-from lossmap.components.config.errors import StoreError, TrackingError
-from lossmap.components.config.machine import available_cores
+from lossmap.components.core.errors import StoreError, TrackingError
+from lossmap.components.core.machine import available_cores
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.tracking_server import database, is_server, without_password
+from lossmap.components.stores.tracking.server import database, is_server, without_password
 
 PACKAGES = ("torch", "torchvision", "mlflow", "kfp", "kubeflow-training", "boto3")
 _PYTHON = (3, 11)
@@ -31,7 +33,8 @@ _TORCH_SECONDS = 120  # the first import of torch on a slow disk
 _INSTALL = "install lossmap again in this Python: python -m pip install --force-reinstall lossmap"
 _STORE_CURE = "name another store with --store or LOSSMAP_STORE"
 _TRACKING_CURE = "name another with --tracking or LOSSMAP_TRACKING"
-# In a process of its own: pipelines do not import torch, and an import that kills the process is a finding, too.
+# In a process of its own: pipelines do not import torch, and an import that kills the process is a finding,
+# too.
 _ASK_TORCH = """
 import json, torch, torch.distributed.run
 torch.distributed.run.get_args_parser()
@@ -58,13 +61,27 @@ class Finding:
 
 
 def examine(store_uri: str, tracking_uri: str) -> list[Finding]:
-    """Look at everything a run needs. Nothing is raised for what is not well, and nothing is left in the store."""
-    return [_python(), *map(_package, PACKAGES), *_machine(store_uri), *_torch(), examine_store(store_uri), examine_tracking(tracking_uri)]
+    """Look at everything a run needs. Nothing is raised for what is not well, and nothing is left in the
+    store.
+    """
+    return [
+        _python(),
+        *map(_package, PACKAGES),
+        *_machine(store_uri),
+        *_torch(),
+        examine_store(store_uri),
+        examine_tracking(tracking_uri),
+    ]
 
 
 def _python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
-    return _judged("Python", sys.version_info >= _PYTHON, f"{found} at {sys.executable}", "install lossmap in Python 3.11 or newer")
+    return _judged(
+        "Python",
+        sys.version_info >= _PYTHON,
+        f"{found} at {sys.executable}",
+        "install lossmap in Python 3.11 or newer",
+    )
 
 
 def _package(name: str) -> Finding:
@@ -80,31 +97,68 @@ def _machine(store_uri: str) -> Iterator[Finding]:
     yield Finding("cores", True, str(available_cores()))
     memory = psutil.virtual_memory()
     fewer = "close other programs, or take --set training.processes=1 --set landscape.workers=1"
-    yield _judged("memory", memory.available >= _GIB, f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free", fewer)
+    yield _judged(
+        "memory",
+        memory.available >= _GIB,
+        f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free",
+        fewer,
+    )
     if not store_uri.startswith("s3:"):
         place = _existing(Path(unquote(urlparse(store_uri).path)).absolute())
         free = shutil.disk_usage(place).free
-        yield _judged("disk", free >= _GIB, f"{free / _GIB:.1f} GiB free at {place}", f"free space, or {_STORE_CURE}")
+        yield _judged(
+            "disk", free >= _GIB, f"{free / _GIB:.1f} GiB free at {place}", f"free space, or {_STORE_CURE}"
+        )
 
 
 def _torch() -> Iterator[Finding]:
     try:
-        asked = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_TORCH_SECONDS, check=False)
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK_TORCH],
+            capture_output=True,
+            text=True,
+            timeout=_TORCH_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
-        yield Finding("torchrun", False, f"does not start within {_TORCH_SECONDS} s", "look at the disk that Python is on, and try again")
+        yield Finding(
+            "torchrun",
+            False,
+            f"does not start within {_TORCH_SECONDS} s",
+            "look at the disk that Python is on, and try again",
+        )
         return
     if asked.returncode:
-        yield Finding("torchrun", False, (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1], _INSTALL)
+        yield Finding(
+            "torchrun",
+            False,
+            (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1],
+            _INSTALL,
+        )
         return
     found = json.loads(asked.stdout.splitlines()[-1])
-    yield _judged("torchrun", found["distributed"], "starts" if found["distributed"] else "this torch has no torch.distributed", _INSTALL)
+    yield _judged(
+        "torchrun",
+        found["distributed"],
+        "starts" if found["distributed"] else "this torch has no torch.distributed",
+        _INSTALL,
+    )
     yield _gpus(found["gpus"], [path.name for path in Path("/dev").glob("nvidia[0-9]*")])
 
 
 def _gpus(names: Sequence[str], devices: Sequence[str]) -> Finding:
     if names or not devices:
-        return Finding("GPUs", True, f"{len(names)}: {', '.join(sorted(set(names)))}" if names else "none; training runs on the cores")
-    return Finding("GPUs", False, f"torch sees none of the {len(devices)} in /dev", "install a torch that is built for this machine's NVIDIA driver")
+        return Finding(
+            "GPUs",
+            True,
+            f"{len(names)}: {', '.join(sorted(set(names)))}" if names else "none; training runs on the cores",
+        )
+    return Finding(
+        "GPUs",
+        False,
+        f"torch sees none of the {len(devices)} in /dev",
+        "install a torch that is built for this machine's NVIDIA driver",
+    )
 
 
 def examine_store(uri: str) -> Finding:
@@ -119,7 +173,12 @@ def examine_store(uri: str) -> Finding:
     except StoreError as error:
         detail, _, cure = str(error).rpartition("; ")
         return Finding("store", False, detail or cure, cure if detail else _STORE_CURE)
-    return _judged("store", found == content, store.uri, "it gives back other bytes than were written; trust nothing in it, and " + _STORE_CURE)
+    return _judged(
+        "store",
+        found == content,
+        store.uri,
+        "it gives back other bytes than were written; trust nothing in it, and " + _STORE_CURE,
+    )
 
 
 @contextmanager
@@ -149,14 +208,27 @@ def _database(file: Path) -> Finding:
     if not file.exists() or not file.stat().st_size:
         folder = _existing(file.parent)
         detail, writable = f"{file}: the first run makes it", folder.is_dir() and os.access(folder, os.W_OK)
-        return Finding("MLflow", True, detail) if writable else Finding("MLflow", False, f"{file} cannot be made in {folder}", _TRACKING_CURE)
+        return (
+            Finding("MLflow", True, detail)
+            if writable
+            else Finding("MLflow", False, f"{file} cannot be made in {folder}", _TRACKING_CURE)
+        )
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=_SECONDS, isolation_level=None)) as connection:
+        with closing(
+            sqlite3.connect(
+                f"file:{quote(str(file))}?mode=rw", uri=True, timeout=_SECONDS, isolation_level=None
+            )
+        ) as connection:
             [[runs]] = connection.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'")
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
-        return Finding("MLflow", False, f"{file} cannot be used: {error}", f"look at its rights and at who has it open, or {_TRACKING_CURE}")
+        return Finding(
+            "MLflow",
+            False,
+            f"{file} cannot be used: {error}",
+            f"look at its rights and at who has it open, or {_TRACKING_CURE}",
+        )
     except sqlite3.DatabaseError as error:
         return Finding("MLflow", False, f"{file} is no MLflow database: {error}", _TRACKING_CURE)
     return Finding("MLflow", True, f"{file}: {runs} run{'' if runs == 1 else 's'}")
@@ -167,17 +239,23 @@ def _server(uri: str) -> Finding:
     try:
         if _get(f"{place}/health") != b"OK":
             return Finding("MLflow", False, f"{place} is no MLflow server", _TRACKING_CURE)
-        _get(f"{place}/api/2.0/mlflow/experiments/search?max_results=1", _credentials(uri))  # /health asks for no password and takes every host name
+        _get(
+            f"{place}/api/2.0/mlflow/experiments/search?max_results=1", _credentials(uri)
+        )  # /health asks for no password and takes every host name
     except urllib.error.HTTPError as error:
         return Finding("MLflow", False, f"{place} answers {error.code} {error.reason}", _refusal(error))
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
-        return Finding("MLflow", False, f"{place} is out of reach: {reason}", f"start the server, or {_TRACKING_CURE}")
+        return Finding(
+            "MLflow", False, f"{place} is out of reach: {reason}", f"start the server, or {_TRACKING_CURE}"
+        )
     return Finding("MLflow", True, place)
 
 
 def _get(address: str, headers: dict[str, str] | None = None) -> bytes:
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers or {}), timeout=_SECONDS) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(address, headers=headers or {}), timeout=_SECONDS
+    ) as answer:
         content: bytes = answer.read(1 << 20)
         return content
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TypeVar
 
-from lossmap.components.config.errors import ExperimentError, LossmapError, StoreError
+from lossmap.components.core.errors import ExperimentError, LossmapError, StoreError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import load_experiment
@@ -22,16 +22,21 @@ def export(store: Store, run: str, grid: str, form: str, height: str, output: st
         height: log or linear.
         output: where to write; RUN-GRID.FORM in this folder without it.
     """
-    from lossmap.components.figures import export as exporting
-    from lossmap.components.landscape.merge import load_surfaces
+    from lossmap.components.figures.export import surface as exporting
+    from lossmap.components.surveys.merge import load_surfaces
 
-    chosen, upwards = _one_of(exporting.FORMATS, "--format", form), _one_of(exporting.HEIGHTS, "--height", height)
+    chosen, upwards = (
+        _one_of(exporting.FORMATS, "--format", form),
+        _one_of(exporting.HEIGHTS, "--height", height),
+    )
     load_experiment(store, run)  # says which runs there are
     if not store.exists(layout.scalars(run)):
         raise StoreError(f"run {run} is not finished; go on with it: lossmap run --resume {run}")
     surfaces = load_surfaces(store, run)
     if grid not in surfaces:
-        raise ExperimentError(f"--grid is {grid} and run {run} has {' and '.join(surfaces)}, expected one of those")
+        raise ExperimentError(
+            f"--grid is {grid} and run {run} has {' and '.join(surfaces)}, expected one of those"
+        )
     path = Path(output or f"{run}-{grid}.{form}")
     _write(path, exporting.export(surfaces[grid], chosen, upwards))
     return path
@@ -48,4 +53,6 @@ def _write(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise LossmapError(f"cannot write {path}: {error.strerror}; name another file with --output") from None
+        raise LossmapError(
+            f"cannot write {path}: {error.strerror}; name another file with --output"
+        ) from None

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from lossmap.components import steps
-from lossmap.components.config.errors import Interrupted, LossmapError, TrackingError, TrainingKilled
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.progress import Progress
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError, TrainingKilled
+from lossmap.components.core.progress import Progress
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_experiment
 
@@ -18,9 +18,12 @@ Stage = Callable[[str], AbstractContextManager[Progress]]
 
 
 def new_run(experiment: Experiment) -> str:
-    """A name for a new run: the experiment's, the day, and nine hexadecimal digits: the second of the day, so that names sort by time, and chance."""
+    """A name for a new run: the experiment's, the day, and nine hexadecimal digits: the second of the day,
+    so that names sort by time, and chance.
+    """
     now = datetime.now(UTC)
-    return f"{experiment.name}-{now:%Y%m%d}-{3600 * now.hour + 60 * now.minute + now.second:05x}{secrets.token_hex(2)}"
+    seconds = 3600 * now.hour + 60 * now.minute + now.second
+    return f"{experiment.name}-{now:%Y%m%d}-{seconds:05x}{secrets.token_hex(2)}"
 
 
 def stored_experiment(run_id: str, settings: Settings) -> Experiment:

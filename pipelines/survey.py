@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossmap.components import steps
-from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.models import Imported
 from lossmap.components.config.parse import override, parse
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ExperimentError
 from lossmap.pipelines.local import Stage
 
 if TYPE_CHECKING:
-    from lossmap.components.landscape.invariance import Proof
+    from lossmap.components.landscape.directions.invariance import Proof
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Network:
     loss: str = "cross-entropy"
 
 
-def experiment(network: Network, data: str, study: str, name: str | None, assignments: Sequence[str]) -> Experiment:
+def experiment(
+    network: Network, data: str, study: str, name: str | None, assignments: Sequence[str]
+) -> Experiment:
     """The experiment that surveys a network, with the digests of its weights and of its source.
 
     Args:
@@ -52,30 +54,38 @@ def experiment(network: Network, data: str, study: str, name: str | None, assign
         "weights": network.weights,
         "loss": network.loss,
     }
-    plain = parse({"name": name or readable(network.factory), "study": study, "data": {"source": data}, "model": model})
+    plain = parse(
+        {"name": name or readable(network.factory), "study": study, "data": {"source": data}, "model": model}
+    )
     return noted(override(plain, assignments))
 
 
 def noted(experiment: Experiment) -> Experiment:
-    """The experiment with the digests of its imported network's weights and source, for a run on this machine; any other as it is."""
+    """The experiment with the digests of its imported network's weights and source, for a run on this
+    machine; any other as it is.
+    """
     if not isinstance(experiment.model, Imported):
         return experiment
-    from lossmap.components.training.importing import noted as with_digests
+    from lossmap.components.importing.network import noted as with_digests
 
     return with_digests(experiment)
 
 
 def with_weights_noted(experiment: Experiment) -> Experiment:
-    """The same with that of the weights alone, for a run on a cluster, whose image has the factory's package."""
+    """The same with that of the weights alone, for a run on a cluster, whose image has the factory's
+    package.
+    """
     if not isinstance(experiment.model, Imported):
         return experiment
-    from lossmap.components.training.importing import with_weights_noted as with_digest
+    from lossmap.components.importing.network import with_weights_noted as with_digest
 
     return with_digest(experiment)
 
 
 def prove(run: str, experiment: Experiment, settings: Settings, stage: Stage) -> "Proof":
-    """Rescale a run's network and tell what each normalisation makes of it. A new run can be surveyed afterwards."""
+    """Rescale a run's network and tell what each normalisation makes of it. A new run can be surveyed
+    afterwards.
+    """
     with stage("prepare") as progress:
         steps.prepare(run, experiment, settings, progress)
     with stage("prove") as progress:
@@ -92,7 +102,12 @@ def _arguments(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ExperimentError(f"--factory-arguments is {text!r}, which is no JSON ({error}), expected for example '{{\"num_classes\": 10}}'") from None
+        raise ExperimentError(
+            f"--factory-arguments is {text!r}, which is no JSON ({error}), expected for example"
+            " '{\"num_classes\": 10}'"
+        ) from None
     if not isinstance(found, dict):
-        raise ExperimentError(f"--factory-arguments is {text!r}, expected an object such as '{{\"num_classes\": 10}}'")
+        raise ExperimentError(
+            f"--factory-arguments is {text!r}, expected an object such as '{{\"num_classes\": 10}}'"
+        )
     return found

@@ -45,7 +45,9 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 @pytest.fixture
 def shared_cifar10() -> Path:
-    """All of CIFAR-10 as PNG files in a zip: LOSSMAP_TEST_DATA, or ../shared/data/cifar10.zip beside the checkout."""
+    """All of CIFAR-10 as PNG files in a zip: LOSSMAP_TEST_DATA, or ../shared/data/cifar10.zip beside the
+    checkout.
+    """
     path = Path(os.environ.get("LOSSMAP_TEST_DATA") or _CHECKOUT.parent / "shared" / "data" / "cifar10.zip")
     if not path.is_file():
         end = pytest.fail if os.environ.get("LOSSMAP_REQUIRE_SHARED") == "1" else pytest.skip

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from lossmap.components.config.frozen import Frozen
+from lossmap.components.core.frozen import Frozen
 
 Quantity = Annotated[
     str,
@@ -20,7 +20,12 @@ class Resources(Frozen):
     """What one pod requests of its node, and is limited to."""
 
     cpu: Quantity = "500m"
-    cpu_limit: Quantity | None = Field(None, description="how much of an idle node's CPU a pod may take; without it what it requests, a core at least")
+    cpu_limit: Quantity | None = Field(
+        None,
+        description=(
+            "how much of an idle node's CPU a pod may take; without it what it requests, a core at least"
+        ),
+    )
     memory: Quantity = "2Gi"
 
     @property
@@ -50,30 +55,56 @@ _GPU_PROFILE = {
 class Cluster(Frozen):
     """What a run asks of a Kubernetes cluster. On a laptop it means nothing, and no number depends on it.
 
-    The profile gpu gives every training process one GPU, and every survey pod one where landscape.device is cuda.
+    The profile gpu gives every training process one GPU, and every survey pod one where landscape.device is
+    cuda.
     """
 
     profile: Literal["cpu", "gpu"] = Field("cpu", description="where the other fields' defaults come from")
-    nodes: PositiveInt | None = Field(None, description="training pods, with the same number of processes each; without it one a process (cpu) or one (gpu)")
-    least_nodes: PositiveInt | None = Field(None, description="go on with as few training pods as this when others are lost (elastic); the bits then differ")
+    nodes: PositiveInt | None = Field(
+        None,
+        description=(
+            "training pods, with the same number of processes each; without it one a process (cpu) or one"
+            " (gpu)"
+        ),
+    )
+    least_nodes: PositiveInt | None = Field(
+        None,
+        description=(
+            "go on with as few training pods as this when others are lost (elastic); the bits then differ"
+        ),
+    )
     training: Resources = Field(Resources(), description="of each training pod")
-    survey: Resources = Field(Resources(), description="of each survey pod; landscape.workers processes in it, one a core without that")
+    survey: Resources = Field(
+        Resources(),
+        description="of each survey pod; landscape.workers processes in it, one a core without that",
+    )
     steps: Resources = Field(Resources(cpu="200m"), description="of every other step's pod")
     survey_pods: PositiveInt = Field(2, description="pods that evaluate tiles at the same time")
     gpu_resource: str = Field("nvidia.com/gpu", description="what the nodes call a GPU")
-    shared_memory: Quantity = Field("256Mi", description="size of /dev/shm in a training pod, out of its memory")
+    shared_memory: Quantity = Field(
+        "256Mi", description="size of /dev/shm in a training pod, out of its memory"
+    )
     node_selector: dict[str, str] = Field({}, description="labels of the nodes for training and survey")
     tolerations: tuple[Toleration, ...] = Field((), description="of training and survey pods")
     queue: str | None = Field(None, description="Kueue's local queue for the training job")
     priority_class: str | None = Field(None, description="of the training pods")
-    restarts: NonNegativeInt = Field(3, description="how often lost training pods are replaced before training fails")
-    start_minutes: PositiveFloat = Field(30.0, description="how long training pods may wait for nodes and images; time in a queue does not count")
+    restarts: NonNegativeInt = Field(
+        3, description="how often lost training pods are replaced before training fails"
+    )
+    start_minutes: PositiveFloat = Field(
+        30.0,
+        description="how long training pods may wait for nodes and images; time in a queue does not count",
+    )
     hours: PositiveFloat = Field(24.0, description="after which a training job is stopped")
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in_the_profile(cls, values: Any) -> Any:
-        return {**_GPU_PROFILE, **values} if isinstance(values, dict) and values.get("profile") == "gpu" else values
+        return (
+            {**_GPU_PROFILE, **values}
+            if isinstance(values, dict) and values.get("profile") == "gpu"
+            else values
+        )
 
     @model_validator(mode="after")
     def _least_is_not_most(self) -> Self:

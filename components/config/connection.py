@@ -1,11 +1,12 @@
-"""How two trained networks are connected: settings of `lossmap connect`, what decides each path, and what is noted about the networks."""
+"""How two trained networks are connected: settings of `lossmap connect`, what decides each path, and what
+is noted about the networks.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from lossmap.components.config.frozen import Frozen
-from lossmap.components.config.tasks import Task
+from lossmap.components.core.frozen import Frozen
 
 PathName = Literal["linear", "aligned", "repaired", "curve"]
 
@@ -13,10 +14,18 @@ PathName = Literal["linear", "aligned", "repaired", "curve"]
 class Evaluation(Frozen):
     """How every path is evaluated."""
 
-    points: Annotated[int, Field(ge=3)] = Field(25, description="on each path, evenly spaced in t, both ends included")
-    samples: Annotated[int, Field(ge=2)] = Field(512, description="training samples, and as many test samples where there are, the same at all points")
+    points: Annotated[int, Field(ge=3)] = Field(
+        25, description="on each path, evenly spaced in t, both ends included"
+    )
+    samples: Annotated[int, Field(ge=2)] = Field(
+        512, description="training samples, and as many test samples where there are, the same at all points"
+    )
     batch_norm: Literal["reestimated", "interpolated", "frozen"] = Field(
-        "reestimated", description="statistics of the training samples at every point, those of the ends moved along with the weights, or the first network's"
+        "reestimated",
+        description=(
+            "statistics of the training samples at every point, those of the ends moved along with the"
+            " weights, or the first network's"
+        ),
     )
     batch_size: PositiveInt = 64
     device: Literal["cpu", "cuda"] = "cpu"
@@ -41,7 +50,8 @@ class Connecting(Frozen):
     """Everything that `lossmap connect` can be asked for.
 
     Attributes:
-        threshold: barrier, in the units of the loss, up to which two networks count as connected; it decides a sentence and no number.
+        threshold: barrier, in the units of the loss, up to which two networks count as connected; it decides
+            a sentence and no number.
     """
 
     evaluation: Evaluation = Evaluation()
@@ -50,7 +60,8 @@ class Connecting(Frozen):
 
 
 class Note(Frozen):
-    """What is known about the two networks, and what came of ordering the second one's channels as the first's are.
+    """What is known about the two networks, and what came of ordering the second one's channels as the
+    first's are.
 
     Attributes:
         batch_norm: whether they have BatchNorm.
@@ -63,23 +74,3 @@ class Note(Frozen):
     spaces: int
     permuted: int
     reason: str | None
-
-
-class StateTask(Task):
-    """Make a network out of those of two trainings: the second one aligned with the first, or the trained bend of a curve."""
-
-    trainings: tuple[str, str]
-    state: Literal["aligned", "bend"]
-    curve: Curve | None
-    batch_norm: Literal["reestimated", "interpolated", "frozen"] | None
-    device: Literal["cpu", "cuda"]
-    seed: NonNegativeInt
-
-
-class PathTask(Task):
-    """Walk one path between the networks of two trainings. Equal tasks are done once, whatever else they were asked for with."""
-
-    trainings: tuple[str, str]
-    path: PathName
-    evaluation: Evaluation
-    curve: Curve | None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from lossmap.components.config.frozen import Frozen
+from lossmap.components.core.frozen import Frozen
 
 
 class Blobs(Frozen):
@@ -14,10 +14,18 @@ class Blobs(Frozen):
     train_per_class: PositiveInt = 200
     test_per_class: PositiveInt = 50
     image_size: PositiveInt = 8
-    noise: PositiveFloat = Field(0.25, description="standard deviation of the noise, as a share of the pixel range")
+    noise: PositiveFloat = Field(
+        0.25, description="standard deviation of the noise, as a share of the pixel range"
+    )
 
 
-NAMED_SOURCES = ("digits", "cifar10", "cifar100", "fashion-mnist", "blobs")  # of images; data/sources.py knows where they come from
+NAMED_SOURCES = (
+    "digits",
+    "cifar10",
+    "cifar100",
+    "fashion-mnist",
+    "blobs",
+)  # of images; data/sources.py knows where they come from
 TENSOR_FILES = (".safetensors", ".npz")
 TASKS = "tasks"  # the source that is several tasks at once
 TaskName = Literal["images", "digits-images", "digits-tokens", "breast-cancer", "wine"]
@@ -25,21 +33,46 @@ IN_PROCESS = "in process"  # where a network, a loss or tensors were handed over
 
 
 class Data(Frozen):
-    """Where the samples come from and how many of them are used. A file of tensors is for imported networks."""
+    """Where the samples come from and how many of them are used. A file of tensors is for imported
+    networks.
+    """
 
     source: str = Field(
         "digits",
         min_length=1,
-        description=f"{', '.join(NAMED_SOURCES)}, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz "
-        "file with inputs and targets (and test_inputs and test_targets); or tasks, several at once",
+        description=(
+            f"{', '.join(NAMED_SOURCES)}, or the path or s3:// URI of a folder or zip of images, or of a"
+            " .safetensors or .npz file with inputs and targets (and test_inputs and test_targets); or"
+            " tasks, several at once"
+        ),
     )
-    tasks: tuple[TaskName, ...] = Field(("digits-images", "digits-tokens", "breast-cancer"), min_length=1, description="where source is tasks")
-    images: str = Field("cifar10", min_length=1, description="of the task images: a data set of images, or the path or s3:// URI of a folder or zip of them")
-    limit: PositiveInt | None = Field(None, description="training samples to keep (of each task), the same number of each class where possible")
+    tasks: tuple[TaskName, ...] = Field(
+        ("digits-images", "digits-tokens", "breast-cancer"), min_length=1, description="where source is tasks"
+    )
+    images: str = Field(
+        "cifar10",
+        min_length=1,
+        description=(
+            "of the task images: a data set of images, or the path or s3:// URI of a folder or zip of them"
+        ),
+    )
+    limit: PositiveInt | None = Field(
+        None,
+        description="training samples to keep (of each task), the same number of each class where possible",
+    )
     test_limit: PositiveInt | None = Field(None, description="test samples to keep, likewise")
-    image_size: PositiveInt | None = Field(None, description="resize every image to this many pixels a side; without it images of mixed sizes are refused")
+    image_size: PositiveInt | None = Field(
+        None,
+        description=(
+            "resize every image to this many pixels a side; without it images of mixed sizes are refused"
+        ),
+    )
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
-        None, description="by channel, of pixels in [0, 1]: what a published network was trained with, in place of the measured mean"
+        None,
+        description=(
+            "by channel, of pixels in [0, 1]: what a published network was trained with, in place of the"
+            " measured mean"
+        ),
     )
     deviation: tuple[PositiveFloat, ...] | None = Field(None, description="likewise, the standard deviation")
     blobs: Blobs = Blobs()
@@ -49,7 +82,10 @@ class Data(Frozen):
     def _normalisation_is_whole(self) -> Self:
         mean, deviation = (None if values is None else len(values) for values in (self.mean, self.deviation))
         if mean != deviation or mean == 0:
-            raise ValueError(f"mean is {self.mean} and deviation is {self.deviation}, expected one number for each channel in both, or neither")
+            raise ValueError(
+                f"mean is {self.mean} and deviation is {self.deviation}, expected one number for each channel"
+                " in both, or neither"
+            )
         return self
 
     @model_validator(mode="after")
@@ -57,12 +93,17 @@ class Data(Frozen):
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks are {', '.join(self.tasks)}, expected each at most once")
         if self.source == TASKS and (self.image_size or self.mean):
-            raise ValueError("source is tasks and there is an image_size, mean or deviation, expected none: tasks are scaled by their own training samples")
+            raise ValueError(
+                "source is tasks and there is an image_size, mean or deviation, expected none: tasks are"
+                " scaled by their own training samples"
+            )
         return self
 
     @property
     def files(self) -> dict[str, str]:
-        """The fields that give the path or URI of a file or folder and no name of a source, with what they give."""
+        """The fields that give the path or URI of a file or folder and no name of a source, with what they
+        give.
+        """
         read = {"source": self.source}
         if self.source == TASKS:
             read = {"images": self.images} if "images" in self.tasks else {}
@@ -70,5 +111,7 @@ class Data(Frozen):
 
     @property
     def holds_tensors(self) -> bool:
-        """Whether the source is a file of tensors, or tensors that were handed over in Python, and not of images."""
+        """Whether the source is a file of tensors, or tensors that were handed over in Python, and not of
+        images.
+        """
         return self.source == IN_PROCESS or self.source.lower().endswith(TENSOR_FILES)

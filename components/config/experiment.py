@@ -1,4 +1,6 @@
-"""One frozen object describes a run: its data, its model, its training, and the survey of its loss surface."""
+"""One frozen object describes a run: its data, its model, its training, and the survey of its loss
+surface.
+"""
 
 import hashlib
 from typing import Any, Self
@@ -8,11 +10,11 @@ from pydantic import Field, model_validator
 
 from lossmap.components.config.cluster import Cluster
 from lossmap.components.config.data import TASKS, Data
-from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.frozen import Frozen, Name, canonical_json
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import Imported, Model, MultiModel, ResNet
 from lossmap.components.config.training import Augmentation, Training
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.frozen import Frozen, Name, canonical_json
 
 
 class Experiment(Frozen):
@@ -32,19 +34,27 @@ class Experiment(Frozen):
         if not isinstance(values, dict) or "training" in values:
             return values
         model = values.get("model")
-        architecture = model.get("architecture") if isinstance(model, dict) else getattr(model, "architecture", None)
+        architecture = (
+            model.get("architecture") if isinstance(model, dict) else getattr(model, "architecture", None)
+        )
         return {**values, "training": None} if architecture == "imported" else values
 
     @model_validator(mode="after")
     def _only_other_networks_are_trained(self) -> Self:
         if isinstance(self.model, Imported) and self.training:
-            raise ValueError("model.architecture is imported and training has settings, expected training: null, since an imported network is not trained")
+            raise ValueError(
+                "model.architecture is imported and training has settings, expected training: null, since an"
+                " imported network is not trained"
+            )
         if not isinstance(self.model, Imported) and not self.training:
-            raise ValueError(f"training is null and model.architecture is {self.model.architecture}, expected settings: only imported networks are not trained")
+            raise ValueError(
+                f"training is null and model.architecture is {self.model.architecture}, expected settings:"
+                " only imported networks are not trained"
+            )
         if not isinstance(self.model, Imported) and self.data.holds_tensors:
             raise ValueError(
-                f"data.source is {self.data.source!r}, a file of tensors, and model.architecture is {self.model.architecture}, "
-                "expected images: only imported networks take tensors"
+                f"data.source is {self.data.source!r}, a file of tensors, and model.architecture is"
+                f" {self.model.architecture}, expected images: only imported networks take tensors"
             )
         return self
 
@@ -59,9 +69,14 @@ class Experiment(Frozen):
         if task is not None and not (takes_tasks and task in self.data.tasks):
             known = ", ".join(self.data.tasks) if takes_tasks else "none: only data.source tasks has several"
             raise ValueError(f"landscape.task is {task!r}, expected one of data.tasks ({known})")
-        if takes_tasks and self.training and (self.training.augmentation != Augmentation() or self.training.label_smoothing):
+        if (
+            takes_tasks
+            and self.training
+            and (self.training.augmentation != Augmentation() or self.training.label_smoothing)
+        ):
             raise ValueError(
-                "data.source is tasks and training has augmentation or label_smoothing, expected neither: not all tasks are images, nor have the same classes"
+                "data.source is tasks and training has augmentation or label_smoothing, expected neither: not"
+                " all tasks are images, nor have the same classes"
             )
         return self
 
@@ -71,10 +86,15 @@ class Experiment(Frozen):
             return self
         nodes, processes, batch = self.cluster.nodes or 1, self.training.processes, self.training.batch_size
         if processes % nodes:
-            raise ValueError(f"cluster.nodes is {nodes}, expected a divisor of training.processes ({processes})")
+            raise ValueError(
+                f"cluster.nodes is {nodes}, expected a divisor of training.processes ({processes})"
+            )
         for fewer in range(self.cluster.least_nodes or nodes, nodes):
             if batch % (processes // nodes * fewer):
-                raise ValueError(f"training.batch_size is {batch}, expected a multiple of the {processes // nodes * fewer} processes on {fewer} nodes")
+                raise ValueError(
+                    f"training.batch_size is {batch}, expected a multiple of the {processes // nodes * fewer}"
+                    f" processes on {fewer} nodes"
+                )
         return self
 
     @property

@@ -5,14 +5,16 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from lossmap.components.config.frozen import Frozen
+from lossmap.components.core.frozen import Frozen
 
 Split = Literal["train", "test"]
 Modality = Literal["image", "tokens", "table"]
 
 
 class Shard(Frozen):
-    """One safetensors object: `images` (uint8, N x C x H x W) and `labels` (int64, N), or `inputs` and `targets` (N x …)."""
+    """One safetensors object: `images` (uint8, N x C x H x W) and `labels` (int64, N), or `inputs` and
+    `targets` (N x …).
+    """
 
     key: str
     sha256: str
@@ -20,7 +22,8 @@ class Shard(Frozen):
 
 
 class PackedTask(Frozen):
-    """One of several tasks in a data set. A packed sample is a float32 row: the number of its task, its features, zeros up to the longest task's length.
+    """One of several tasks in a data set. A packed sample is a float32 row: the number of its task, its
+    features, zeros up to the longest task's length.
 
     Attributes:
         name: of the task.
@@ -57,9 +60,11 @@ class Manifest(Frozen):
         digest: of the content; equal content, equal digest.
         source: where it came from.
         kind: images, tensors of any type and shape, or the rows of several tasks.
-        classes: names of what the targets count; empty where targets are no classes, and where every task has its own.
+        classes: names of what the targets count; empty where targets are no classes, and where every task has
+            its own.
         shape: of one input: channels, height, width of an image.
-        mean: by channel, over the training images scaled to [0, 1]; or what the experiment says. Empty for tensors, which are used as they are.
+        mean: by channel, over the training images scaled to [0, 1]; or what the experiment says. Empty for
+            tensors, which are used as they are.
         deviation: likewise.
         train: shards of the training samples.
         test: shards of the test samples; tensors may come without any.
@@ -86,7 +91,9 @@ class Manifest(Frozen):
     def _channels_height_and_width_are_a_shape(cls, values: Any) -> Any:
         if not isinstance(values, dict) or "channels" not in values:
             return values
-        others = {name: value for name, value in values.items() if name not in ("channels", "height", "width")}
+        others = {
+            name: value for name, value in values.items() if name not in ("channels", "height", "width")
+        }
         return {**others, "shape": (values["channels"], values["height"], values["width"])}
 
     @property
@@ -113,7 +120,9 @@ class Manifest(Frozen):
         return sum(shard.count for shard in self.shards(split))
 
     def rows(self, split: Split, task: str | None) -> range:
-        """Where the samples of a task lie among those of a split: one task comes after the other. Without a task all of them."""
+        """Where the samples of a task lie among those of a split: one task comes after the other. Without
+        a task all of them.
+        """
         if task is None:
             return range(self.count(split))
         number = [one.name for one in self.tasks].index(task)
@@ -121,8 +130,12 @@ class Manifest(Frozen):
         return range(start, start + self.tasks[number].count(split))
 
     def guessing_loss(self, split: Split, task: str | None = None) -> float | None:
-        """Cross-entropy of guessing uniformly: ln C for C classes; of several tasks the mean of theirs over the split's samples; None without classes."""
+        """Cross-entropy of guessing uniformly: ln C for C classes; of several tasks the mean of theirs
+        over the split's samples; None without classes.
+        """
         if not self.tasks:
             return log(len(self.classes)) if len(self.classes) > 1 else None
         asked = [one for one in self.tasks if task in (None, one.name)]
-        return sum(one.count(split) * log(len(one.classes)) for one in asked) / sum(one.count(split) for one in asked)
+        return sum(one.count(split) * log(len(one.classes)) for one in asked) / sum(
+            one.count(split) for one in asked
+        )

@@ -2,10 +2,18 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from lossmap.components.config.data import IN_PROCESS
-from lossmap.components.config.frozen import Frozen
+from lossmap.components.core.frozen import Frozen
 
 
 class Linear(Frozen):
@@ -24,28 +32,38 @@ class Mlp(Frozen):
 
 
 class Vgg(Frozen):
-    """VGG for small images: VGG-9 as in Li et al. 2018, 16 and 19 as in Simonyan & Zisserman 2015; every layer but the last has BatchNorm."""
+    """VGG for small images: VGG-9 as in Li et al. 2018, 16 and 19 as in Simonyan & Zisserman 2015; every
+    layer but the last has BatchNorm.
+    """
 
     architecture: Literal["vgg"] = "vgg"
     depth: Literal[9, 16, 19] = 9
-    channels: PositiveInt = Field(64, description="of the first stage; the next ones have twice, four and eight times as many")
+    channels: PositiveInt = Field(
+        64, description="of the first stage; the next ones have twice, four and eight times as many"
+    )
     seed: NonNegativeInt = 0
 
 
 class ResNet(Frozen):
-    """The CIFAR residual network of He et al. 2016, with or without its shortcuts, and as wide as in Li et al. 2018."""
+    """The CIFAR residual network of He et al. 2016, with or without its shortcuts, and as wide as in Li et
+    al. 2018.
+    """
 
     architecture: Literal["resnet"] = "resnet"
     depth: PositiveInt = Field(20, description="6n + 2 layers: 20, 32, 44, 56 or 110 in the paper")
     width: PositiveInt = Field(1, description="factor on the number of channels: k of Li et al. 2018")
     shortcuts: bool = True
-    shortcut_option: Literal["A", "B"] = Field("A", description="where the shape changes: A pads with zeros, B projects by a 1x1 convolution")
+    shortcut_option: Literal["A", "B"] = Field(
+        "A", description="where the shape changes: A pads with zeros, B projects by a 1x1 convolution"
+    )
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
         if self.depth < 8 or (self.depth - 2) % 6:
-            raise ValueError(f"depth is {self.depth}, expected 6n + 2 with n >= 1, for example 20, 32, 44, 56 or 110")
+            raise ValueError(
+                f"depth is {self.depth}, expected 6n + 2 with n >= 1, for example 20, 32, 44, 56 or 110"
+            )
         return self
 
 
@@ -53,8 +71,12 @@ class PreactivationResNet(Frozen):
     """The residual network with BatchNorm and activation before each convolution, of He et al. 2016b."""
 
     architecture: Literal["preactivation-resnet"] = "preactivation-resnet"
-    depth: PositiveInt = Field(110, description="6n + 2 layers, or 9n + 2 with bottlenecks: 110, or 164 and 1001 in the paper")
-    bottleneck: bool = Field(False, description="blocks of three convolutions (1x1, 3x3, 1x1) with four times the channels outside")
+    depth: PositiveInt = Field(
+        110, description="6n + 2 layers, or 9n + 2 with bottlenecks: 110, or 164 and 1001 in the paper"
+    )
+    bottleneck: bool = Field(
+        False, description="blocks of three convolutions (1x1, 3x3, 1x1) with four times the channels outside"
+    )
     shortcuts: bool = True
     seed: NonNegativeInt = 0
 
@@ -62,7 +84,9 @@ class PreactivationResNet(Frozen):
     def _depth_is_possible(self) -> Self:
         each, examples = (9, "11, 29, 164 or 1001") if self.bottleneck else (6, "8, 20, 56 or 110")
         if self.depth < each + 2 or (self.depth - 2) % each:
-            raise ValueError(f"depth is {self.depth}, expected {each}n + 2 with n >= 1, for example {examples}")
+            raise ValueError(
+                f"depth is {self.depth}, expected {each}n + 2 with n >= 1, for example {examples}"
+            )
         return self
 
 
@@ -72,39 +96,70 @@ class WideResNet(Frozen):
     architecture: Literal["wide-resnet"] = "wide-resnet"
     depth: PositiveInt = Field(28, description="6n + 4 layers: 16, 22, 28 or 40 in the paper")
     width: PositiveInt = Field(10, description="factor on the number of channels: k in the paper")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="between the two convolutions of a block")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="between the two convolutions of a block"
+    )
     shortcuts: bool = True
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
         if self.depth < 10 or (self.depth - 4) % 6:
-            raise ValueError(f"depth is {self.depth}, expected 6n + 4 with n >= 1, for example 16, 22, 28 or 40")
+            raise ValueError(
+                f"depth is {self.depth}, expected 6n + 4 with n >= 1, for example 16, 22, 28 or 40"
+            )
         return self
 
 
 class DenseNet(Frozen):
-    """DenseNet-BC of Huang et al. 2017, by its depth, or by the layers of each block as in the 121-layer variant of Li et al. 2018."""
+    """DenseNet-BC of Huang et al. 2017, by its depth, or by the layers of each block as in the 121-layer
+    variant of Li et al. 2018.
+    """
 
     architecture: Literal["densenet"] = "densenet"
-    depth: PositiveInt | None = Field(None, description="6n + 4 layers in three equal blocks with bottlenecks, 3n + 4 without: 40 or 100; not with blocks")
-    blocks: tuple[PositiveInt, ...] = Field((), description="layers of each block instead, as (6, 12, 24, 16) of the 121-layer network")
+    depth: PositiveInt | None = Field(
+        None,
+        description=(
+            "6n + 4 layers in three equal blocks with bottlenecks, 3n + 4 without: 40 or 100; not with blocks"
+        ),
+    )
+    blocks: tuple[PositiveInt, ...] = Field(
+        (), description="layers of each block instead, as (6, 12, 24, 16) of the 121-layer network"
+    )
     growth: PositiveInt = Field(12, description="channels that every layer adds: k in the paper")
-    bottleneck: bool = Field(True, description="a 1x1 convolution to 4k channels in front of each layer's 3x3 convolution: B in the paper")
-    compression: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="share of the channels that a transition leaves: theta in the paper, C")
+    bottleneck: bool = Field(
+        True,
+        description=(
+            "a 1x1 convolution to 4k channels in front of each layer's 3x3 convolution: B in the paper"
+        ),
+    )
+    compression: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="share of the channels that a transition leaves: theta in the paper, C"
+    )
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
         if (self.depth is None) == (not self.blocks):
-            raise ValueError(f"depth is {self.depth} and blocks are {list(self.blocks)}, expected exactly one of them, for example depth 40")
+            raise ValueError(
+                f"depth is {self.depth} and blocks are {list(self.blocks)}, expected exactly one of them, for"
+                " example depth 40"
+            )
         each = 6 if self.bottleneck else 3
         if self.depth is not None and (self.depth < each + 4 or (self.depth - 4) % each):
-            raise ValueError(f"depth is {self.depth}, expected {each}n + 4 with n >= 1, for example 40 or 100")
+            raise ValueError(
+                f"depth is {self.depth}, expected {each}n + 4 with n >= 1, for example 40 or 100"
+            )
         return self
 
 
-BALANCE = ("balance_loss", "importance_cv", "load_cv", "load_max_over_mean", "dropped_share")  # of a network's layers of experts, by epoch
+BALANCE = (
+    "balance_loss",
+    "importance_cv",
+    "load_cv",
+    "load_max_over_mean",
+    "dropped_share",
+)  # of a network's layers of experts, by epoch
 
 
 class Experts(Frozen):
@@ -114,32 +169,59 @@ class Experts(Frozen):
     active: PositiveInt = Field(2, description="experts that each input goes to: k in the paper")
     hidden: PositiveInt = Field(64, description="width of each expert's hidden layer")
     noisy: bool = Field(True, description="add noise of a learnt deviation to the gates while training")
-    importance_weight: NonNegativeFloat = Field(0.1, description="of the loss CV(importance)^2, which the paper adds to make all experts equally important")
-    load_weight: NonNegativeFloat = Field(0.1, description="of the loss CV(load)^2, which makes all experts get equally many inputs; it needs the noise")
-    capacity: PositiveFloat | None = Field(None, description="an expert takes at most this many times its fair share of a batch; the rest is dropped")
-    spread_over_ranks: bool = Field(False, description="each data-parallel process computes some of the experts, for the inputs of all processes")
+    importance_weight: NonNegativeFloat = Field(
+        0.1,
+        description=(
+            "of the loss CV(importance)^2, which the paper adds to make all experts equally important"
+        ),
+    )
+    load_weight: NonNegativeFloat = Field(
+        0.1,
+        description=(
+            "of the loss CV(load)^2, which makes all experts get equally many inputs; it needs the noise"
+        ),
+    )
+    capacity: PositiveFloat | None = Field(
+        None,
+        description="an expert takes at most this many times its fair share of a batch; the rest is dropped",
+    )
+    spread_over_ranks: bool = Field(
+        False,
+        description=(
+            "each data-parallel process computes some of the experts, for the inputs of all processes"
+        ),
+    )
 
     @model_validator(mode="after")
     def _experts_are_enough(self) -> Self:
         if self.active > self.count:
             raise ValueError(f"active is {self.active}, expected at most count ({self.count})")
         if self.load_weight and not (self.noisy and self.active < self.count):
-            raise ValueError(f"load_weight is {self.load_weight}, expected 0 without noise or with all experts active: the load is then no smooth function")
+            raise ValueError(
+                f"load_weight is {self.load_weight}, expected 0 without noise or with all experts active: the"
+                " load is then no smooth function"
+            )
         return self
 
 
 class MixtureOfExperts(Frozen):
-    """A network whose middle is a layer of experts: a perceptron, or a convolutional network that gates every place of the image."""
+    """A network whose middle is a layer of experts: a perceptron, or a convolutional network that gates
+    every place of the image.
+    """
 
     architecture: Literal["mixture-of-experts"] = "mixture-of-experts"
     body: Literal["perceptron", "convolutional"] = "perceptron"
-    width: PositiveInt = Field(64, description="numbers by which the layer of experts represents an input, or a place of an image")
+    width: PositiveInt = Field(
+        64, description="numbers by which the layer of experts represents an input, or a place of an image"
+    )
     experts: Experts = Experts()
     seed: NonNegativeInt = 0
 
 
 class MultiModel(Frozen):
-    """One network for several tasks, after Kaiser et al. 2017: modality nets around a shared body of convolutions, attention and experts."""
+    """One network for several tasks, after Kaiser et al. 2017: modality nets around a shared body of
+    convolutions, attention and experts.
+    """
 
     architecture: Literal["multimodel"] = "multimodel"
     width: PositiveInt = Field(32, description="of the unified representation; a multiple of heads")
@@ -156,18 +238,37 @@ class MultiModel(Frozen):
 
 
 class Imported(Frozen):
-    """A network that lossmap did not train: what a function of the user's returns, with the weights of a file."""
+    """A network that lossmap did not train: what a function of the user's returns, with the weights of a
+    file.
+    """
 
     architecture: Literal["imported"] = "imported"
     factory: str = Field(
         IN_PROCESS,
-        description="package.module:function, which returns the network, or its class; `in process` where the network itself was handed over in Python",
+        description=(
+            "package.module:function, which returns the network, or its class; `in process` where the network"
+            " itself was handed over in Python"
+        ),
     )
     arguments: dict[str, JsonValue] = Field({}, description="keyword arguments of the factory")
-    loss: str = Field("cross-entropy", min_length=1, description="cross-entropy, mse, or package.module:function of outputs and targets")
-    weights: str | None = Field(None, description="path or s3:// URI of .safetensors, or of what torch.save writes; without it the factory's own weights")
-    weights_sha256: str | None = Field(None, description="of the content of that file; noted when the run is made")
-    source_sha256: str | None = Field(None, description="of the Python file in which the factory is; noted when the run is made")
+    loss: str = Field(
+        "cross-entropy",
+        min_length=1,
+        description="cross-entropy, mse, or package.module:function of outputs and targets",
+    )
+    weights: str | None = Field(
+        None,
+        description=(
+            "path or s3:// URI of .safetensors, or of what torch.save writes; without it the factory's own"
+            " weights"
+        ),
+    )
+    weights_sha256: str | None = Field(
+        None, description="of the content of that file; noted when the run is made"
+    )
+    source_sha256: str | None = Field(
+        None, description="of the Python file in which the factory is; noted when the run is made"
+    )
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -175,7 +276,10 @@ class Imported(Frozen):
         module, colon, function = self.factory.partition(":")
         parts = [*module.split("."), *function.split(".")] if colon else []
         if not self.in_process and not (parts and all(part.isidentifier() for part in parts)):
-            raise ValueError(f"factory is {self.factory!r}, expected package.module:function, for example torchvision.models:resnet18")
+            raise ValueError(
+                f"factory is {self.factory!r}, expected package.module:function, for example"
+                " torchvision.models:resnet18"
+            )
         return self
 
     @property
@@ -185,5 +289,15 @@ class Imported(Frozen):
 
 
 Model = Annotated[
-    Linear | Mlp | Vgg | ResNet | PreactivationResNet | WideResNet | DenseNet | MixtureOfExperts | MultiModel | Imported, Field(discriminator="architecture")
+    Linear
+    | Mlp
+    | Vgg
+    | ResNet
+    | PreactivationResNet
+    | WideResNet
+    | DenseNet
+    | MixtureOfExperts
+    | MultiModel
+    | Imported,
+    Field(discriminator="architecture"),
 ]

@@ -1,4 +1,6 @@
-"""From YAML and `path.to.field=value` to an experiment; what does not fit is refused in one line that says what would."""
+"""From YAML and `path.to.field=value` to an experiment; what does not fit is refused in one line that says
+what would.
+"""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -8,12 +10,12 @@ import yaml
 from pydantic import ValidationError
 
 from lossmap.components.config.cluster import Cluster
-from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.frozen import Frozen
 from lossmap.components.config.landscape import Adaptive, Axis, Convexity, Curvature, scaling
 from lossmap.components.config.models import Model
 from lossmap.components.config.yaml_fields import explained, fields_of
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.frozen import Frozen
 
 _ARCHITECTURES = tuple(model.model_fields["architecture"].default for model in get_args(get_args(Model)[0]))
 _SECTIONS: dict[str, Frozen] = {
@@ -31,7 +33,9 @@ def parse_yaml(text: str, name: str) -> Experiment:
         text: content of the file.
         name: of the file, for messages.
     """
-    return parse(fields_of(text, name, "the fields of an experiment; `lossmap show digits-linear` prints an example"))
+    return parse(
+        fields_of(text, name, "the fields of an experiment; `lossmap show digits-linear` prints an example")
+    )
 
 
 def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
@@ -62,7 +66,9 @@ def _value(assignment: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ExperimentError(f"--set {assignment!r}: {text!r} is not a YAML value; put it in quotes") from None
+        raise ExperimentError(
+            f"--set {assignment!r}: {text!r} is not a YAML value; put it in quotes"
+        ) from None
 
 
 def _assign(values: dict[str, Any], path: str, value: Any) -> None:
@@ -71,13 +77,22 @@ def _assign(values: dict[str, Any], path: str, value: Any) -> None:
     for depth, parent in enumerate(parents, start=1):
         section = ".".join(parents[:depth])
         if section in _SECTIONS and isinstance(place, dict) and place.get(parent) is None:
-            place[parent] = _SECTIONS[section].model_dump(mode="json")  # a field of what is not there yet asks for it
+            place[parent] = _SECTIONS[section].model_dump(
+                mode="json"
+            )  # a field of what is not there yet asks for it
         place = place.get(parent) if isinstance(place, dict) else None
-    free = parents == ["model", "arguments"] or path == "model.architecture" or _another_architecture(values, path)
+    free = (
+        parents == ["model", "arguments"]
+        or path == "model.architecture"
+        or _another_architecture(values, path)
+    )
     if not isinstance(place, dict) or (field not in place and not free):
         raise ExperimentError(_unknown(path, values))
     if path == "model.architecture" and value != place.get("architecture"):
-        values["model"] = {"architecture": value, "seed": place["seed"]}  # the fields of the former architecture mean nothing in the new one
+        values["model"] = {
+            "architecture": value,
+            "seed": place["seed"],
+        }  # the fields of the former architecture mean nothing in the new one
     elif path == "cluster.profile" and value != place.get("profile"):
         values["cluster"] = _profile(value)  # in place of the former profile's defaults
     else:
@@ -94,13 +109,23 @@ def _profile(name: Any) -> dict[str, Any]:
 
 
 def _another_architecture(values: dict[str, Any], path: str) -> bool:
-    """Whether the path is of a model whose architecture was just chosen, so that its fields are not there yet."""
-    return path.startswith("model.") and set(values["model"]) == {"architecture", "seed"} and values["model"]["architecture"] != "linear"
+    """Whether the path is of a model whose architecture was just chosen, so that its fields are not there
+    yet.
+    """
+    return (
+        path.startswith("model.")
+        and set(values["model"]) == {"architecture", "seed"}
+        and values["model"]["architecture"] != "linear"
+    )
 
 
 def _unknown(path: str, values: dict[str, Any]) -> str:
     known = list(_paths(values))
-    abbreviated = [field for field in known if "".join(word[0] for word in field.rpartition(".")[2].split("_")) == path.rpartition(".")[2]]
+    abbreviated = [
+        field
+        for field in known
+        if "".join(word[0] for word in field.rpartition(".")[2].split("_")) == path.rpartition(".")[2]
+    ]
     near = abbreviated or difflib.get_close_matches(path, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else "`lossmap show RECIPE` lists every field"
     return f"the experiment has no field {path}; {hint}"

@@ -13,13 +13,19 @@ class Settings(BaseSettings):
 
     Attributes:
         store: LOSSMAP_STORE, a file:// or s3:// URI; `lossmap-runs` in the current folder without it.
-        tracking: LOSSMAP_TRACKING, an MLflow tracking URI; a sqlite database beside the store's objects without it.
-        logs: LOSSMAP_LOGS, a folder for what the training processes print; beside the store's objects without it.
-        run: LOSSMAP_RUN, the run that a step of a pipeline belongs to; `{pipeline}` in it stands for the first eight digits of the next.
-        pipeline_run: LOSSMAP_PIPELINE_RUN, Kubeflow's id of the pipeline run that this process is a step of; empty on a laptop.
-        image: LOSSMAP_IMAGE, the image of every pod that a pipeline starts; without it the one that the cluster's ConfigMap names.
+        tracking: LOSSMAP_TRACKING, an MLflow tracking URI; a sqlite database beside the store's objects
+            without it.
+        logs: LOSSMAP_LOGS, a folder for what the training processes print; beside the store's objects without
+            it.
+        run: LOSSMAP_RUN, the run that a step of a pipeline belongs to; `{pipeline}` in it stands for the
+            first eight digits of the next.
+        pipeline_run: LOSSMAP_PIPELINE_RUN, Kubeflow's id of the pipeline run that this process is a step of;
+            empty on a laptop.
+        image: LOSSMAP_IMAGE, the image of every pod that a pipeline starts; without it the one that the
+            cluster's ConfigMap names.
         namespace: LOSSMAP_NAMESPACE, where pipelines run.
-        pipelines: LOSSMAP_PIPELINES, address of Kubeflow Pipelines' API; without it the Kubernetes API server leads there.
+        pipelines: LOSSMAP_PIPELINES, address of Kubeflow Pipelines' API; without it the Kubernetes API server
+            leads there.
         pipelines_page: LOSSMAP_PIPELINES_PAGE, address of its pages, for links.
     """
 
@@ -38,7 +44,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         store = self.store if "://" in self.store else Path(self.store).expanduser().resolve().as_uri()
-        folder = Path(unquote(urlparse(store).path)) if store.startswith("file:") else Path("lossmap-runs").resolve()
+        folder = (
+            Path(unquote(urlparse(store).path))
+            if store.startswith("file:")
+            else Path("lossmap-runs").resolve()
+        )
         object.__setattr__(self, "store", store)
         object.__setattr__(self, "tracking", self.tracking or f"sqlite:///{folder / 'mlflow.db'}")
         object.__setattr__(self, "logs", self.logs if self.logs != Path() else folder / "logs")

@@ -1,11 +1,13 @@
-"""A study: networks times levels of some factors times seeds, what is compared among them, and what is said of them."""
+"""A study: networks times levels of some factors times seeds, what is compared among them, and what is
+said of them.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from lossmap.components.config.frozen import Frozen, Name
+from lossmap.components.core.frozen import Frozen, Name
 
 Assignment = Annotated[str, Field(pattern=r"^[^=]+=", description="path.to.field=value, as after --set")]
 
@@ -20,11 +22,15 @@ class Contrast(Frozen):
 class Statement(Frozen):
     """Something that is said of the networks, and the rule by which these runs support it or do not.
 
-    always     in every run of the network the measure is at least (at most) the bound, as far as its interval tells
-    somewhere  in some run of the network the measure's whole interval is below the bound: in more runs than chance explains
-    greater    the measure is greater for the network than for `against`: the difference of means over the seeds, with its corrected p-value
+    always     in every run of the network the measure is at least (at most) the bound, as far as its
+               interval tells
+    somewhere  in some run of the network the measure's whole interval is below the bound: in more runs than
+               chance explains
+    greater    the measure is greater for the network than for `against`: the difference of means over the
+               seeds, with its corrected p-value
     less       likewise, less
-    often      in how many of all possible runs the measure is at most the bound: the interval of that share lies above one half
+    often      in how many of all possible runs the measure is at most the bound: the interval of that share
+               lies above one half
     """
 
     text: str = Field(min_length=1, description="as it is said")
@@ -40,7 +46,9 @@ class Statement(Frozen):
         comparing = self.rule in ("greater", "less")
         if comparing != (self.against is not None) or comparing == (self.bound is not None):
             wanted = "against and no bound" if comparing else "a bound and no against"
-            raise ValueError(f"rule is {self.rule}, against is {self.against} and bound is {self.bound}, expected {wanted}")
+            raise ValueError(
+                f"rule is {self.rule}, against is {self.against} and bound is {self.bound}, expected {wanted}"
+            )
         return self
 
 
@@ -49,34 +57,58 @@ class Study(Frozen):
 
     name: Name
     title: str = Field(min_length=1, description="the question, in one line")
-    networks: dict[Name, str] = Field(min_length=1, description="by label: a recipe, or the path of a YAML file")
-    network_assignments: dict[Name, tuple[Assignment, ...]] = Field({}, description="by label: what is set for that network alone")
-    factors: dict[Name, dict[Name, tuple[Assignment, ...]]] = Field({}, description="factor to level to what is set for it")
+    networks: dict[Name, str] = Field(
+        min_length=1, description="by label: a recipe, or the path of a YAML file"
+    )
+    network_assignments: dict[Name, tuple[Assignment, ...]] = Field(
+        {}, description="by label: what is set for that network alone"
+    )
+    factors: dict[Name, dict[Name, tuple[Assignment, ...]]] = Field(
+        {}, description="factor to level to what is set for it"
+    )
     assignments: tuple[Assignment, ...] = Field((), description="what is set in every cell")
-    seeds: PositiveInt = Field(5, description="how many seeds, each of model, training, directions and samples alike")
-    first_seed: NonNegativeInt = Field(0, description="the others follow; what was found with some seeds is tested with others")
+    seeds: PositiveInt = Field(
+        5, description="how many seeds, each of model, training, directions and samples alike"
+    )
+    first_seed: NonNegativeInt = Field(
+        0, description="the others follow; what was found with some seeds is tested with others"
+    )
     measures: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="names of the scalars that are compared, as `lossmap compare --json` has them"
     )
-    contrasts: tuple[Contrast, ...] = Field((), description="pairs of networks that are compared, at each level of the factors")
+    contrasts: tuple[Contrast, ...] = Field(
+        (), description="pairs of networks that are compared, at each level of the factors"
+    )
     statements: tuple[Statement, ...] = ()
-    connections: NonNegativeInt = Field(0, description="pairs of seeds of each network, at each level, between which barriers are measured")
+    connections: NonNegativeInt = Field(
+        0, description="pairs of seeds of each network, at each level, between which barriers are measured"
+    )
     seed: NonNegativeInt = Field(0, description="of resamples and permutations")
 
     def assignments_of(self, network: str, levels: Mapping[str, str], seed: int) -> list[str]:
-        """What is set for a cell after the study's own assignments: for its network, its levels and its seed, in this order."""
-        of_levels = [assignment for factor, level in levels.items() for assignment in self.factors[factor][level]]
+        """What is set for a cell after the study's own assignments: for its network, its levels and its
+        seed, in this order.
+        """
+        of_levels = [
+            assignment for factor, level in levels.items() for assignment in self.factors[factor][level]
+        ]
         of_seed = [f"{section}.seed={seed}" for section in ("model", "training", "landscape")]
         return [*self.network_assignments.get(network, ()), *of_levels, *of_seed]
 
     @model_validator(mode="after")
     def _labels_are_known(self) -> Self:
         used = [label for contrast in self.contrasts for label in (contrast.network, contrast.against)]
-        used += [label for statement in self.statements for label in (statement.network, statement.against) if label]
+        used += [
+            label
+            for statement in self.statements
+            for label in (statement.network, statement.against)
+            if label
+        ]
         unknown = sorted({*used, *self.network_assignments} - set(self.networks))
         if unknown:
             raise ValueError(
-                f"contrasts, statements and network_assignments name {', '.join(unknown)}, expected labels of networks: {', '.join(self.networks)}"
+                f"contrasts, statements and network_assignments name {', '.join(unknown)}, expected labels of"
+                f" networks: {', '.join(self.networks)}"
             )
         if any(not levels for levels in self.factors.values()):
             raise ValueError("a factor has no levels, expected at least one")

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lossmap.components.config.errors import ExperimentError
 from lossmap.components.config.study import Study
 from lossmap.components.config.yaml_fields import explained, fields_of
+from lossmap.components.core.errors import ExperimentError
 
 _NEEDED = ", ".join(name for name, field in Study.model_fields.items() if field.is_required())
 
@@ -49,4 +49,7 @@ def _explained(error: ValidationError) -> str:
 
 def _unknown(path: str) -> str:
     near = difflib.get_close_matches(path, Study.model_fields, n=1, cutoff=0.4)
-    return f"the study has no field {path}; {f'did you mean {near[0]}?' if near else 'it has ' + ', '.join(Study.model_fields)}"
+    return (
+        f"the study has no field {path};"
+        f" {f'did you mean {near[0]}?' if near else 'it has ' + ', '.join(Study.model_fields)}"
+    )

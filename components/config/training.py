@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from lossmap.components.config.frozen import Frozen
+from lossmap.components.core.frozen import Frozen
 
 
 class Optimizer(Frozen):
@@ -29,13 +29,18 @@ class Schedule(Frozen):
 
     shape: Literal["constant", "step", "cosine"] = "cosine"
     warmup_epochs: NonNegativeFloat = Field(0.0, description="the rate rises linearly over these epochs")
-    milestones: tuple[PositiveFloat, ...] = Field((), description="epochs at which a step schedule multiplies the rate by decay")
+    milestones: tuple[PositiveFloat, ...] = Field(
+        (), description="epochs at which a step schedule multiplies the rate by decay"
+    )
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
     @model_validator(mode="after")
     def _milestones_fit_the_shape(self) -> Self:
         if (self.shape == "step") != bool(self.milestones):
-            raise ValueError(f"shape is {self.shape} and milestones are {list(self.milestones)}, expected milestones with shape step and with no other")
+            raise ValueError(
+                f"shape is {self.shape} and milestones are {list(self.milestones)}, expected milestones with"
+                " shape step and with no other"
+            )
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones are {list(self.milestones)}, expected them rising")
         return self
@@ -44,7 +49,9 @@ class Schedule(Frozen):
 class Augmentation(Frozen):
     """Random changes of the training images."""
 
-    crop_padding: NonNegativeInt = Field(0, description="pad by this many zero pixels, then crop back at a random place")
+    crop_padding: NonNegativeInt = Field(
+        0, description="pad by this many zero pixels, then crop back at a random place"
+    )
     flip: bool = Field(False, description="mirror left and right with probability one half")
 
 
@@ -57,18 +64,30 @@ class Training(Frozen):
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    gradient_clip: PositiveFloat | None = Field(None, description="largest Euclidean norm of the whole gradient")
-    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the forward and backward pass; weights stay float32")
+    gradient_clip: PositiveFloat | None = Field(
+        None, description="largest Euclidean norm of the whole gradient"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the forward and backward pass; weights stay float32"
+    )
     channels_last: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    processes: PositiveInt = Field(2, description="data-parallel processes, each with the same share of every batch")
-    threads: PositiveInt = Field(1, description="CPU threads of each process; the number is part of the result's last bits")
-    checkpoint_seconds: NonNegativeFloat = Field(60.0, description="least time between two checkpoints; 0 saves after every step")
+    processes: PositiveInt = Field(
+        2, description="data-parallel processes, each with the same share of every batch"
+    )
+    threads: PositiveInt = Field(
+        1, description="CPU threads of each process; the number is part of the result's last bits"
+    )
+    checkpoint_seconds: NonNegativeFloat = Field(
+        60.0, description="least time between two checkpoints; 0 saves after every step"
+    )
     trajectory_every: PositiveInt = Field(1, description="epochs between two stored snapshots of the weights")
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _batch_is_divisible(self) -> Self:
         if self.batch_size % self.processes:
-            raise ValueError(f"batch_size is {self.batch_size}, expected a multiple of processes ({self.processes})")
+            raise ValueError(
+                f"batch_size is {self.batch_size}, expected a multiple of processes ({self.processes})"
+            )
         return self

@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 from pydantic_core import ErrorDetails
 
-from lossmap.components.config.errors import ExperimentError
+from lossmap.components.core.errors import ExperimentError
 
 
 def fields_of(text: str, name: str, expected: str) -> dict[str, Any]:

@@ -8,16 +8,18 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from lossmap.components.config.errors import DataError, StoreError
 from lossmap.components.config.manifest import Manifest, Shard, Split
-from lossmap.components.config.randomness import stream
 from lossmap.components.config.training import Augmentation
+from lossmap.components.core.errors import DataError, StoreError
+from lossmap.components.core.randomness import stream
 from lossmap.components.stores.objects import Store
 
 
 @dataclass(frozen=True)
 class Images:
-    """A split in memory, as it was packed: `pixels` uint8 N x C x H x W, or the float32 rows of several tasks; `labels` int64 N."""
+    """A split in memory, as it was packed: `pixels` uint8 N x C x H x W, or the float32 rows of several
+    tasks; `labels` int64 N.
+    """
 
     pixels: Tensor
     labels: Tensor
@@ -31,12 +33,16 @@ class Images:
 
 
 def load_images(store: Store, manifest: Manifest, split: Split) -> Images:
-    """A split of a packed data set that a network is trained on; every shard is checked against the manifest's SHA-256."""
+    """A split of a packed data set that a network is trained on; every shard is checked against the
+    manifest's SHA-256.
+    """
     return Images(*load_packed(store, manifest, split))
 
 
 def load_packed(store: Store, manifest: Manifest, split: Split) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of a split as they were packed: images are uint8 pixels. The first dimension of both is the sample."""
+    """Inputs and targets of a split as they were packed: images are uint8 pixels. The first dimension of
+    both is the sample.
+    """
     inputs, targets = ("images", "labels") if manifest.kind == "images" else ("inputs", "targets")
     shards = [_load_shard(store, shard) for shard in manifest.shards(split)]
     return torch.cat([shard[inputs] for shard in shards]), torch.cat([shard[targets] for shard in shards])
@@ -48,7 +54,8 @@ def as_inputs(packed: Tensor, manifest: Manifest) -> Tensor:
 
 
 def load_samples(store: Store, manifest: Manifest, split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of some samples of a split, in the order of the indices: N x …, as a network and a loss get them.
+    """Inputs and targets of some samples of a split, in the order of the indices: N x …, as a network and a
+    loss get them.
 
     Raises:
         DataError: the data set has no samples in that split.
@@ -62,7 +69,10 @@ def load_samples(store: Store, manifest: Manifest, split: Split, indices: Tensor
 
 def normalize(pixels: Tensor, manifest: Manifest, dtype: torch.dtype = torch.float32) -> Tensor:
     """(pixels / 255 - mean) / deviation, by channel, of the manifest's mean and deviation."""
-    mean, deviation = (torch.tensor(values, dtype=dtype, device=pixels.device).view(-1, 1, 1) for values in (manifest.mean, manifest.deviation))
+    mean, deviation = (
+        torch.tensor(values, dtype=dtype, device=pixels.device).view(-1, 1, 1)
+        for values in (manifest.mean, manifest.deviation)
+    )
     return (pixels.to(dtype) / 255 - mean) / deviation
 
 
@@ -87,7 +97,9 @@ def sample_indices(count: int, samples: int, seed: int) -> Tensor:
     return torch.from_numpy(np.sort(stream("samples", seed).permutation(count)[:samples]))
 
 
-def augment(pixels: Tensor, augmentation: Augmentation, manifest: Manifest, generator: np.random.Generator) -> Tensor:
+def augment(
+    pixels: Tensor, augmentation: Augmentation, manifest: Manifest, generator: np.random.Generator
+) -> Tensor:
     """Crop and mirror each image at random, all at once.
 
     Args:
@@ -101,14 +113,17 @@ def augment(pixels: Tensor, augmentation: Augmentation, manifest: Manifest, gene
     """
     count, _, height, width = pixels.shape
     padding = augmentation.crop_padding
-    rows, columns = (torch.from_numpy(generator.integers(0, 2 * padding + 1, count)).to(pixels.device) for _ in range(2))
+    rows, columns = (
+        torch.from_numpy(generator.integers(0, 2 * padding + 1, count)).to(pixels.device) for _ in range(2)
+    )
     mirrored = torch.from_numpy(generator.random(count) < 0.5).to(pixels.device) & augmentation.flip
     if not padding and not augmentation.flip:
         return pixels
     row_index = rows[:, None] + torch.arange(height, device=pixels.device)
     column_index = torch.arange(width, device=pixels.device).expand(count, width)
     column_index = columns[:, None] + torch.where(mirrored[:, None], width - 1 - column_index, column_index)
-    # Pixels last: one index then moves whole pixels, which is several times faster than an index for each channel.
+    # Pixels last: one index then moves whole pixels, which is several times faster than an index for each
+    # channel.
     padded = _padded(pixels, padding, manifest).permute(0, 2, 3, 1).contiguous()
     images = torch.arange(count, device=pixels.device)[:, None, None]
     return padded[images, row_index[:, :, None], column_index[:, None, :]].permute(0, 3, 1, 2)
@@ -125,5 +140,8 @@ def _padded(pixels: Tensor, padding: int, manifest: Manifest) -> Tensor:
 def _load_shard(store: Store, shard: Shard) -> dict[str, Tensor]:
     content = store.read(shard.key)
     if hashlib.sha256(content).hexdigest() != shard.sha256:
-        raise StoreError(f"{store.uri}/{shard.key} is damaged: its SHA-256 differs from the manifest's; `lossmap run --resume RUN` packs it again")
+        raise StoreError(
+            f"{store.uri}/{shard.key} is damaged: its SHA-256 differs from the manifest's; `lossmap run"
+            " --resume RUN` packs it again"
+        )
     return load(content)

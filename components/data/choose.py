@@ -3,11 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lossmap.components.config.randomness import stream
+from lossmap.components.core.randomness import stream
 
 
-def balanced_choice(labels: NDArray[np.int64], limit: int | None, seed: int, purpose: str) -> NDArray[np.int64]:
-    """Rising indices of at most `limit` images, as many of each class as of any other where the classes have that many.
+def balanced_choice(
+    labels: NDArray[np.int64], limit: int | None, seed: int, purpose: str
+) -> NDArray[np.int64]:
+    """Rising indices of at most `limit` images, as many of each class as of any other where the classes have
+    that many.
 
     Args:
         labels: class of each image.
@@ -19,7 +22,10 @@ def balanced_choice(labels: NDArray[np.int64], limit: int | None, seed: int, pur
         return np.arange(len(labels))
     members = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
     counts = _quotas({label: len(indices) for label, indices in members.items()}, limit)
-    drawn = [stream("choice", seed, purpose, int(label)).permutation(indices)[: counts[label]] for label, indices in members.items()]
+    drawn = [
+        stream("choice", seed, purpose, int(label)).permutation(indices)[: counts[label]]
+        for label, indices in members.items()
+    ]
     return np.sort(np.concatenate(drawn))
 
 
@@ -43,7 +49,9 @@ def _quotas(available: dict[int, int], limit: int) -> dict[int, int]:
     quotas = dict.fromkeys(available, 0)
     while limit:
         open_classes = [label for label in available if quotas[label] < available[label]]
-        share = max(1, min(limit // len(open_classes), *(available[label] - quotas[label] for label in open_classes)))
+        share = max(
+            1, min(limit // len(open_classes), *(available[label] - quotas[label] for label in open_classes))
+        )
         for label in open_classes[:limit]:
             quotas[label] += share
             limit -= share

@@ -11,10 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote, urlparse
 
-from lossmap.components.config.errors import DataError
+from lossmap.components.core.errors import DataError
 from lossmap.components.stores.objects import Store, open_store
 
-DEEPEST = 4  # folders that are looked into: <folder>/train/<class>, and one below, so that an image there is told, not lost
+# folders that are looked into: <folder>/train/<class>, and one below, so that an image there is told, not
+# lost
+DEEPEST = 4
 MOST_FILES = 5_000_000
 MOST_BYTES = 64 * 2**30
 MOST_BYTES_OF_A_FILE = 64 * 2**20
@@ -23,7 +25,9 @@ MOST_COMPRESSION = 200  # times; PNG and JPEG hardly shrink in a zip
 
 @dataclass(frozen=True)
 class Location:
-    """Where files are, as plain data, so that other processes can open them too. `kind` is folder, zip or store."""
+    """Where files are, as plain data, so that other processes can open them too. `kind` is folder, zip or
+    store.
+    """
 
     kind: str
     place: str
@@ -39,8 +43,12 @@ class Location:
             return cls("zip", str(scratch / "source.zip"), source)
         if parts.scheme == "s3":
             return cls("store", source, source)
-        if parts.scheme not in ("", "file") or (parts.scheme == "file" and parts.netloc not in ("", "localhost")):
-            raise DataError(f"data.source is {source!r}, expected a path, file:///folder or s3://bucket/prefix")
+        if parts.scheme not in ("", "file") or (
+            parts.scheme == "file" and parts.netloc not in ("", "localhost")
+        ):
+            raise DataError(
+                f"data.source is {source!r}, expected a path, file:///folder or s3://bucket/prefix"
+            )
         try:
             path = Path(unquote(parts.path) if parts.scheme == "file" else source).expanduser()
             return cls("folder" if path.is_dir() else "zip", str(path), source)
@@ -67,7 +75,9 @@ def read_file(source: str, field: str) -> bytes:
     try:
         return Path(unquote(parts.path) if parts.scheme == "file" else source).expanduser().read_bytes()
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{field} is {source!r}, which cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise DataError(
+            f"{field} is {source!r}, which cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 class Files(Protocol):
@@ -111,7 +121,9 @@ class FolderFiles:
 
 
 class ZipFiles:
-    """Files in a zip. Names that lead out of it, links, and archives that would unpack to far more than they hold are refused."""
+    """Files in a zip. Names that lead out of it, links, and archives that would unpack to far more than
+    they hold are refused.
+    """
 
     def __init__(self, location: Location):
         self._source = location.source
@@ -138,7 +150,10 @@ class ZipFiles:
         entries = self._zip.infolist()
         total = sum(entry.file_size for entry in entries)
         if len(entries) > MOST_FILES or total > MOST_BYTES:
-            raise DataError(f"{self._source} holds {len(entries)} files of {total} bytes, expected at most {MOST_FILES} files of {MOST_BYTES} bytes")
+            raise DataError(
+                f"{self._source} holds {len(entries)} files of {total} bytes, expected at most {MOST_FILES}"
+                f" files of {MOST_BYTES} bytes"
+            )
         seen: set[str] = set()
         for entry in entries:
             if entry.filename in seen and not entry.is_dir():
@@ -146,13 +161,24 @@ class ZipFiles:
             seen.add(entry.filename)
             parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
             if ".." in parts or entry.filename.startswith(("/", "\\")) or ":" in entry.filename.split("/")[0]:
-                raise DataError(f"{entry.filename!r} in {self._source} leads out of the archive; it is not opened")
+                raise DataError(
+                    f"{entry.filename!r} in {self._source} leads out of the archive; it is not opened"
+                )
             if stat.S_ISLNK(entry.external_attr >> 16):
                 raise DataError(f"{entry.filename!r} in {self._source} is a link; replace it by the file")
             if entry.flag_bits & 1:
-                raise DataError(f"{entry.filename!r} in {self._source} is encrypted; unpack the archive and name its folder")
-            if entry.file_size > max(2**20, MOST_COMPRESSION * entry.compress_size) or entry.file_size > MOST_BYTES_OF_A_FILE:
-                raise DataError(f"{entry.filename!r} in {self._source} would unpack from {entry.compress_size} to {entry.file_size} bytes; it is not opened")
+                raise DataError(
+                    f"{entry.filename!r} in {self._source} is encrypted; unpack the archive and name its"
+                    " folder"
+                )
+            if (
+                entry.file_size > max(2**20, MOST_COMPRESSION * entry.compress_size)
+                or entry.file_size > MOST_BYTES_OF_A_FILE
+            ):
+                raise DataError(
+                    f"{entry.filename!r} in {self._source} would unpack from {entry.compress_size} to"
+                    f" {entry.file_size} bytes; it is not opened"
+                )
 
 
 class StoreFiles:

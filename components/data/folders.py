@@ -1,7 +1,7 @@
 """Images in a user's folder or zip, `train/<class>/*.png|jpg|jpeg` and `test/<class>/…`, on disk or in S3.
 
-One folder may lie around both. Hidden files, __MACOSX, files with other endings, and whatever is outside the class folders are passed over;
-an image in a folder below a class is refused.
+One folder may lie around both. Hidden files, __MACOSX, files with other endings, and whatever is outside the
+class folders are passed over; an image in a folder below a class is refused.
 """
 
 import tempfile
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossmap.components.config.data import Data
-from lossmap.components.config.errors import DataError
 from lossmap.components.config.manifest import Split
+from lossmap.components.core.errors import DataError
 from lossmap.components.data.choose import balanced_choice
 from lossmap.components.data.decode import decode_all
 from lossmap.components.data.files import Location, open_files
@@ -24,7 +24,9 @@ _ENDINGS = (".png", ".jpg", ".jpeg")
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def read_folder(data: Data, progress: Callable[[int, int], None]) -> tuple[tuple[str, ...], dict[Split, Arrays]]:
+def read_folder(
+    data: Data, progress: Callable[[int, int], None]
+) -> tuple[tuple[str, ...], dict[Split, Arrays]]:
     """Class names in order, and for each split its images (uint8 N x C x H x W) and labels.
 
     Raises:
@@ -57,14 +59,22 @@ def _entries(names: Sequence[str], source: str) -> dict[Split, list[tuple[str, s
             case ("train" | "test") as split, label, _ if _is_image(name):
                 entries[split].append((name, label))
             case ("train" | "test") as split, _, _, *_ if _is_image(name):
-                raise DataError(f"{name} in {source} is deeper than {split}/<class>/; move it up, or out of {split}/")
+                raise DataError(
+                    f"{name} in {source} is deeper than {split}/<class>/; move it up, or out of {split}/"
+                )
             case ("train" | "test") as split, label, *below if below or name.endswith("/"):
                 folders.add((split, label))
     for split, found in entries.items():
         if not found:
-            raise DataError(f"{source} has no images under {split}/<class>/, expected {', '.join(_ENDINGS)} files there")
-        for label in sorted({label for place, label in folders if place == split} - {label for _, label in found}):
-            raise DataError(f"class {label} has no images in {source} under {split}/; add some or remove its folder")
+            raise DataError(
+                f"{source} has no images under {split}/<class>/, expected {', '.join(_ENDINGS)} files there"
+            )
+        for label in sorted(
+            {label for place, label in folders if place == split} - {label for _, label in found}
+        ):
+            raise DataError(
+                f"class {label} has no images in {source} under {split}/; add some or remove its folder"
+            )
     return entries
 
 
@@ -73,15 +83,26 @@ def _classes(entries: dict[Split, list[tuple[str, str]]], source: str) -> tuple[
     for here, there in (("train", "test"), ("test", "train")):
         for label in sorted(counts[here]):  # type: ignore[index]
             if label not in counts[there]:  # type: ignore[index]
-                raise DataError(f"class {label} has images in {source} under {here}/ and none under {there}/; add some or remove the class")
-    return tuple(sorted(counts["train"], key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label)))
+                raise DataError(
+                    f"class {label} has images in {source} under {here}/ and none under {there}/; add some or"
+                    " remove the class"
+                )
+    return tuple(
+        sorted(
+            counts["train"], key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label)
+        )
+    )
 
 
-def _choose(found: Sequence[tuple[str, str]], classes: Sequence[str], data: Data, split: Split) -> list[tuple[str, int]]:
+def _choose(
+    found: Sequence[tuple[str, str]], classes: Sequence[str], data: Data, split: Split
+) -> list[tuple[str, int]]:
     places = {label: index for index, label in enumerate(classes)}
     labels = np.array([places[label] for _, label in found], dtype=np.int64)
     limit = data.limit if split == "train" else data.test_limit
-    return [(found[index][0], int(labels[index])) for index in balanced_choice(labels, limit, data.seed, split)]
+    return [
+        (found[index][0], int(labels[index])) for index in balanced_choice(labels, limit, data.seed, split)
+    ]
 
 
 def _is_image(name: str) -> bool:

@@ -1,4 +1,6 @@
-"""Packs a data set as shards with a manifest. The same samples give the same digest, wherever they came from."""
+"""Packs a data set as shards with a manifest. The same samples give the same digest, wherever they came
+from.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,9 +11,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lossmap.components.config.data import TASKS, Data
-from lossmap.components.config.errors import DataError
-from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.manifest import Manifest, Shard, Split
+from lossmap.components.core.errors import DataError
+from lossmap.components.core.frozen import canonical_json
 from lossmap.components.data.sources import Count, Labelled, Source, load_source
 from lossmap.components.data.statistics import Statistics, channel_statistics
 from lossmap.components.data.tasks import LoadedTask, load_tasks, packed_task, rows
@@ -104,15 +106,24 @@ def pack_tasks(loaded: Sequence[LoadedTask], store: Store) -> Manifest:
 
 def is_whole(store: Store, manifest: Manifest) -> bool:
     """Whether the store holds every shard, undamaged."""
-    return all(store.exists(shard.key) and _sha256(store.read(shard.key)) == shard.sha256 for shard in (*manifest.train, *manifest.test))
+    return all(
+        store.exists(shard.key) and _sha256(store.read(shard.key)) == shard.sha256
+        for shard in (*manifest.train, *manifest.test)
+    )
 
 
 def _shards(images: Labelled) -> list[tuple[int, bytes]]:
     """Count and content of each shard."""
     parts = []
     for start in range(0, len(images.labels), SHARD_IMAGES):
-        pixels, labels = images.pixels[start : start + SHARD_IMAGES], images.labels[start : start + SHARD_IMAGES]
-        tensors = {"images": torch.from_numpy(np.ascontiguousarray(pixels)), "labels": torch.from_numpy(labels)}
+        pixels, labels = (
+            images.pixels[start : start + SHARD_IMAGES],
+            images.labels[start : start + SHARD_IMAGES],
+        )
+        tensors = {
+            "images": torch.from_numpy(np.ascontiguousarray(pixels)),
+            "labels": torch.from_numpy(labels),
+        }
         parts.append((len(labels), save(tensors)))
     return parts
 
@@ -121,7 +132,11 @@ def _tensor_shards(inputs: Tensor, targets: Tensor) -> list[tuple[int, bytes]]:
     """Count and content of each shard."""
     size = max(1, SHARD_BYTES * max(1, len(inputs)) // max(1, inputs.nbytes + targets.nbytes))
     pairs = zip(inputs.split(size), targets.split(size), strict=True)
-    return [(len(part), save({"inputs": part.clone(), "targets": aims.clone()})) for part, aims in pairs if len(part)]
+    return [
+        (len(part), save({"inputs": part.clone(), "targets": aims.clone()}))
+        for part, aims in pairs
+        if len(part)
+    ]
 
 
 def _class_counts(targets: Tensor, classes: int) -> tuple[int, ...]:
@@ -151,7 +166,10 @@ def _manifest(data: Data, source: Source, digest: str, shards: dict[Split, tuple
     if len(train) == 0:
         raise DataError(f"{data.source} has no training images")
     mean, deviation = _stated_statistics(data, train.shape[1]) or channel_statistics(train)
-    counts = {split: np.bincount(images.labels, minlength=len(source.classes)).tolist() for split, images in source.splits.items()}
+    counts = {
+        split: np.bincount(images.labels, minlength=len(source.classes)).tolist()
+        for split, images in source.splits.items()
+    }
     return Manifest(
         digest=digest,
         source=data.source,
@@ -170,7 +188,10 @@ def _stated_statistics(data: Data, channels: int) -> Statistics | None:
     if data.mean is None or data.deviation is None:
         return None
     if len(data.mean) != channels:
-        raise DataError(f"data.mean has {len(data.mean)} numbers and the images of {data.source} {channels} channels, expected one number for each")
+        raise DataError(
+            f"data.mean has {len(data.mean)} numbers and the images of {data.source} {channels} channels,"
+            " expected one number for each"
+        )
     return data.mean, data.deviation
 
 

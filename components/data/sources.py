@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossmap.components.config.data import NAMED_SOURCES, TASKS, Data
-from lossmap.components.config.errors import DataError
 from lossmap.components.config.manifest import Split
-from lossmap.components.config.randomness import stream
+from lossmap.components.core.errors import DataError
+from lossmap.components.core.randomness import stream
 from lossmap.components.data.choose import balanced_choice, one_fifth
 from lossmap.components.data.decode import resize_all
 from lossmap.components.data.folders import read_folder
@@ -46,11 +46,16 @@ def load_source(data: Data, progress: Count) -> Source:
     """
     if data.source in NAMED_SOURCES:
         source = _LOADERS[data.source](data)
-        return Source(source.classes, {split: _limited(data, split, images) for split, images in source.splits.items()})
+        return Source(
+            source.classes, {split: _limited(data, split, images) for split, images in source.splits.items()}
+        )
     if "://" not in data.source and not _is_there(data.source):
         near = difflib.get_close_matches(data.source, [*NAMED_SOURCES, TASKS], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        accepted = f"expected {', '.join(NAMED_SOURCES)}, tasks, or the path or s3:// URI of a folder or zip of images, or of a .safetensors or .npz file"
+        accepted = (
+            f"expected {', '.join(NAMED_SOURCES)}, tasks, or the path or s3:// URI of a folder or zip of"
+            " images, or of a .safetensors or .npz file"
+        )
         raise DataError(f"data.source is {data.source!r}, which is no data set and no file; {hint}{accepted}")
     classes, splits = read_folder(data, progress)
     return Source(classes, {split: Labelled(*arrays) for split, arrays in splits.items()})
@@ -66,7 +71,9 @@ def _is_there(source: str) -> bool:
 
 
 def _limited(data: Data, split: Split, images: Labelled) -> Labelled:
-    chosen = balanced_choice(images.labels, data.limit if split == "train" else data.test_limit, data.seed, split)
+    chosen = balanced_choice(
+        images.labels, data.limit if split == "train" else data.test_limit, data.seed, split
+    )
     pixels = images.pixels[chosen]
     if data.image_size:
         pixels = resize_all(pixels, data.image_size)
@@ -74,7 +81,9 @@ def _limited(data: Data, split: Split, images: Labelled) -> Labelled:
 
 
 def _digits(data: Data) -> Source:
-    """scikit-learn's 1,797 scans of 8 x 8 grey values 0 … 16, scaled to round(255 v / 16); of each class one fifth, drawn by the seed, is test."""
+    """scikit-learn's 1,797 scans of 8 x 8 grey values 0 … 16, scaled to round(255 v / 16); of each class
+    one fifth, drawn by the seed, is test.
+    """
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -93,10 +102,14 @@ def _blobs(data: Data) -> Source:
     def split(name: Split, per_class: int) -> Labelled:
         labels = np.repeat(np.arange(blobs.classes), per_class)
         noise = stream("blobs", data.seed, name).normal(0, blobs.noise, (len(labels), *patterns.shape[1:]))
-        return Labelled((np.clip(patterns[labels] + noise, 0, 1) * 255).round().astype(np.uint8), labels.astype(np.int64))
+        return Labelled(
+            (np.clip(patterns[labels] + noise, 0, 1) * 255).round().astype(np.uint8), labels.astype(np.int64)
+        )
 
     classes = tuple(f"blob-{label}" for label in range(blobs.classes))
-    return Source(classes, {"train": split("train", blobs.train_per_class), "test": split("test", blobs.test_per_class)})
+    return Source(
+        classes, {"train": split("train", blobs.train_per_class), "test": split("test", blobs.test_per_class)}
+    )
 
 
 def _torchvision(name: str) -> Callable[[Data], Source]:
@@ -109,13 +122,20 @@ def _torchvision(name: str) -> Callable[[Data], Source]:
         kind = getattr(datasets, name)
         try:
             train, test = (kind(folder / data.source, train=train, download=True) for train in (True, False))
-        except (OSError, RuntimeError, ValueError, AssertionError) as error:  # the last two are of files cut short after their check
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+            AssertionError,
+        ) as error:  # the last two are of files cut short after their check
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise DataError(
                 f"{data.source} cannot be downloaded to {folder / data.source} or read there: {reason}; "
                 "remove that folder and run again, or set data.source to a folder of its images"
             ) from None
-        return Source(tuple(train.classes), {"train": _from_torchvision(train), "test": _from_torchvision(test)})
+        return Source(
+            tuple(train.classes), {"train": _from_torchvision(train), "test": _from_torchvision(test)}
+        )
 
     return load
 
@@ -126,7 +146,8 @@ def _from_torchvision(dataset: Any) -> Labelled:
     return Labelled(pixels, np.asarray(dataset.targets, dtype=np.int64))
 
 
-# torchvision reads CIFAR's own files by pickle, after checking their MD5 sums against those it carries: nobody's files but the authors' get there.
+# torchvision reads CIFAR's own files by pickle, after checking their MD5 sums against those it carries:
+# nobody's files but the authors' get there.
 _LOADERS: dict[str, Callable[[Data], Source]] = {
     "digits": _digits,
     "cifar10": _torchvision("CIFAR10"),

@@ -10,10 +10,10 @@ from safetensors.torch import load
 from torch import Tensor
 
 from lossmap.components.config.data import Data
-from lossmap.components.config.errors import DataError
 from lossmap.components.config.manifest import Split
-from lossmap.components.config.python import reason
-from lossmap.components.config.randomness import stream
+from lossmap.components.core.errors import DataError
+from lossmap.components.core.imports import reason
+from lossmap.components.core.randomness import stream
 from lossmap.components.data.choose import balanced_choice
 from lossmap.components.data.files import read_file
 
@@ -38,7 +38,8 @@ class TensorSource:
 
 
 def load_tensors(data: Data) -> TensorSource:
-    """The tensors `inputs`, `targets`, and perhaps `test_inputs`, `test_targets` of a .safetensors or .npz file, limited as `data` asks.
+    """The tensors `inputs`, `targets`, and perhaps `test_inputs`, `test_targets` of a .safetensors or .npz
+    file, limited as `data` asks.
 
     Integer targets become int64, which losses want; everything else stays as it is.
 
@@ -46,7 +47,10 @@ def load_tensors(data: Data) -> TensorSource:
         DataError: with what is wrong and what would be right.
     """
     if data.image_size or data.mean:
-        raise DataError(f"data.source is {data.source!r}, tensors that are used as they are; data.image_size, data.mean and data.deviation are for images")
+        raise DataError(
+            f"data.source is {data.source!r}, tensors that are used as they are; data.image_size, data.mean"
+            " and data.deviation are for images"
+        )
     return tensor_source(_read(data.source), data)
 
 
@@ -55,7 +59,10 @@ def tensor_source(tensors: dict[str, Tensor], data: Data) -> TensorSource:
     unknown = sorted(set(tensors) - set(_NAMES))
     missing = [name for name in _needed(tensors) if name not in tensors]
     if unknown or missing:
-        raise DataError(f"{data.source} holds {', '.join(sorted(tensors)) or 'nothing'}, expected inputs and targets, and perhaps test_inputs and test_targets")
+        raise DataError(
+            f"{data.source} holds {', '.join(sorted(tensors)) or 'nothing'}, expected inputs and targets, and"
+            " perhaps test_inputs and test_targets"
+        )
     train = _checked(tensors["inputs"], tensors["targets"], "", data)
     test = (train[0][:0], train[1][:0])
     if "test_inputs" in tensors:
@@ -73,7 +80,10 @@ def _read(source: str) -> dict[str, Tensor]:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: torch.from_numpy(np.ascontiguousarray(archive[name])) for name in archive.files}
     except (SafetensorError, OSError, ValueError, TypeError, EOFError, KeyError) as error:
-        raise DataError(f"{source} cannot be read as tensors: {reason(error)}; write it with numpy.savez or safetensors.torch.save_file") from None
+        raise DataError(
+            f"{source} cannot be read as tensors: {reason(error)}; write it with numpy.savez or"
+            " safetensors.torch.save_file"
+        ) from None
     except Exception as error:
         raise DataError(f"{source} is damaged: {reason(error)}") from None
 
@@ -85,7 +95,10 @@ def _needed(tensors: dict[str, Tensor]) -> tuple[str, ...]:
 def _checked(inputs: Tensor, targets: Tensor, prefix: str, data: Data) -> tuple[Tensor, Tensor]:
     shapes = f"{prefix}inputs {tuple(inputs.shape)} and {prefix}targets {tuple(targets.shape)}"
     if inputs.dim() == 0 or targets.dim() == 0 or len(inputs) != len(targets):
-        raise DataError(f"{data.source} has {shapes}, expected as many targets as inputs: the first dimension of both is the sample")
+        raise DataError(
+            f"{data.source} has {shapes}, expected as many targets as inputs: the first dimension of both is"
+            " the sample"
+        )
     if len(inputs) == 0:
         raise DataError(f"{data.source} has {shapes}, expected at least one sample")
     return inputs, targets.long() if _are_integers(targets) else targets
@@ -94,8 +107,14 @@ def _checked(inputs: Tensor, targets: Tensor, prefix: str, data: Data) -> tuple[
 def _alike(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], source: str) -> None:
     for name, one, other in zip(("inputs", "targets"), train, test, strict=True):
         if one.dtype != other.dtype or one.shape[1:] != other.shape[1:]:
-            described = [f"{tuple(tensor.shape[1:])} {str(tensor.dtype).removeprefix('torch.')}" for tensor in (one, other)]
-            raise DataError(f"{source} has {name} of {described[0]} each and test_{name} of {described[1]}, expected one shape and one type")
+            described = [
+                f"{tuple(tensor.shape[1:])} {str(tensor.dtype).removeprefix('torch.')}"
+                for tensor in (one, other)
+            ]
+            raise DataError(
+                f"{source} has {name} of {described[0]} each and test_{name} of {described[1]}, expected one"
+                " shape and one type"
+            )
 
 
 def _limited(pair: tuple[Tensor, Tensor], data: Data, split: Split) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,14 @@
-"""What people ask of a cluster: its pods, their logs, why they wait, and what an account may do. Nothing here changes anything."""
+"""What people ask of a cluster: its pods, their logs, why they wait, and what an account may do. Nothing
+here changes anything.
+"""
 
 from collections.abc import Iterator
 
 from kubernetes import client
 
-from lossmap.components.config.deployment import CONFIG_MAP
 from lossmap.components.jobs import logs
 from lossmap.components.jobs.connection import Api, absent_is_none, connect
+from lossmap.components.jobs.deployment import CONFIG_MAP
 from lossmap.components.jobs.reasons import why_waiting
 
 __all__ = ["can_i", "configuration", "crds", "person", "pod_log", "pods", "why_waiting"]
@@ -15,7 +17,9 @@ _PERSONS_PATIENCE_SECONDS = 10.0
 
 
 def person() -> Api:
-    """The cluster of KUBECONFIG, or of this pod, for somebody who waits for the answer: given up after 10 s."""
+    """The cluster of KUBECONFIG, or of this pod, for somebody who waits for the answer: given up after 10
+    s.
+    """
     return connect(_PERSONS_PATIENCE_SECONDS)
 
 
@@ -25,8 +29,12 @@ def pods(namespace: str, label_selector: str, api: Api | None = None) -> list[cl
     return sorted(found, key=lambda pod: (pod.metadata.creation_timestamp, pod.metadata.name))
 
 
-def pod_log(namespace: str, pod: str, container: str, follow: bool = False, api: Api | None = None) -> Iterator[str]:
-    """The lines of a container's log until now; or, followed, until its pod ends, across cuts of the connection and restarts."""
+def pod_log(
+    namespace: str, pod: str, container: str, follow: bool = False, api: Api | None = None
+) -> Iterator[str]:
+    """The lines of a container's log until now; or, followed, until its pod ends, across cuts of the
+    connection and restarts.
+    """
     api = api or person()
     found = api.core.read_namespaced_pod(pod, namespace)
     return logs.follow(api, found, container) if follow else logs.read(api, found, container)
@@ -38,18 +46,33 @@ def configuration(namespace: str, api: Api | None = None) -> dict[str, str]:
     return dict(found.data or {}) if found else {}
 
 
-def can_i(verb: str, resource: str, namespace: str, group: str = "", subresource: str = "", api: Api | None = None) -> bool:
-    """Whether this account may do something in a namespace, such as `create`, `pytorchjobs`, group `kubeflow.org`."""
-    attributes = client.V1ResourceAttributes(namespace=namespace, verb=verb, group=group, resource=resource, subresource=subresource or None)
-    review = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
+def can_i(
+    verb: str, resource: str, namespace: str, group: str = "", subresource: str = "", api: Api | None = None
+) -> bool:
+    """Whether this account may do something in a namespace, such as `create`, `pytorchjobs`, group
+    `kubeflow.org`.
+    """
+    attributes = client.V1ResourceAttributes(
+        namespace=namespace, verb=verb, group=group, resource=resource, subresource=subresource or None
+    )
+    review = client.V1SelfSubjectAccessReview(
+        spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
+    )
     return bool((api or person()).authorization.create_self_subject_access_review(review).status.allowed)
 
 
 def crds(api: Api | None = None) -> set[str]:
-    """The kinds of objects that Kubeflow and its like have added, such as `pytorchjobs.kubeflow.org`; everybody may ask for them."""
+    """The kinds of objects that Kubeflow and its like have added, such as `pytorchjobs.kubeflow.org`;
+    everybody may ask for them.
+    """
     api = api or person()
     groups = client.ApisApi(api.core.api_client).get_api_versions().groups
-    return {f"{kind}.{group.name}" for group in groups if group.name.endswith(("kubeflow.org", "argoproj.io", "kueue.x-k8s.io")) for kind in _kinds(api, group)}
+    return {
+        f"{kind}.{group.name}"
+        for group in groups
+        if group.name.endswith(("kubeflow.org", "argoproj.io", "kueue.x-k8s.io"))
+        for kind in _kinds(api, group)
+    }
 
 
 def _kinds(api: Api, group: client.V1APIGroup) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """The connection to a Kubernetes API server that may be away for a while.
 
-Every request has a time limit, is repeated while the server is away or overloaded, and fails with one line that says what to do. What
-`kubeflow.training.TrainingClient` 1.9.4 does otherwise is put right here, once: requests of it have no limit of their own, a failed
-one is a RuntimeError that hides its status, its waiting gives up at the first failed request, and its following of logs can hang. So it
-creates, reads and deletes, over our own client, and nothing else.
+Every request has a time limit, is repeated while the server is away or overloaded, and fails with one line
+that says what to do. What `kubeflow.training.TrainingClient` 1.9.4 does otherwise is put right here, once:
+requests of it have no limit of their own, a failed one is a RuntimeError that hides its status, its waiting
+gives up at the first failed request, and its following of logs can hang. So it creates, reads and deletes,
+over our own client, and nothing else.
 """
 
 import json
@@ -21,14 +22,17 @@ from kubeflow.training import KubeflowOrgV1PyTorchJob, TrainingClient
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
-from lossmap.components.config.errors import ClusterError
+from lossmap.components.core.errors import ClusterError
 
 _PATIENCE_SECONDS = 90.0
 _CONNECT_SECONDS, _READ_SECONDS = 5, 30
 _LONGEST_PAUSE = 5.0
 _PASSING = (408, 429, 500, 502, 503, 504)
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_CURES = {401: "log in again, or check the credentials in KUBECONFIG", 403: "give the account this right, see k8s/base"}
+_CURES = {
+    401: "log in again, or check the credentials in KUBECONFIG",
+    403: "give the account this right, see k8s/base",
+}
 
 
 class ApiError(ClusterError):
@@ -51,7 +55,8 @@ class Api:
         host: address of the API server.
         namespace: this pod's, or that of the context in KUBECONFIG.
         core, custom, authorization: the clients of kubernetes; their errors are ApiErrors.
-        training: the client of kubeflow.training, for create_job, get_job and delete_job through the methods below.
+        training: the client of kubeflow.training, for create_job, get_job and delete_job through the methods
+            below.
     """
 
     host: str
@@ -67,12 +72,16 @@ class Api:
 
     def get_job(self, name: str, namespace: str) -> KubeflowOrgV1PyTorchJob | None:
         """A PyTorchJob, or None where there is none of that name."""
-        return absent_is_none(lambda: _unwrapped(lambda: self.training.get_job(name, namespace, timeout=2 * _PATIENCE_SECONDS)))
+        return absent_is_none(
+            lambda: _unwrapped(lambda: self.training.get_job(name, namespace, timeout=2 * _PATIENCE_SECONDS))
+        )
 
     def delete_job(self, name: str, namespace: str) -> None:
         """Ask for the end of a PyTorchJob; it is there until its pods and services are gone."""
         options = client.V1DeleteOptions(propagation_policy="Foreground")
-        absent_is_none(lambda: _unwrapped(lambda: self.training.delete_job(name, namespace, delete_options=options)))
+        absent_is_none(
+            lambda: _unwrapped(lambda: self.training.delete_job(name, namespace, delete_options=options))
+        )
 
 
 def connect(patience: float = _PATIENCE_SECONDS) -> Api:
@@ -139,7 +148,9 @@ def _pauses() -> Iterator[float]:
 
 def _is_passing(error: Exception) -> bool:
     if isinstance(error, ApiException):
-        return error.status in _PASSING or (error.status == 0 and "CERTIFICATE_VERIFY_FAILED" not in str(error.reason))
+        return error.status in _PASSING or (
+            error.status == 0 and "CERTIFICATE_VERIFY_FAILED" not in str(error.reason)
+        )
     return True
 
 
@@ -147,7 +158,10 @@ def _explained(error: Exception, method: str, url: str) -> ApiError:
     parts = urllib3.util.parse_url(url)
     if not isinstance(error, ApiException) or error.status == 0:
         reason = error.reason if isinstance(error, ApiException) else error
-        return ApiError(f"the API server {parts.netloc} is out of reach: {_line(reason)}; check KUBECONFIG and the network")
+        return ApiError(
+            f"the API server {parts.netloc} is out of reach: {_line(reason)}; check KUBECONFIG and the"
+            " network"
+        )
     cure = _CURES.get(error.status)
     text = f"the API server refuses {method} {parts.path}: {_message(error)}"
     return ApiError(f"{text}; {cure}" if cure else text, error.status)
@@ -167,7 +181,10 @@ def _line(text: object) -> str:
 def _unwrapped(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except (RuntimeError, TimeoutError) as error:  # `raise … from` in some of its branches, plain `raise` in others
+    except (
+        RuntimeError,
+        TimeoutError,
+    ) as error:  # `raise … from` in some of its branches, plain `raise` in others
         cause = error.__cause__ or error.__context__
         if isinstance(cause, ApiError):
             raise cause from None

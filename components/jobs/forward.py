@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 from kubernetes import client
 from kubernetes.stream import portforward
 
-from lossmap.components.config.errors import ClusterError
+from lossmap.components.core.errors import ClusterError
 from lossmap.components.jobs.connection import Api
 
 _BLOCK = 65536
@@ -36,7 +36,8 @@ def forwarded(api: Api, namespace: str, service: str, port: int, local_port: int
 
 
 def in_cluster(uri: str, namespace: str) -> tuple[str, str, int] | None:
-    """Namespace, service and port of an address such as http://mlflow.lossmap:5000 or http://mlflow.lossmap.svc.cluster.local:5000.
+    """Namespace, service and port of an address such as http://mlflow.lossmap:5000 or
+    http://mlflow.lossmap.svc.cluster.local:5000.
 
     None for an address that is somewhere else; one without a dot is in `namespace`.
     """
@@ -56,21 +57,28 @@ def _backend(api: Api, namespace: str, service: str, port: int) -> tuple[str, in
         for address in subset.addresses or ():
             if address.target_ref and ports:
                 return address.target_ref.name, port if port in ports else ports[0]
-    raise ClusterError(f"service {service} in {namespace} has no pod that is ready; look at it: kubectl -n {namespace} get pods")
+    raise ClusterError(
+        f"service {service} in {namespace} has no pod that is ready; look at it: kubectl -n {namespace} get"
+        " pods"
+    )
 
 
 def _serve(api: Api, namespace: str, pod: str, port: int, server: socket.socket) -> None:
     with suppress(OSError):  # closed: the block has ended
         while True:
             connection, _ = server.accept()
-            threading.Thread(target=_connect, args=(api, namespace, pod, port, connection), daemon=True).start()
+            threading.Thread(
+                target=_connect, args=(api, namespace, pod, port, connection), daemon=True
+            ).start()
 
 
 def _connect(api: Api, namespace: str, pod: str, port: int, near: socket.socket) -> None:
     # A client of its own: the stream turns the client that it is given into one for web sockets.
     core = client.CoreV1Api(client.ApiClient(api.core.api_client.configuration))
     with near, suppress(OSError, client.ApiException):
-        far = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)).socket(port)
+        far = portforward(
+            core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
+        ).socket(port)
         far.setblocking(True)
         threading.Thread(target=_pump, args=(near, far), daemon=True).start()
         _pump(far, near)

@@ -1,4 +1,6 @@
-"""Trains on a cluster: torchrun in the pods of a PyTorchJob, and this process, in a pod of its own, that waits for them."""
+"""Trains on a cluster: torchrun in the pods of a PyTorchJob, and this process, in a pod of its own, that
+waits for them.
+"""
 
 import signal
 import threading
@@ -8,9 +10,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from lossmap.components.config.cluster import Cluster
-from lossmap.components.config.errors import ClusterError, Interrupted, LossmapError
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
+from lossmap.components.core.errors import ClusterError, Interrupted, LossmapError
 from lossmap.components.jobs import submission
 from lossmap.components.jobs.connection import Api, connect, own_pod_name
 from lossmap.components.jobs.pytorchjob import Launcher, Request, render
@@ -23,7 +25,10 @@ from lossmap.components.training.listen import Listener, Listeners
 
 _DELETION_SECONDS = 45.0
 _PACE = Pace()
-_GONE = Interrupted("the PyTorchJob was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from its checkpoint")
+_GONE = Interrupted(
+    "the PyTorchJob was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from its"
+    " checkpoint"
+)
 
 
 def printed(line: str) -> None:
@@ -31,11 +36,19 @@ def printed(line: str) -> None:
     print(line, flush=True)
 
 
-def launch(training: str, processes: Training, cluster: Cluster, nodes: int, settings: Settings, listeners: Listeners, say: Say = printed) -> None:
+def launch(
+    training: str,
+    processes: Training,
+    cluster: Cluster,
+    nodes: int,
+    settings: Settings,
+    listeners: Listeners,
+    say: Say = printed,
+) -> None:
     """Carry out a training by a PyTorchJob in this pod's cluster; returns when the store has its result.
 
-    Asked for again, it goes on with the job that is there. The job ends with this process: deleted where it is asked to stop, and by
-    itself, within a minute, where it is killed (see training/heartbeat.py).
+    Asked for again, it goes on with the job that is there. The job ends with this process: deleted where it
+    is asked to stop, and by itself, within a minute, where it is killed (see training/heartbeat.py).
 
     Args:
         training: its address; its task and data set are in the store.
@@ -44,7 +57,8 @@ def launch(training: str, processes: Training, cluster: Cluster, nodes: int, set
         nodes: number of pods.
         settings: handed on to the processes.
         listeners: called as training goes on.
-        say: gets what every rank prints, as `rank N: line`, and a line for every reason to wait; progress is for the listeners alone.
+        say: gets what every rank prints, as `rank N: line`, and a line for every reason to wait; progress is
+            for the listeners alone.
 
     Raises:
         TrainingError: it cannot start, or it failed; the message holds the reason.
@@ -107,7 +121,9 @@ def _deleted_on_failure(api: Api, name: str, say: Say) -> Iterator[None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM, which ends a pod, is a KeyboardInterrupt as Ctrl-C is; other threads than the main one cannot ask for that."""
+    """SIGTERM, which ends a pod, is a KeyboardInterrupt as Ctrl-C is; other threads than the main one
+    cannot ask for that.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

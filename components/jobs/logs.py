@@ -1,4 +1,6 @@
-"""The log of a pod's container, line by line, each line once: across cuts of the connection and restarts of the container."""
+"""The log of a pod's container, line by line, each line once: across cuts of the connection and restarts
+of the container.
+"""
 
 import threading
 from collections import Counter, deque
@@ -16,7 +18,9 @@ _SILENCE_SECONDS = 30.0  # after which a quiet connection is made anew: it may h
 _OVERLAP = timedelta(seconds=2)  # standard output and standard error may overtake each other by as much
 
 
-def follow(api: Api, pod: client.V1Pod, container: str, ended: threading.Event | None = None) -> Iterator[str]:
+def follow(
+    api: Api, pod: client.V1Pod, container: str, ended: threading.Event | None = None
+) -> Iterator[str]:
     """Every line of a container, until its pod ends or is gone.
 
     Args:
@@ -32,7 +36,9 @@ def follow(api: Api, pod: client.V1Pod, container: str, ended: threading.Event |
     lines, restarts = _Lines(api, pod, container), 0
     while True:
         last = ended.is_set()
-        found = absent_is_none(lambda: api.core.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace))
+        found = absent_is_none(
+            lambda: api.core.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
+        )
         if found is None or found.metadata.uid != pod.metadata.uid:
             return
         status = _status(found, container)
@@ -56,7 +62,9 @@ class _Lines:
 
     def __init__(self, api: Api, pod: client.V1Pod, container: str):
         self._api, self._pod, self._container = api, pod, container
-        self._recent: deque[tuple[datetime, str]] = deque()  # the lines of the last moments before the end, to be known again
+        self._recent: deque[tuple[datetime, str]] = (
+            deque()
+        )  # the lines of the last moments before the end, to be known again
 
     def read(self, follow: bool = False, previous: bool = False) -> Iterator[str]:
         """Lines that were not read before; an end without a word is an end like another."""
@@ -80,7 +88,11 @@ class _Lines:
 
     def _open(self, since: datetime | None, **flags: bool) -> "urllib3.BaseHTTPResponse | None":
         # read_namespaced_pod_log has no since_time
-        query: list[tuple[str, Any]] = [("container", self._container), ("timestamps", "true"), *((name, str(flag).lower()) for name, flag in flags.items())]
+        query: list[tuple[str, Any]] = [
+            ("container", self._container),
+            ("timestamps", "true"),
+            *((name, str(flag).lower()) for name, flag in flags.items()),
+        ]
         if since:
             query.append(("sinceTime", since.isoformat()))
         meta = self._pod.metadata

@@ -1,8 +1,9 @@
-"""The PyTorchJob of a training, as data: what is asked for decides every field, and nothing is looked up here.
+"""The PyTorchJob of a training, as data: what is asked for decides every field, and nothing is looked up
+here.
 
-Workers alone with an elastic policy, because the init container that the operator adds to a Worker beside a Master has no security
-context, and a namespace with restricted Pod Security refuses it. torchrun takes its part in the job from the PET_* variables that the
-operator sets.
+Workers alone with an elastic policy, because the init container that the operator adds to a Worker beside a
+Master has no security context, and a namespace with restricted Pod Security refuses it. torchrun takes its
+part in the job from the PET_* variables that the operator sets.
 """
 
 import hashlib
@@ -21,16 +22,28 @@ from kubeflow.training import (
 from kubernetes import client
 
 from lossmap.components.config.cluster import Cluster, Toleration
-from lossmap.components.config.deployment import CONFIG_MAP, PIPELINE_RUN_LABEL, STORE_SECRET, TRAINING_ACCOUNT, USER
 from lossmap.components.config.training import Training
+from lossmap.components.jobs.deployment import (
+    CONFIG_MAP,
+    PIPELINE_RUN_LABEL,
+    STORE_SECRET,
+    TRAINING_ACCOUNT,
+    USER,
+)
 
 CONTAINER = "pytorch"  # the name that the operator looks for
 RUN_LABEL, JOB_LABEL = "lossmap/run", "training.kubeflow.org/job-name"
 TRAINING_ANNOTATION = "lossmap/training"
 RANK_PREFIX = "[rank ${rank}]: "
-_LABELS = {"app.kubernetes.io/name": "lossmap", "app.kubernetes.io/part-of": "lossmap", "app.kubernetes.io/component": "training"}
+_LABELS = {
+    "app.kubernetes.io/name": "lossmap",
+    "app.kubernetes.io/part-of": "lossmap",
+    "app.kubernetes.io/component": "training",
+}
 _LABEL_LENGTH = 63
-_READABLE = 33  # characters of the run in a job's name: with `train-`, a digest and `-worker-99` all names stay within DNS's 63
+# characters of the run in a job's name: with `train-`, a digest and `-worker-99` all names stay within DNS's
+# 63
+_READABLE = 33
 _KEPT_SECONDS = 10  # a job that ends with nobody watching leaves nothing behind
 
 
@@ -52,9 +65,17 @@ class Launcher:
     @classmethod
     def of(cls, pod: client.V1Pod) -> "Launcher":
         """Read a pod's own description."""
-        container = next((each for each in pod.spec.containers if each.name == "main"), pod.spec.containers[0])
+        container = next(
+            (each for each in pod.spec.containers if each.name == "main"), pod.spec.containers[0]
+        )
         secrets = tuple(secret.name for secret in pod.spec.image_pull_secrets or ())
-        return cls(container.image, container.image_pull_policy, secrets, _owner(pod), (pod.metadata.labels or {}).get(PIPELINE_RUN_LABEL))
+        return cls(
+            container.image,
+            container.image_pull_policy,
+            secrets,
+            _owner(pod),
+            (pod.metadata.labels or {}).get(PIPELINE_RUN_LABEL),
+        )
 
 
 @dataclass(frozen=True)
@@ -79,11 +100,17 @@ class Request:
 def name_of(request: Request) -> str:
     """The job's name: the same for the same run and training, a DNS-1035 label of at most 50 characters."""
     readable = re.sub("[^a-z0-9]+", "-", request.run.lower())[:_READABLE].strip("-")
-    return f"train-{readable}-{_digest(f'{request.run}/{request.training}')}" if readable else f"train-{_digest(request.training)}"
+    return (
+        f"train-{readable}-{_digest(f'{request.run}/{request.training}')}"
+        if readable
+        else f"train-{_digest(request.training)}"
+    )
 
 
 def label_value(text: str) -> str:
-    """A text as the value of a label, which has at most 63 characters: a longer one ends in a digest of it."""
+    """A text as the value of a label, which has at most 63 characters: a longer one ends in a digest of
+    it.
+    """
     return text if len(text) <= _LABEL_LENGTH else f"{text[: _LABEL_LENGTH - 9]}-{_digest(text)}"
 
 
@@ -92,7 +119,10 @@ def render(request: Request, launcher: Launcher) -> KubeflowOrgV1PyTorchJob:
     cluster, labels = request.cluster, _labels(request, launcher)
     queue = {"kueue.x-k8s.io/queue-name": cluster.queue} if cluster.queue else {}
     metadata = client.V1ObjectMeta(
-        name=name_of(request), labels=labels | queue, annotations={TRAINING_ANNOTATION: request.training}, owner_references=[launcher.owner]
+        name=name_of(request),
+        labels=labels | queue,
+        annotations={TRAINING_ANNOTATION: request.training},
+        owner_references=[launcher.owner],
     )
     pod = client.V1PodTemplateSpec(metadata=client.V1ObjectMeta(labels=labels), spec=_pod(request, launcher))
     workers = KubeflowOrgV1ReplicaSpec(replicas=request.nodes, restart_policy="OnFailure", template=pod)
@@ -102,7 +132,9 @@ def render(request: Request, launcher: Launcher) -> KubeflowOrgV1PyTorchJob:
         run_policy=_run_policy(request),
         pytorch_replica_specs={"Worker": workers},
     )
-    return KubeflowOrgV1PyTorchJob(api_version="kubeflow.org/v1", kind="PyTorchJob", metadata=metadata, spec=spec)
+    return KubeflowOrgV1PyTorchJob(
+        api_version="kubeflow.org/v1", kind="PyTorchJob", metadata=metadata, spec=spec
+    )
 
 
 def _labels(request: Request, launcher: Launcher) -> dict[str, str]:
@@ -111,19 +143,23 @@ def _labels(request: Request, launcher: Launcher) -> dict[str, str]:
 
 
 def _elastic_policy(request: Request) -> KubeflowOrgV1ElasticPolicy:
-    # Pods start minutes apart where images are large; torchrun's own patience is 60 s for the first pod and 600 s for the others.
+    # Pods start minutes apart where images are large; torchrun's own patience is 60 s for the first pod and
+    # 600 s for the others.
     patience = str(math.ceil(request.cluster.start_minutes * 60))
     return KubeflowOrgV1ElasticPolicy(
         min_replicas=request.cluster.least_nodes or request.nodes,
         max_replicas=request.nodes,
         max_restarts=request.cluster.restarts,
         rdzv_backend="c10d",
-        rdzv_conf=[KubeflowOrgV1RDZVConf(key=key, value=patience) for key in ("join_timeout", "read_timeout")],
+        rdzv_conf=[
+            KubeflowOrgV1RDZVConf(key=key, value=patience) for key in ("join_timeout", "read_timeout")
+        ],
     )
 
 
 def _run_policy(request: Request) -> KubeflowOrgV1RunPolicy:
-    # The operator counts restarts of containers, of all pods together, and fails at the limit: the loss of one pod restarts every other.
+    # The operator counts restarts of containers, of all pods together, and fails at the limit: the loss of
+    # one pod restarts every other.
     return KubeflowOrgV1RunPolicy(
         clean_pod_policy="Running",
         active_deadline_seconds=math.ceil(request.cluster.hours * 3600),
@@ -138,28 +174,44 @@ def _pod(request: Request, launcher: Launcher) -> client.V1PodSpec:
         service_account_name=TRAINING_ACCOUNT,
         automount_service_account_token=False,
         security_context=client.V1PodSecurityContext(
-            run_as_non_root=True, run_as_user=USER, run_as_group=USER, seccomp_profile=client.V1SeccompProfile(type="RuntimeDefault")
+            run_as_non_root=True,
+            run_as_user=USER,
+            run_as_group=USER,
+            seccomp_profile=client.V1SeccompProfile(type="RuntimeDefault"),
         ),
-        image_pull_secrets=[client.V1LocalObjectReference(name=name) for name in launcher.pull_secrets] or None,
+        image_pull_secrets=[client.V1LocalObjectReference(name=name) for name in launcher.pull_secrets]
+        or None,
         node_selector=cluster.node_selector or None,
         tolerations=[_toleration(each) for each in cluster.tolerations] or None,
         priority_class_name=cluster.priority_class,
         containers=[_container(request, launcher)],
         volumes=[
             client.V1Volume(name="tmp", empty_dir=client.V1EmptyDirVolumeSource()),
-            client.V1Volume(name="shm", empty_dir=client.V1EmptyDirVolumeSource(medium="Memory", size_limit=cluster.shared_memory)),
+            client.V1Volume(
+                name="shm",
+                empty_dir=client.V1EmptyDirVolumeSource(medium="Memory", size_limit=cluster.shared_memory),
+            ),
         ],
     )
 
 
 def _container(request: Request, launcher: Launcher) -> client.V1Container:
-    torchrun = ["python", "-m", "torch.distributed.run", "--tee", "3", "--log-line-prefix-template", RANK_PREFIX]
+    torchrun = [
+        "python",
+        "-m",
+        "torch.distributed.run",
+        "--tee",
+        "3",
+        "--log-line-prefix-template",
+        RANK_PREFIX,
+    ]
     environment = {
         "HOME": "/tmp",
         "LOSSMAP_LAUNCHER": "store",
         "LOSSMAP_STORE": request.store,
         "OMP_NUM_THREADS": str(request.processes.threads),
-        # torch 2.15: a rank 0 that outlives a round shares its store's address with nobody in the next one, and pods made anew wait for it for ever.
+        # torch 2.15: a rank 0 that outlives a round shares its store's address with nobody in the next one,
+        # and pods made anew wait for it for ever.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
     return client.V1Container(
@@ -174,17 +226,28 @@ def _container(request: Request, launcher: Launcher) -> client.V1Container:
         ],
         resources=_resources(request),
         security_context=client.V1SecurityContext(
-            allow_privilege_escalation=False, read_only_root_filesystem=True, capabilities=client.V1Capabilities(drop=["ALL"])
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            capabilities=client.V1Capabilities(drop=["ALL"]),
         ),
-        volume_mounts=[client.V1VolumeMount(name="tmp", mount_path="/tmp"), client.V1VolumeMount(name="shm", mount_path="/dev/shm")],
+        volume_mounts=[
+            client.V1VolumeMount(name="tmp", mount_path="/tmp"),
+            client.V1VolumeMount(name="shm", mount_path="/dev/shm"),
+        ],
     )
 
 
 def _resources(request: Request) -> client.V1ResourceRequirements:
     cluster = request.cluster
-    gpus = {cluster.gpu_resource: str(request.processes.processes // request.nodes)} if cluster.profile == "gpu" else {}
+    gpus = (
+        {cluster.gpu_resource: str(request.processes.processes // request.nodes)}
+        if cluster.profile == "gpu"
+        else {}
+    )
     amounts = {"cpu": cluster.training.cpu, "memory": cluster.training.memory} | gpus
-    return client.V1ResourceRequirements(requests=amounts, limits=amounts | {"cpu": cluster.training.most_cpu})
+    return client.V1ResourceRequirements(
+        requests=amounts, limits=amounts | {"cpu": cluster.training.most_cpu}
+    )
 
 
 def _toleration(asked: Toleration) -> client.V1Toleration:
@@ -194,9 +257,13 @@ def _toleration(asked: Toleration) -> client.V1Toleration:
 def _owner(pod: client.V1Pod) -> client.V1OwnerReference:
     controller = next((each for each in pod.metadata.owner_references or () if each.controller), None)
     api_version, kind, name, uid = (
-        (controller.api_version, controller.kind, controller.name, controller.uid) if controller else ("v1", "Pod", pod.metadata.name, pod.metadata.uid)
+        (controller.api_version, controller.kind, controller.name, controller.uid)
+        if controller
+        else ("v1", "Pod", pod.metadata.name, pod.metadata.uid)
     )
-    return client.V1OwnerReference(api_version=api_version, kind=kind, name=name, uid=uid, block_owner_deletion=False)
+    return client.V1OwnerReference(
+        api_version=api_version, kind=kind, name=name, uid=uid, block_owner_deletion=False
+    )
 
 
 def _digest(text: str) -> str:

@@ -8,7 +8,14 @@ from kubernetes import client
 
 from lossmap.components.jobs.connection import Api, ApiError
 
-_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable")
+_IMAGE = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+)
 _SETTLED = (
     "not found",
     "manifest unknown",
@@ -49,9 +56,13 @@ def cause_of(pod: client.V1Pod) -> Cause | None:
 
 
 def events_of(api: Api, namespace: str, name: str, uid: str) -> list[Cause]:
-    """What went wrong with an object according to its events, newest first; nothing where events may not be read."""
+    """What went wrong with an object according to its events, newest first; nothing where events may not
+    be read.
+    """
     try:
-        found = api.core.list_namespaced_event(namespace, field_selector=f"involvedObject.uid={uid},type=Warning").items
+        found = api.core.list_namespaced_event(
+            namespace, field_selector=f"involvedObject.uid={uid},type=Warning"
+        ).items
     except ApiError as error:
         if error.status != 403:
             raise
@@ -77,11 +88,18 @@ def losses(pod: client.V1Pod, memory: str) -> Iterator[Cause]:
     """
     name = pod.metadata.name
     if pod.status.reason:  # Evicted, Preempting, NodeLost, Shutdown …
-        yield Cause(f"{pod.metadata.uid} {pod.status.reason}", f"pod {name}: {pod.status.reason} {_line(pod.status.message or '')}".rstrip())
+        yield Cause(
+            f"{pod.metadata.uid} {pod.status.reason}",
+            f"pod {name}: {pod.status.reason} {_line(pod.status.message or '')}".rstrip(),
+        )
     for status in pod.status.container_statuses or ():
         for state in (status.last_state.terminated if status.last_state else None, status.state.terminated):
             if state and state.exit_code:
-                yield Cause(f"{pod.metadata.uid} {state.finished_at}", f"pod {name} {_ending(state, memory)}", state.reason == _OUT_OF_MEMORY)
+                yield Cause(
+                    f"{pod.metadata.uid} {state.finished_at}",
+                    f"pod {name} {_ending(state, memory)}",
+                    state.reason == _OUT_OF_MEMORY,
+                )
 
 
 def more_memory(limit: str) -> str:
@@ -90,39 +108,69 @@ def more_memory(limit: str) -> str:
 
 
 def _ending(state: client.V1ContainerStateTerminated, memory: str) -> str:
-    return f"ran out of memory; {more_memory(memory)}" if state.reason == _OUT_OF_MEMORY else f"ended with exit code {state.exit_code}"
+    return (
+        f"ran out of memory; {more_memory(memory)}"
+        if state.reason == _OUT_OF_MEMORY
+        else f"ended with exit code {state.exit_code}"
+    )
 
 
 def _causes(pod: client.V1Pod) -> Iterator[Cause]:
     name = pod.metadata.name
     for condition in pod.status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False" and condition.message:
-            words = _line(re.sub(r"\.? (no new claims|preemption:).*", "", condition.message, flags=re.DOTALL))
-            yield Cause(f"unschedulable {words}", f"no node for pod {name}: {words}; wait for one, or ask for less in cluster.training")
+            words = _line(
+                re.sub(r"\.? (no new claims|preemption:).*", "", condition.message, flags=re.DOTALL)
+            )
+            yield Cause(
+                f"unschedulable {words}",
+                f"no node for pod {name}: {words}; wait for one, or ask for less in cluster.training",
+            )
     for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
         waiting = status.state.waiting if status.state else None
         if waiting and waiting.reason in _IMAGE:
             yield _image(status.image, waiting)
         elif waiting and waiting.message and waiting.reason != "CrashLoopBackOff":
-            yield Cause(f"{waiting.reason} {waiting.message}", f"pod {name} cannot start: {_line(waiting.message)}")
+            yield Cause(
+                f"{waiting.reason} {waiting.message}", f"pod {name} cannot start: {_line(waiting.message)}"
+            )
 
 
 def _image(image: str, waiting: client.V1ContainerStateWaiting) -> Cause:
     words = _line(waiting.message or waiting.reason)
     hopeless = any(sign in f"{waiting.reason} {words}".lower() for sign in _SETTLED)
-    return Cause(f"image {image}", f"image {image} cannot be pulled: {words}; check its name, its registry and imagePullSecrets", hopeless)
+    return Cause(
+        f"image {image}",
+        f"image {image} cannot be pulled: {words}; check its name, its registry and imagePullSecrets",
+        hopeless,
+    )
 
 
 def _workload(api: Api, namespace: str, uid: str) -> str:
     try:
-        found = api.custom.list_namespaced_custom_object("kueue.x-k8s.io", "v1beta1", namespace, "workloads")["items"]
+        found = api.custom.list_namespaced_custom_object("kueue.x-k8s.io", "v1beta1", namespace, "workloads")[
+            "items"
+        ]
     except ApiError as error:
         if error.status not in (403, 404):
             raise
         return ""
-    mine = (each for each in found if any(owner["uid"] == uid for owner in each["metadata"].get("ownerReferences", ())))
-    conditions: list[dict[str, str]] = [each for workload in mine for each in workload.get("status", {}).get("conditions", ())]
-    return next((_line(each["message"]) for each in conditions if each["type"] == "QuotaReserved" and each["status"] == "False"), "")
+    mine = (
+        each
+        for each in found
+        if any(owner["uid"] == uid for owner in each["metadata"].get("ownerReferences", ()))
+    )
+    conditions: list[dict[str, str]] = [
+        each for workload in mine for each in workload.get("status", {}).get("conditions", ())
+    ]
+    return next(
+        (
+            _line(each["message"])
+            for each in conditions
+            if each["type"] == "QuotaReserved" and each["status"] == "False"
+        ),
+        "",
+    )
 
 
 def _without_numbers(text: str) -> str:

@@ -13,7 +13,8 @@ _PAUSE_SECONDS = 1.0
 
 
 def stop(namespace: str, label_selector: str, api: Api | None = None, seconds: float = 60.0) -> list[str]:
-    """Delete the PyTorchJobs that a label selector such as `lossmap/run=NAME` selects, and wait for their pods and services to go.
+    """Delete the PyTorchJobs that a label selector such as `lossmap/run=NAME` selects, and wait for their
+    pods and services to go.
 
     Returns:
         What was left after so many seconds, such as `pod train-x-worker-0`; nothing when all is well.
@@ -54,7 +55,9 @@ def _services(api: Api, namespace: str, selector: str) -> list[client.V1Service]
 
 def _jobs(api: Api, namespace: str, label_selector: str) -> list[dict[str, dict[str, str]]]:
     try:
-        found = api.custom.list_namespaced_custom_object(*_JOBS, namespace, "pytorchjobs", label_selector=label_selector)
+        found = api.custom.list_namespaced_custom_object(
+            *_JOBS, namespace, "pytorchjobs", label_selector=label_selector
+        )
     except ApiError as error:
         if error.status != 404:
             raise

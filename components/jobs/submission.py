@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from kubeflow.training import KubeflowOrgV1PyTorchJob
 
-from lossmap.components.config.deployment import PIPELINE_RUN_LABEL
-from lossmap.components.config.errors import ClusterError
+from lossmap.components.core.errors import ClusterError
 from lossmap.components.jobs.connection import Api, ApiError
+from lossmap.components.jobs.deployment import PIPELINE_RUN_LABEL
 from lossmap.components.jobs.pytorchjob import RUN_LABEL, TRAINING_ANNOTATION
 
 _PAUSE_SECONDS = 1.0
@@ -17,8 +17,8 @@ _PATIENCE_SECONDS = 120.0
 def submit(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str, say: Callable[[str], None]) -> None:
     """Create the job, or adopt the one that an earlier start of the same step created.
 
-    One of the same name that has ended, or is being deleted, makes room first; so does one of an earlier pipeline run that somebody
-    terminated, once it notices that nobody waits for it any longer.
+    One of the same name that has ended, or is being deleted, makes room first; so does one of an earlier
+    pipeline run that somebody terminated, once it notices that nobody waits for it any longer.
 
     Raises:
         ClusterError: a job of that name belongs to somebody else, or does not make room.
@@ -38,8 +38,9 @@ def submit(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str, say: Callable
                 return
         time.sleep(_PAUSE_SECONDS)
     raise ClusterError(
-        f"PyTorchJob {namespace}/{name} has made no room for more than {_PATIENCE_SECONDS:.0f} s: another pipeline run of the same name goes on, "
-        f"or it cannot be deleted; see: kubectl -n {namespace} describe pytorchjob {name}"
+        f"PyTorchJob {namespace}/{name} has made no room for more than {_PATIENCE_SECONDS:.0f} s: another"
+        f" pipeline run of the same name goes on, or it cannot be deleted; see: kubectl -n {namespace}"
+        f" describe pytorchjob {name}"
     )
 
 
@@ -74,8 +75,13 @@ def _created(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str) -> bool:
 
 def _refuse_a_stranger(found: KubeflowOrgV1PyTorchJob, wanted: KubeflowOrgV1PyTorchJob) -> None:
     if _identity(found) != _identity(wanted):
-        there, asked = ("; ".join(f"{key}: {value}" for key, value in _identity(job).items()) for job in (found, wanted))
-        raise ClusterError(f"PyTorchJob {found.metadata.name} is there for somebody else ({there}, expected {asked}); delete it or choose another run name")
+        there, asked = (
+            "; ".join(f"{key}: {value}" for key, value in _identity(job).items()) for job in (found, wanted)
+        )
+        raise ClusterError(
+            f"PyTorchJob {found.metadata.name} is there for somebody else ({there}, expected {asked}); delete"
+            " it or choose another run name"
+        )
 
 
 def _identity(job: KubeflowOrgV1PyTorchJob) -> dict[str, str | None]:

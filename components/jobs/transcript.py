@@ -1,4 +1,6 @@
-"""What the pods of a training say, by rank: to the step's log, to the listeners, and kept in part for an error's message."""
+"""What the pods of a training say, by rank: to the step's log, to the listeners, and kept in part for an
+error's message.
+"""
 
 import json
 import queue
@@ -24,7 +26,8 @@ _DRAIN_SECONDS = 10.0
 
 
 class Transcript:
-    """Follows the pods' logs, each in a thread of its own; listeners are called by the thread that calls `hear`.
+    """Follows the pods' logs, each in a thread of its own; listeners are called by the thread that calls
+    `hear`.
 
     Attributes:
         listener: what the processes' events come to.
@@ -42,7 +45,9 @@ class Transcript:
         """Begin to follow those of the pods that are not followed yet."""
         for pod in pods:
             if pod.metadata.uid not in self._threads:
-                thread = threading.Thread(target=self._read, args=(pod,), name=f"log of {pod.metadata.name}", daemon=True)
+                thread = threading.Thread(
+                    target=self._read, args=(pod,), name=f"log of {pod.metadata.name}", daemon=True
+                )
                 self._threads[pod.metadata.uid] = thread
                 thread.start()
 
@@ -65,7 +70,9 @@ class Transcript:
             self._hear(*self._lines.get())
 
     def last_words(self, count: int = 3) -> dict[str, str]:
-        """The last lines of everybody who said something that is no event, joined to one; by `rank N` or name of pod."""
+        """The last lines of everybody who said something that is no event, joined to one; by `rank N` or
+        name of pod.
+        """
         return {speaker: " | ".join(list(lines)[-count:]) for speaker, lines in self._last.items()}
 
     def _read(self, pod: client.V1Pod) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from kubeflow.training import KubeflowOrgV1PyTorchJob
 from kubernetes import client
 
-from lossmap.components.config.errors import Interrupted, TrainingError, TrainingKilled
+from lossmap.components.core.errors import Interrupted, TrainingError, TrainingKilled
 from lossmap.components.jobs import reasons
 from lossmap.components.jobs.connection import Api
 from lossmap.components.jobs.pytorchjob import JOB_LABEL, Request
@@ -23,7 +23,8 @@ class Pace:
     Attributes:
         poll: between two looks at the cluster.
         quiet: what lasts less is nothing to tell, such as a pod that the scheduler has not looked at yet.
-        hopeless: for which it waits for an image that does not exist; a registry may need a moment to show one that was just pushed.
+        hopeless: for which it waits for an image that does not exist; a registry may need a moment to show
+            one that was just pushed.
         result: for which a job that succeeded may keep its result waiting.
     """
 
@@ -35,7 +36,9 @@ class Pace:
 
 @dataclass
 class _Waiting:
-    """A time in which a job has too few pods: its beginning, and since when each cause is known; on the launcher's clock."""
+    """A time in which a job has too few pods: its beginning, and since when each cause is known; on the
+    launcher's clock.
+    """
 
     begun: float = field(default_factory=time.monotonic)
     since: dict[str, float] = field(default_factory=dict)
@@ -54,7 +57,13 @@ class Watch:
     """
 
     def __init__(self, api: Api, request: Request, name: str, transcript: Transcript, pace: Pace):
-        self._api, self._request, self._name, self._transcript, self._pace = api, request, name, transcript, pace
+        self._api, self._request, self._name, self._transcript, self._pace = (
+            api,
+            request,
+            name,
+            transcript,
+            pace,
+        )
         self._waiting, self._told = _Waiting(), set[str]()
         self._uid, self._pods, self._identities = "", list[client.V1Pod](), dict[str, str]()
         self.losses: list[Cause] = []
@@ -67,7 +76,9 @@ class Watch:
         """
         while True:
             job = self._api.get_job(self._name, self._api.namespace)
-            self._pods = self._api.core.list_namespaced_pod(self._api.namespace, label_selector=f"{JOB_LABEL}={self._name}").items
+            self._pods = self._api.core.list_namespaced_pod(
+                self._api.namespace, label_selector=f"{JOB_LABEL}={self._name}"
+            ).items
             self._transcript.follow(self._pods)
             self._note_losses()
             ended = ending(job) if job else ("gone", "")
@@ -96,9 +107,15 @@ class Watch:
 
     def _check_the_start(self, job: KubeflowOrgV1PyTorchJob) -> None:
         if job.spec.run_policy.suspend:
-            self._tell(reasons.queued(self._api, self._api.namespace, self._name, self._uid, self._request.cluster.queue))
+            self._tell(
+                reasons.queued(
+                    self._api, self._api.namespace, self._name, self._uid, self._request.cluster.queue
+                )
+            )
             self._waiting = _Waiting()
-        elif sum(_runs(pod) for pod in self._pods) >= (self._request.cluster.least_nodes or self._request.nodes):
+        elif sum(_runs(pod) for pod in self._pods) >= (
+            self._request.cluster.least_nodes or self._request.nodes
+        ):
             self._waiting = _Waiting()
         else:
             self._judge(self._causes())
@@ -110,23 +127,39 @@ class Watch:
         found = reasons.events_of(self._api, self._api.namespace, f"PyTorchJob {self._name}", self._uid)
         for pod in self._pods:
             if not found and not _runs(pod):
-                found = reasons.events_of(self._api, self._api.namespace, f"pod {pod.metadata.name}", pod.metadata.uid)
+                found = reasons.events_of(
+                    self._api, self._api.namespace, f"pod {pod.metadata.name}", pod.metadata.uid
+                )
         return found[:1] or self._nothing_known()
 
     def _nothing_known(self) -> list[Cause]:
         if self._pods or self._waiting.seconds < 5 * self._pace.quiet:
             return []
-        return [Cause("no pods", f"PyTorchJob {self._name} has no pods yet; does the training operator run? See: lossmap doctor --cluster")]
+        return [
+            Cause(
+                "no pods",
+                f"PyTorchJob {self._name} has no pods yet; does the training operator run? See: lossmap"
+                " doctor --cluster",
+            )
+        ]
 
     def _judge(self, causes: list[Cause]) -> None:
         waiting, limit = self._waiting, self._request.cluster.start_minutes
         waiting.latest = causes[0] if causes else waiting.latest
         for cause in causes:
             self._tell(cause)
-            if cause.hopeless and waiting.seconds - waiting.since.setdefault(cause.key, waiting.seconds) >= self._pace.hopeless:
+            if (
+                cause.hopeless
+                and waiting.seconds - waiting.since.setdefault(cause.key, waiting.seconds)
+                >= self._pace.hopeless
+            ):
                 raise TrainingError(f"training cannot start: {cause.text}")
         if waiting.seconds >= limit * 60:
-            why = waiting.latest.text if waiting.latest else f"PyTorchJob {self._name} is not ready, for no reason that Kubernetes names"
+            why = (
+                waiting.latest.text
+                if waiting.latest
+                else f"PyTorchJob {self._name} is not ready, for no reason that Kubernetes names"
+            )
             raise TrainingError(f"training did not start within cluster.start_minutes ({limit:g}): {why}")
 
     def _tell(self, cause: Cause) -> None:
@@ -140,7 +173,9 @@ def _runs(pod: client.V1Pod) -> bool:
     return pod.status.phase == "Succeeded" or any(status.state.running for status in statuses)
 
 
-def failure(watch: Watch, transcript: Transcript, request: Request, ended: str, words: str) -> TrainingError | Interrupted:
+def failure(
+    watch: Watch, transcript: Transcript, request: Request, ended: str, words: str
+) -> TrainingError | Interrupted:
     """Why a job ended (Succeeded or Failed) without a result, in one line, the likeliest reason first."""
     listener, spoken = transcript.listener, transcript.last_words()
     if listener.reason:
@@ -149,10 +184,24 @@ def failure(watch: Watch, transcript: Transcript, request: Request, ended: str, 
     if hopeless:
         return TrainingError(f"training failed: {hopeless[-1]}")
     if listener.killed:
-        return TrainingKilled(f"a training process was killed, perhaps for want of memory; {reasons.more_memory(request.cluster.training.memory)}")
+        return TrainingKilled(
+            "a training process was killed, perhaps for want of memory;"
+            f" {reasons.more_memory(request.cluster.training.memory)}"
+        )
     if "longer than specified deadline" in words:
-        return TrainingError(f"training took longer than cluster.hours ({request.cluster.hours:g}); raise it and retry: training goes on from its checkpoint")
+        return TrainingError(
+            f"training took longer than cluster.hours ({request.cluster.hours:g}); raise it and retry:"
+            " training goes on from its checkpoint"
+        )
     if ended == "Succeeded" and listener.stopped:
         return Interrupted(listener.stopped)
-    parts = [*(loss.text for loss in watch.losses[-2:]), listener.loss, listener.stopped, *(f"{who}: {last}" for who, last in sorted(spoken.items())), words]
-    return TrainingError(f"training failed: {'; '.join(part for part in parts if part) or 'the job ended without a word'}")
+    parts = [
+        *(loss.text for loss in watch.losses[-2:]),
+        listener.loss,
+        listener.stopped,
+        *(f"{who}: {last}" for who, last in sorted(spoken.items())),
+        words,
+    ]
+    return TrainingError(
+        f"training failed: {'; '.join(part for part in parts if part) or 'the job ended without a word'}"
+    )

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 import torch
 from torch import fx, nn
 
-from lossmap.components.landscape.surface import Directions
+from lossmap.components.landscape.evaluator import Directions
 
 
 def fold_batch_norm(network: nn.Module, directions: Directions) -> Directions:
     """Fold where it is exact, in place; returns the directions of what is then left.
 
-    With running statistics, norm(W * x) = s (W * x) + (b - s m), where s = gamma / sqrt(variance + eps), m the running mean and b the
-    shift. A direction that leaves gamma and b alone moves W alone, and s (W + t d) = s W + t s d: scaling W and d once by s serves every
-    point of the surface. A pair is folded if the convolution feeds that norm only, has no bias, and no direction moves the norm.
+    With running statistics, norm(W * x) = s (W * x) + (b - s m), where s = gamma / sqrt(variance + eps), m
+    the running mean and b the shift. A direction that leaves gamma and b alone moves W alone, and s (W + t d)
+    = s W + t s d: scaling W and d once by s serves every point of the surface. A pair is folded if the
+    convolution feeds that norm only, has no bias, and no direction moves the norm.
 
     Args:
         network: in evaluation mode from now on.
@@ -36,8 +37,12 @@ def fold_batch_norm(network: nn.Module, directions: Directions) -> Directions:
     return moved[0], moved[1]
 
 
-def _pairs(network: nn.Module, directions: Directions) -> Iterator[tuple[str, nn.Conv2d, str, nn.BatchNorm2d]]:
-    """Names and modules of each convolution and norm that can be folded; none in a network whose data flow cannot be traced."""
+def _pairs(
+    network: nn.Module, directions: Directions
+) -> Iterator[tuple[str, nn.Conv2d, str, nn.BatchNorm2d]]:
+    """Names and modules of each convolution and norm that can be folded; none in a network whose data flow
+    cannot be traced.
+    """
     try:
         nodes = list(fx.Tracer().trace(network).nodes)
     except (RuntimeError, TypeError, ValueError):  # as many as there are things that fx cannot trace
@@ -49,11 +54,19 @@ def _pairs(network: nn.Module, directions: Directions) -> Iterator[tuple[str, nn
             continue
         name, norm_name = str(source.target), str(node.target)
         convolution, norm = network.get_submodule(name), network.get_submodule(norm_name)
-        if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or convolution.bias is not None:
+        if (
+            not isinstance(convolution, nn.Conv2d)
+            or not isinstance(norm, nn.BatchNorm2d)
+            or convolution.bias is not None
+        ):
             continue
         if calls.count(name) == calls.count(norm_name) == 1 and not _moves(directions, norm_name):
             yield name, convolution, norm_name, norm
 
 
 def _moves(directions: Directions, norm_name: str) -> bool:
-    return any(bool(direction[f"{norm_name}.{part}"].any()) for direction in directions for part in ("weight", "bias"))
+    return any(
+        bool(direction[f"{norm_name}.{part}"].any())
+        for direction in directions
+        for part in ("weight", "bias")
+    )

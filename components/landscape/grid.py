@@ -44,8 +44,8 @@ class Grid:
 def coordinates(axis: Axis) -> tuple[float, ...]:
     """low + (high - low) i / (points - 1), each rounded once.
 
-    The decimal numbers of the experiment are taken exactly, so that equal places in a coarse and a fine grid are equal floats
-    and a finer survey finds the points that are already paid for.
+    The decimal numbers of the experiment are taken exactly, so that equal places in a coarse and a fine grid
+    are equal floats and a finer survey finds the points that are already paid for.
     """
     low, high = Fraction(str(axis.low)), Fraction(str(axis.high))
     return tuple(float(low + (high - low) * i / (axis.points - 1)) for i in range(axis.points))
@@ -64,7 +64,8 @@ class Result:
         loss: mean over the samples, of cross-entropy in nats; NaN and infinity stay what they are.
         error: share of misclassified samples; NaN where there are no classes.
         loss_standard_error: s / sqrt(n), s the standard deviation of the loss over the n samples.
-        group_losses: mean loss of each group of samples, the same groups at all points (objective.Samples.groups).
+        group_losses: mean loss of each group of samples, the same groups at all points
+            (objective.Samples.groups).
     """
 
     loss: float

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.python import python_object, reason
-from lossmap.components.config.randomness import stream
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.imports import python_object, reason
+from lossmap.components.core.randomness import stream
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # outputs and targets of a batch to one loss for each sample (N,)
 
@@ -44,9 +44,11 @@ class Samples:
         return list(zip(self.inputs.split(self.batch_size), self.targets.split(self.batch_size), strict=True))
 
     def groups(self) -> Tensor:
-        """The group of each sample, int64 (N,): min(N, 100) groups of nearly equal size, drawn at random, always the same ones.
+        """The group of each sample, int64 (N,): min(N, 100) groups of nearly equal size, drawn at random,
+        always the same ones.
 
-        Means over groups tell the error of whatever is computed from the losses, without keeping every sample's loss at every point.
+        Means over groups tell the error of whatever is computed from the losses, without keeping every
+        sample's loss at every point.
         """
         count = len(self)
         return torch.from_numpy(stream("groups", count).permutation(count) % min(count, _GROUPS))
@@ -68,15 +70,20 @@ class Problem:
 
 
 def like_parameters(inputs: Tensor, network: nn.Module) -> Tensor:
-    """Inputs in the type of the network's parameters, so that a table in float64 meets a network in float32; integers stay as they are."""
-    kind = next((parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()), inputs.dtype)
+    """Inputs in the type of the network's parameters, so that a table in float64 meets a network in
+    float32; integers stay as they are.
+    """
+    kind = next(
+        (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()), inputs.dtype
+    )
     return inputs.to(kind) if inputs.is_floating_point() else inputs
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """-ln of the softmax probability of the right class, in nats, float64: (N,).
 
-    Outputs are N x C, or N x … x C or N x C x … where each sample has several targets, N x …; a sample's loss is then their mean.
+    Outputs are N x C, or N x … x C or N x C x … where each sample has several targets, N x …; a sample's loss
+    is then their mean.
     """
     losses = F.cross_entropy(_classes_second(outputs, targets).double(), targets, reduction="none")
     return losses.flatten(1).mean(dim=1) if losses.dim() > 1 else losses
@@ -104,8 +111,12 @@ def _classes_second(outputs: Tensor, targets: Tensor) -> Tensor:
     return outputs.movedim(-1, 1) if last else outputs
 
 
-def evaluated(network: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Loss and error of each sample of the batches, on the CPU, float64 (N,); the error is NaN where there are no classes."""
+def evaluated(
+    network: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Loss and error of each sample of the batches, on the CPU, float64 (N,); the error is NaN where there
+    are no classes.
+    """
     losses, errors = [], []
     for inputs, targets in batches:
         outputs = network(inputs)
@@ -141,7 +152,9 @@ def named_loss(name: str) -> Loss:
             raise ExperimentError("it has no colon")
         found = python_object(name)
     except ExperimentError as error:
-        raise ExperimentError(f"there is no loss {name!r} ({error}), expected cross-entropy, mse, or package.module:function") from None
+        raise ExperimentError(
+            f"there is no loss {name!r} ({error}), expected cross-entropy, mse, or package.module:function"
+        ) from None
     return checked(found, name)
 
 
@@ -163,10 +176,15 @@ def checked(loss: Callable[..., Tensor], name: str) -> Loss:
         try:
             losses = each(outputs, targets)
         except Exception as error:  # whatever the user's function does
-            shapes = f"outputs of the shape {tuple(outputs.shape)} and targets of the shape {tuple(targets.shape)}"
+            shapes = (
+                f"outputs of the shape {tuple(outputs.shape)} and targets of the shape {tuple(targets.shape)}"
+            )
             raise ExperimentError(f"the loss {name} fails on {shapes}: {reason(error)}") from None
         if losses.shape[:1] != targets.shape[:1]:
-            raise ExperimentError(f"the loss {name} returns the shape {tuple(losses.shape)}, expected one loss for each of {len(targets)} samples")
+            raise ExperimentError(
+                f"the loss {name} returns the shape {tuple(losses.shape)}, expected one loss for each of"
+                f" {len(targets)} samples"
+            )
         return losses.double().flatten(1).mean(dim=1) if losses.dim() > 1 else losses.double()
 
     return check
@@ -182,7 +200,9 @@ def _for_each_sample(loss: Callable[..., Tensor], name: str) -> Loss:
         if not isinstance(loss, nn.Module) and "reduction" in inspect.signature(loss).parameters:
             loss = partial(loss, reduction="none")
     except (TypeError, ValueError) as error:
-        raise ExperimentError(f"the loss {name} cannot be used: {reason(error)}; expected a function of outputs and targets") from None
+        raise ExperimentError(
+            f"the loss {name} cannot be used: {reason(error)}; expected a function of outputs and targets"
+        ) from None
     return loss
 
 

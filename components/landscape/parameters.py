@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lossmap.components.config.errors import ExperimentError
+from lossmap.components.core.errors import ExperimentError
 from lossmap.components.landscape.objective import Problem
 
 
@@ -20,14 +20,21 @@ class Parameters:
 
     Args:
         problem: network, loss and samples.
-        names: the parameters that make up the vector; without it those that require a gradient, or all where none does.
-        weights: tensors in place of the network's own, parameters or buffers by name, where one looks at another point.
+        names: the parameters that make up the vector; without it those that require a gradient, or all where
+            none does.
+        weights: tensors in place of the network's own, parameters or buffers by name, where one looks at
+            another point.
 
     Raises:
         ExperimentError: the network has no parameter of such a name.
     """
 
-    def __init__(self, problem: Problem, names: Sequence[str] | None = None, weights: Mapping[str, Tensor] | None = None):
+    def __init__(
+        self,
+        problem: Problem,
+        names: Sequence[str] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ):
         self.problem = problem
         own = dict(problem.network.named_parameters())
         chosen = _chosen(own, names)
@@ -44,8 +51,13 @@ class Parameters:
 
     def split(self, vector: NDArray[np.float64]) -> dict[str, Tensor]:
         """A flat vector (size,) as tensors like the parameters, by name."""
-        parts = torch.from_numpy(np.ascontiguousarray(vector)).to(self.device).split(list(self.sizes.values()))
-        return {name: part.reshape(tensor.shape).to(tensor.dtype) for part, (name, tensor) in zip(parts, self.tensors.items(), strict=True)}
+        parts = (
+            torch.from_numpy(np.ascontiguousarray(vector)).to(self.device).split(list(self.sizes.values()))
+        )
+        return {
+            name: part.reshape(tensor.shape).to(tensor.dtype)
+            for part, (name, tensor) in zip(parts, self.tensors.items(), strict=True)
+        }
 
     def outputs(self, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """The network's outputs with those parameters."""
@@ -53,10 +65,15 @@ class Parameters:
         return result
 
     def batches(self, chosen: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Indices, inputs and targets of the samples, or of the chosen ones, batch by batch; meanwhile the network is in evaluation mode."""
+        """Indices, inputs and targets of the samples, or of the chosen ones, batch by batch; meanwhile the
+        network is in evaluation mode.
+        """
         samples = self.problem.samples
         indices = torch.arange(len(samples)) if chosen is None else chosen
-        with _evaluating(self.problem.network), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+        with (
+            _evaluating(self.problem.network),
+            sdpa_kernel(SDPBackend.MATH),
+        ):  # fused attention has no second derivative
             for index in indices.split(samples.batch_size):
                 at = index.to(samples.targets.device)
                 yield index, samples.inputs[at], samples.targets[at]
@@ -67,7 +84,9 @@ def gradient(problem: Problem, names: Sequence[str] | None = None) -> NDArray[np
     return value_and_gradient(Parameters(problem, names))[1]
 
 
-def value_and_gradient(parameters: Parameters, vector: NDArray[np.float64] | None = None) -> tuple[float, NDArray[np.float64]]:
+def value_and_gradient(
+    parameters: Parameters, vector: NDArray[np.float64] | None = None
+) -> tuple[float, NDArray[np.float64]]:
     """f and d/dw f at a flat vector; without it where the network is."""
     tensors = parameters.tensors if vector is None else parameters.split(vector)
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
@@ -84,7 +103,10 @@ def value_and_gradient(parameters: Parameters, vector: NDArray[np.float64] | Non
 def sample_losses(parameters: Parameters, vector: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """The loss of each of this rank's samples at a flat vector (N,); without it where the network is."""
     tensors = parameters.tensors if vector is None else parameters.split(vector)
-    losses = [parameters.problem.loss(parameters.outputs(tensors, inputs), targets) for _, inputs, targets in parameters.batches()]
+    losses = [
+        parameters.problem.loss(parameters.outputs(tensors, inputs), targets)
+        for _, inputs, targets in parameters.batches()
+    ]
     return np.asarray(torch.cat(losses).double().cpu().numpy())
 
 
@@ -99,7 +121,9 @@ def distributed() -> bool:
 
 
 def sum_over_ranks(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum of all ranks' arrays, the same bits on every rank; the array itself where there is but one process."""
+    """The sum of all ranks' arrays, the same bits on every rank; the array itself where there is but one
+    process.
+    """
     if not distributed():
         return array
     tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
@@ -112,7 +136,9 @@ def _chosen(own: Mapping[str, Tensor], names: Sequence[str] | None) -> list[str]
     if names is None:
         return [name for name, tensor in own.items() if tensor.requires_grad] or list(own)
     if unknown := set(names) - set(own):
-        raise ExperimentError(f"the network has no parameter {min(unknown)!r}, expected some of {', '.join(own)}")
+        raise ExperimentError(
+            f"the network has no parameter {min(unknown)!r}, expected some of {', '.join(own)}"
+        )
     return [name for name in own if name in set(names)]
 
 

@@ -1,4 +1,6 @@
-"""Networks by name. Each is built for the data set's channels, image size and classes, from a seed of its own; an imported one as it is."""
+"""Networks by name. Each is built for the data set's channels, image size and classes, from a seed of its
+own; an imported one as it is.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +10,7 @@ from torch import nn
 
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Model
-from lossmap.components.config.randomness import seed
+from lossmap.components.core.randomness import seed
 from lossmap.components.models.densenet import densenet
 from lossmap.components.models.imported import imported
 from lossmap.components.models.linear import linear
@@ -35,7 +37,9 @@ _BUILDERS: dict[str, Callable[[Any, Manifest], nn.Module]] = {
 
 
 def build(model: Model, manifest: Manifest) -> nn.Module:
-    """The untrained network. The same model and seed give the same weights; torch's global generator is left as it was."""
+    """The untrained network. The same model and seed give the same weights; torch's global generator is
+    left as it was.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed("model", model.seed))
         return _BUILDERS[model.architecture](model, manifest)

@@ -1,4 +1,6 @@
-"""How evenly a network's layers of experts use their experts, while it trains: the numbers that config.models.BALANCE names."""
+"""How evenly a network's layers of experts use their experts, while it trains: the numbers that
+config.models.BALANCE names.
+"""
 
 import torch
 from torch import nn
@@ -12,10 +14,12 @@ def has_experts(network: nn.Module) -> bool:
 
 
 def take_balance(network: nn.Module) -> Balance | None:
-    """What the forward passes in training mode left since this was called last; the layers forget it. None if they left nothing.
+    """What the forward passes in training mode left since this was called last; the layers forget it. None if
+    they left nothing.
 
     Returns:
-        The sum of the balance losses of all layers and passes, to be added to the loss; and the means of their statistics.
+        The sum of the balance losses of all layers and passes, to be added to the loss; and the means of
+        their statistics.
     """
     layers = _layers(network)
     passes = [balance for layer in layers for balance in layer.passes]
@@ -23,7 +27,10 @@ def take_balance(network: nn.Module) -> Balance | None:
         layer.passes.clear()
     if not passes:
         return None
-    return Balance(torch.stack([balance.loss for balance in passes]).sum(), torch.stack([balance.routing for balance in passes]).mean(dim=0))
+    return Balance(
+        torch.stack([balance.loss for balance in passes]).sum(),
+        torch.stack([balance.routing for balance in passes]).mean(dim=0),
+    )
 
 
 def _layers(network: nn.Module) -> list[ExpertLayer]:

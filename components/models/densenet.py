@@ -1,9 +1,11 @@
-"""DenseNet of Huang et al. 2017 for small images (sections 3 and 4.2), with or without bottlenecks (B) and compression (C).
+"""DenseNet of Huang et al. 2017 for small images (sections 3 and 4.2), with or without bottlenecks (B) and
+compression (C).
 
-conv 3x3 · dense blocks with transitions between them · norm, relu · average over the image · linear. In a dense block, each layer adds k
-channels to those that it reads: norm, relu, conv 3x3; with B, norm, relu, conv 1x1 to 4k channels in front of it. A transition is norm,
-relu, conv 1x1 to the share theta of its channels, and an average of 2x2 pixels, rounded up. The first convolution makes 2k channels in
-a DenseNet-BC, 16 in the others. The 121-layer network (6, 12, 24, 16) with k = 32 is that of Li et al. 2018, which starts so, too,
+conv 3x3 · dense blocks with transitions between them · norm, relu · average over the image · linear. In a
+dense block, each layer adds k channels to those that it reads: norm, relu, conv 3x3; with B, norm, relu, conv
+1x1 to 4k channels in front of it. A transition is norm, relu, conv 1x1 to the share theta of its channels,
+and an average of 2x2 pixels, rounded up. The first convolution makes 2k channels in a DenseNet-BC, 16 in the
+others. The 121-layer network (6, 12, 24, 16) with k = 32 is that of Li et al. 2018, which starts so, too,
 unlike the one for ImageNet; their code puts the new channels in front, the paper's behind.
 """
 
@@ -16,7 +18,9 @@ from lossmap.components.models.layers import classifier, convolution, he_initial
 
 
 def densenet(model: DenseNet, manifest: Manifest) -> nn.Module:
-    """The network of the given depth or blocks, for images of any size; the convolutions start as in He et al. 2015."""
+    """The network of the given depth or blocks, for images of any size; the convolutions start as in He et
+    al. 2015.
+    """
     channels = 2 * model.growth if model.bottleneck and model.compression < 1 else 16
     layers: list[nn.Module] = [convolution(manifest.channels, channels)]
     for index, count in enumerate(_blocks(model)):
@@ -36,7 +40,11 @@ class DenseLayer(nn.Module):
 
     def __init__(self, inputs: int, growth: int, bottleneck: bool):
         super().__init__()
-        layers = [*_activated(inputs, 4 * growth, kernel=1), *_activated(4 * growth, growth)] if bottleneck else _activated(inputs, growth)
+        layers = (
+            [*_activated(inputs, 4 * growth, kernel=1), *_activated(4 * growth, growth)]
+            if bottleneck
+            else _activated(inputs, growth)
+        )
         self.new = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

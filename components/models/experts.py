@@ -1,13 +1,17 @@
 """The sparsely-gated layer of experts of Shazeer et al. 2017 (arXiv 1701.06538).
 
-    y = sum_i G(x)_i E_i(x),   G(x) = softmax(keep_top_k(H(x), k)),   H(x)_i = (x W_g)_i + z_i softplus((x W_noise)_i),   z_i ~ N(0, 1)
+    y = sum_i G(x)_i E_i(x)
+    G(x) = softmax(keep_top_k(H(x), k))
+    H(x)_i = (x W_g)_i + z_i softplus((x W_noise)_i),   z_i ~ N(0, 1)
 
-An expert computes only the inputs that are sent to it. W_g and W_noise start at zero (appendix A), so that at first the noise alone chooses;
-without noise that would send every input to the same experts, and W_g starts as torch's linear layers do.
+An expert computes only the inputs that are sent to it. W_g and W_noise start at zero (appendix A), so that at
+first the noise alone chooses; without noise that would send every input to the same experts, and W_g starts
+as torch's linear layers do.
 
-In evaluation mode there is no noise and no capacity: an input's output depends on nothing but the input. It is smooth in the weights
-only as long as every input keeps its experts. Where the choice flips, two experts of equal gate change places and the output JUMPS
-(section 2.1 of the paper); the gradient and the Hessian are those of the smooth piece that one stands on, and W_noise has none.
+In evaluation mode there is no noise and no capacity: an input's output depends on nothing but the input. It
+is smooth in the weights only as long as every input keeps its experts. Where the choice flips, two experts of
+equal gate change places and the output JUMPS (section 2.1 of the paper); the gradient and the Hessian are
+those of the smooth piece that one stands on, and W_noise has none.
 """
 
 import math
@@ -30,8 +34,9 @@ class Balance:
 
     Attributes:
         loss: w_importance CV(importance)^2 + w_load CV(load)^2, with its gradient.
-        routing: CV(importance), CV(load), greatest load / mean load, share of the assignments that were dropped; float64 (4,). Here an
-            expert's load is the number of inputs that the gates sent to it, before any are dropped.
+        routing: CV(importance), CV(load), greatest load / mean load, share of the assignments that were
+            dropped; float64 (4,). Here an expert's load is the number of inputs that the gates sent to it,
+            before any are dropped.
     """
 
     loss: Tensor
@@ -39,10 +44,12 @@ class Balance:
 
 
 class ExpertLayer(nn.Module):
-    """Numbers in the last dimension, (…, width), to numbers of the same shape. The experts are linear-ReLU-linear.
+    """Numbers in the last dimension, (…, width), to numbers of the same shape. The experts are
+    linear-ReLU-linear.
 
     Attributes:
-        passes: what every forward pass in training mode left, until somebody takes it (balance.take_balance). A copy of the layer has none.
+        passes: what every forward pass in training mode left, until somebody takes it (balance.take_balance).
+            A copy of the layer has none.
     """
 
     def __init__(self, width: int, experts: Experts):
@@ -63,7 +70,9 @@ class ExpertLayer(nn.Module):
         order, counts = _by_expert(chosen, self.settings.count)
         kept = self._within_capacity(counts, len(inputs))
         if loss is not None:
-            self.passes.append(Balance(loss, _routing(_importance(gates, chosen, self.settings.count), counts, kept)))
+            self.passes.append(
+                Balance(loss, _routing(_importance(gates, chosen, self.settings.count), counts, kept))
+            )
         order = torch.cat([part[:count] for part, count in zip(order.split(counts), kept, strict=True)])
         outputs = self._compute(inputs.index_select(0, order // self.settings.active), kept)
         weighted = outputs * gates.reshape(-1, 1).index_select(0, order)
@@ -71,7 +80,9 @@ class ExpertLayer(nn.Module):
         return sums.to(x.dtype).reshape(x.shape)
 
     def _gates(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Gates and numbers of each input's experts, (T, k) both, and while training the balance loss; in the weights' precision also under autocast."""
+        """Gates and numbers of each input's experts, (T, k) both, and while training the balance loss; in
+        the weights' precision also under autocast.
+        """
         with torch.autocast(inputs.device.type, enabled=False):
             inputs = inputs.to(self.gate.weight.dtype)
             clean = noisy = self.gate(inputs)
@@ -80,7 +91,11 @@ class ExpertLayer(nn.Module):
                 noisy = clean + torch.randn_like(clean) * deviation
             highest, chosen = noisy.topk(self.settings.active, dim=1)
             gates = highest.softmax(dim=1)
-            loss = self._balance(_importance(gates, chosen, self.settings.count), clean, noisy, deviation) if self.training else None
+            loss = (
+                self._balance(_importance(gates, chosen, self.settings.count), clean, noisy, deviation)
+                if self.training
+                else None
+            )
         return gates, chosen, loss
 
     def _deviation(self, inputs: Tensor) -> Tensor | None:
@@ -91,7 +106,9 @@ class ExpertLayer(nn.Module):
     def _balance(self, importance: Tensor, clean: Tensor, noisy: Tensor, deviation: Tensor | None) -> Tensor:
         loss = self.settings.importance_weight * squared_variation(importance)
         if deviation is not None and self.settings.load_weight:
-            loss = loss + self.settings.load_weight * squared_variation(load_estimate(clean, noisy, deviation, self.settings.active))
+            loss = loss + self.settings.load_weight * squared_variation(
+                load_estimate(clean, noisy, deviation, self.settings.active)
+            )
         return loss
 
     def _within_capacity(self, counts: list[int], inputs: int) -> list[int]:
@@ -99,21 +116,26 @@ class ExpertLayer(nn.Module):
         settings = self.settings
         if settings.capacity is None or not self.training:
             return counts
-        limit = math.ceil(round(settings.capacity * settings.active * inputs / settings.count, 9))  # 1.1 * 10 is above 11
+        limit = math.ceil(
+            round(settings.capacity * settings.active * inputs / settings.count, 9)
+        )  # 1.1 * 10 is above 11
         return [min(count, limit) for count in counts]
 
     def _compute(self, rows: Tensor, counts: list[int]) -> Tensor:
         """Every expert's outputs on its rows; the first counts[0] rows are those of expert 0, and so on."""
         if self.training and self.settings.spread_over_ranks and spreads():
             return on_owners(self.experts, rows, counts)
-        return torch.cat([expert(part) for expert, part in zip(self.experts, rows.split(counts), strict=True)])
+        return torch.cat(
+            [expert(part) for expert, part in zip(self.experts, rows.split(counts), strict=True)]
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "passes": []}  # torch copies no tensor that was computed from others
 
 
 def squared_variation(values: Tensor) -> Tensor:
-    """CV(v)^2 = variance / mean^2 of numbers >= 0 with mean m: (1/n) sum of (v_i - m)^2 / m^2, from 0 (all equal) to n - 1 (all but one are zero).
+    """CV(v)^2 = variance / mean^2 of numbers >= 0 with mean m: (1/n) sum of (v_i - m)^2 / m^2, from 0 (all
+    equal) to n - 1 (all but one are zero).
 
     The variance is that of a population, divided by n. All zeros give 0.
     """
@@ -122,10 +144,11 @@ def squared_variation(values: Tensor) -> Tensor:
 
 
 def load_estimate(clean: Tensor, noisy: Tensor, deviation: Tensor, active: int) -> Tensor:
-    """Load(X)_i = sum over x of P(x, i), a smooth estimate of how many inputs expert i gets (appendix A, eqs 8-10): (n,).
+    """Load(X)_i = sum over x of P(x, i), a smooth estimate of how many inputs expert i gets (appendix A, eqs
+    8-10): (n,).
 
-    P(x, i) = Phi(((x W_g)_i - the k-th highest of all H(x)_j but H(x)_i) / softplus((x W_noise)_i)): the probability that i is among
-    the k highest if its own noise is drawn again and the others' is not.
+    P(x, i) = Phi(((x W_g)_i - the k-th highest of all H(x)_j but H(x)_i) / softplus((x W_noise)_i)): the
+    probability that i is among the k highest if its own noise is drawn again and the others' is not.
 
     Args:
         clean: x W_g, (T, n).
@@ -151,14 +174,20 @@ def _expert(width: int, hidden: int) -> nn.Module:
 
 
 def _by_expert(chosen: Tensor, count: int) -> tuple[Tensor, list[int]]:
-    """The assignments (T k), numbered along the inputs, in the order of their experts and then of the inputs; and how many each expert has."""
+    """The assignments (T k), numbered along the inputs, in the order of their experts and then of the
+    inputs; and how many each expert has.
+    """
     flat = chosen.reshape(-1)
     return flat.argsort(stable=True), torch.bincount(flat, minlength=count).tolist()
 
 
 def _importance(gates: Tensor, chosen: Tensor, count: int) -> Tensor:
     """The sum of each expert's gates over the batch (section 4, eq. 6): (n,)."""
-    return torch.zeros(len(gates), count, dtype=gates.dtype, device=gates.device).scatter(1, chosen, gates).sum(dim=0)
+    return (
+        torch.zeros(len(gates), count, dtype=gates.dtype, device=gates.device)
+        .scatter(1, chosen, gates)
+        .sum(dim=0)
+    )
 
 
 def _routing(importance: Tensor, counts: list[int], kept: list[int]) -> Tensor:

@@ -1,4 +1,6 @@
-"""Networks that lossmap did not train: what a function of the user's returns, or what was handed over in this process."""
+"""Networks that lossmap did not train: what a function of the user's returns, or what was handed over in
+this process.
+"""
 
 import copy
 import hashlib
@@ -11,11 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.frozen import canonical_json
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Imported
-from lossmap.components.config.python import python_object, reason
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.frozen import canonical_json
+from lossmap.components.core.imports import python_object, reason
 
 _handed: dict[str, nn.Module] = {}
 
@@ -24,17 +26,23 @@ def imported(model: Imported, _manifest: Manifest) -> nn.Module:
     """The network with the weights that its factory gives it, on the CPU.
 
     Raises:
-        ExperimentError: there is no such factory, it fails, returns no network, or is not the one that the run began with.
+        ExperimentError: there is no such factory, it fails, returns no network, or is not the one that the
+            run began with.
     """
     if model.in_process:
         return _copy_of_handed(model)
     factory = python_object(model.factory)
     if model.source_sha256 not in (None, source_sha256(model)):
-        raise ExperimentError(f"{_file(factory, model)} has changed since the run was made, so that {model.factory} may give another network; start a new run")
+        raise ExperimentError(
+            f"{_file(factory, model)} has changed since the run was made, so that {model.factory} may give"
+            " another network; start a new run"
+        )
     try:
         network = factory(**model.arguments)
     except Exception as error:  # whatever the user's function does
-        raise ExperimentError(f"{_call(model)} failed: {reason(error)}; set its arguments by model.arguments") from None
+        raise ExperimentError(
+            f"{_call(model)} failed: {reason(error)}; set its arguments by model.arguments"
+        ) from None
     if not isinstance(network, nn.Module):
         raise ExperimentError(f"{_call(model)} returned {type(network).__name__}, expected a torch.nn.Module")
     return network.cpu()
@@ -70,7 +78,9 @@ def _copy_of_handed(model: Imported) -> nn.Module:
 
 
 def _file(factory: Any, model: Imported) -> Path | None:
-    """Where the factory is defined; for an object without a home of its own, the file of the module that it is named in."""
+    """Where the factory is defined; for an object without a home of its own, the file of the module that
+    it is named in.
+    """
     home = getattr(inspect.unwrap(factory) if callable(factory) else factory, "__module__", None)
     module = sys.modules.get(home or "") or sys.modules.get(model.factory.partition(":")[0])
     file = getattr(module, "__file__", None)

@@ -1,12 +1,14 @@
-"""Small classifiers whose middle is a layer of experts, in the way of Shazeer et al. 2017: the layer's output is added to its input.
+"""Small classifiers whose middle is a layer of experts, in the way of Shazeer et al. 2017: the layer's output
+is added to its input.
 
 perceptron      flatten · linear to `width` · ReLU · experts, added · linear to the classes
-convolutional   conv 3x3 to `width` · BatchNorm · ReLU · average over 2x2 · conv 3x3 · BatchNorm · ReLU · experts at every place of the image,
-                added · BatchNorm · ReLU · conv 3x3 · BatchNorm · ReLU · average over the image · linear to the classes
+convolutional   conv 3x3 to `width` · BatchNorm · ReLU · average over 2x2 · conv 3x3 · BatchNorm · ReLU ·
+                experts at every place of the image, added · BatchNorm · ReLU · conv 3x3 · BatchNorm · ReLU ·
+                average over the image · linear to the classes
 
-The paper's networks are language models; these bodies are ours. In the convolutional one each place of the image is an input of its own
-(height/2 x width/2 of them for every image), gated by its channels. Convolutions have no bias; they and the linear layers of the body
-start as in He et al. 2015 (eq. 10), with biases zero.
+The paper's networks are language models; these bodies are ours. In the convolutional one each place of the
+image is an input of its own (height/2 x width/2 of them for every image), gated by its channels. Convolutions
+have no bias; they and the linear layers of the body start as in He et al. 2015 (eq. 10), with biases zero.
 """
 
 from torch import Tensor, nn
@@ -44,7 +46,9 @@ def _perceptron(model: MixtureOfExperts, manifest: Manifest) -> nn.Module:
 
 def _convolutional(model: MixtureOfExperts, manifest: Manifest) -> nn.Module:
     width, last = model.width, nn.Linear(model.width, len(manifest.classes))
-    convolutions = [nn.Conv2d(inputs, width, 3, padding=1, bias=False) for inputs in (manifest.channels, width, width)]
+    convolutions = [
+        nn.Conv2d(inputs, width, 3, padding=1, bias=False) for inputs in (manifest.channels, width, width)
+    ]
     _start(*convolutions, last)
     return nn.Sequential(
         *(convolutions[0], nn.BatchNorm2d(width), nn.ReLU(), nn.AvgPool2d(2)),

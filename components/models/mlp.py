@@ -9,7 +9,9 @@ from lossmap.components.config.models import Mlp
 
 
 def mlp(model: Mlp, manifest: Manifest) -> nn.Module:
-    """Linear layers with rectified linear units between them; He initialisation (He et al. 2015, eq. 10), biases zero."""
+    """Linear layers with rectified linear units between them; He initialisation (He et al. 2015, eq. 10),
+    biases zero.
+    """
     widths = (manifest.channels * manifest.height * manifest.width, *model.hidden)
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(widths):

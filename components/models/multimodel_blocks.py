@@ -1,6 +1,7 @@
 """The parts of MultiModel (Kaiser et al. 2017, sections 2.1-2.6) that do not depend on the tasks.
 
-A sequence is N x L x W: N samples, L places, W the width of the unified representation. All blocks keep that shape.
+A sequence is N x L x W: N samples, L places, W the width of the unified representation. All blocks keep that
+shape.
 """
 
 import math
@@ -18,11 +19,15 @@ _LONGEST_WAVE = 10_000.0
 
 
 class ConvolutionStep(nn.Module):
-    """LayerNorm(SepConv(ReLU(x))) (section 2.1): every number of the width is convolved along the places on its own, then all are mixed at each place."""
+    """LayerNorm(SepConv(ReLU(x))) (section 2.1): every number of the width is convolved along the places
+    on its own, then all are mixed at each place.
+    """
 
     def __init__(self, width: int, size: int, dilation: int):
         super().__init__()
-        self.depthwise = nn.Conv1d(width, width, size, padding=dilation * (size // 2), dilation=dilation, groups=width, bias=False)
+        self.depthwise = nn.Conv1d(
+            width, width, size, padding=dilation * (size // 2), dilation=dilation, groups=width, bias=False
+        )
         self.pointwise = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
 
@@ -36,8 +41,8 @@ class ConvolutionStep(nn.Module):
 class ConvolutionBlock(nn.Module):
     """Two residual pairs of steps: h = x + step_2(step_1(x)), y = h + step_4(step_3(h)).
 
-    The paper's steps have the sizes 3, 3, 15 and 15, the last with dilation 8, for sequences of hundreds; here they are 3, 3, 7 and 7, the last
-    with dilation 2. Its dropout of one half is left out.
+    The paper's steps have the sizes 3, 3, 15 and 15, the last with dilation 8, for sequences of hundreds;
+    here they are 3, 3, 7 and 7, the last with dilation 2. Its dropout of one half is left out.
     """
 
     def __init__(self, width: int):
@@ -53,7 +58,8 @@ class ConvolutionBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """x + W_o [softmax(Q_h K_h' / sqrt(d)) V_h for each head h], d = W / heads, and Q, K, V linear in LayerNorm(x + timing) (section 2.2).
+    """x + W_o [softmax(Q_h K_h' / sqrt(d)) V_h for each head h], d = W / heads, and Q, K, V linear in
+    LayerNorm(x + timing) (section 2.2).
 
     It is written as products and a softmax, since fused attention has no second derivative.
     """
@@ -68,7 +74,9 @@ class AttentionBlock(nn.Module):
         """A sequence to a sequence; every place sees all others."""
         count, length, width = x.shape
         projected = self.inputs(self.norm(x + timing(length, width, x)))
-        queries, keys, values = projected.reshape(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        queries, keys, values = projected.reshape(count, length, 3, self.heads, width // self.heads).permute(
+            2, 0, 3, 1, 4
+        )
         weights = (queries @ keys.transpose(-2, -1) / math.sqrt(width // self.heads)).softmax(dim=-1)
         heads = (weights @ values).transpose(1, 2).reshape(count, length, width)
         attended: Tensor = x + self.output(heads)
@@ -76,7 +84,9 @@ class AttentionBlock(nn.Module):
 
 
 class ExpertBlock(nn.Module):
-    """x + experts(LayerNorm(x)) at each place (section 2.3). The places of all sequences are one batch of the experts, so that tasks share their load."""
+    """x + experts(LayerNorm(x)) at each place (section 2.3). The places of all sequences are one batch of
+    the experts, so that tasks share their load.
+    """
 
     def __init__(self, width: int, experts: Experts):
         super().__init__()
@@ -105,9 +115,11 @@ class EncoderBlock(nn.Module):
 
 
 class ImageNet(nn.Module):
-    """The modality net of images: h = conv 3x3, then norm(conv 3x3 of stride 2 (ReLU(norm(h)))) + conv 1x1 of stride 2 (h), row by row (section 2.5.2).
+    """The modality net of images: h = conv 3x3, then norm(conv 3x3 of stride 2 (ReLU(norm(h)))) + conv 1x1 of
+    stride 2 (h), row by row (section 2.5.2).
 
-    Norms are LayerNorm over the channels of each pixel. One block in place of the paper's several, which halve images of 299 pixels four times.
+    Norms are LayerNorm over the channels of each pixel. One block in place of the paper's several, which
+    halve images of 299 pixels four times.
     """
 
     def __init__(self, channels: int, width: int):
@@ -121,7 +133,9 @@ class ImageNet(nn.Module):
         """N x C x H x W to N x (H/2 W/2) x width."""
         before, after = self.norms
         h = self.first(images)
-        reduced: Tensor = _over_channels(after, self.second(F.relu(_over_channels(before, h)))) + self.shortcut(h)
+        reduced: Tensor = _over_channels(
+            after, self.second(F.relu(_over_channels(before, h)))
+        ) + self.shortcut(h)
         return reduced.flatten(2).transpose(1, 2)
 
 
@@ -139,7 +153,9 @@ class TokenNet(nn.Module):
 
 
 class TableNet(nn.Module):
-    """The modality net of tables: a place for each column j, x_j w_j + b_j with vectors w_j and b_j. Of the paper's categorical data it has none."""
+    """The modality net of tables: a place for each column j, x_j w_j + b_j with vectors w_j and b_j. Of
+    the paper's categorical data it has none.
+    """
 
     def __init__(self, columns: int, width: int):
         super().__init__()
@@ -165,9 +181,11 @@ class OutputNet(nn.Module):
 
 
 def timing(length: int, width: int, like: Tensor) -> Tensor:
-    """The place t as sines and cosines (section 2.2): (length, width), in the type and on the device of `like`.
+    """The place t as sines and cosines (section 2.2): (length, width), in the type and on the device of
+    `like`.
 
-    sin(t f_i) in the first half of the width and cos(t f_i) in the second, f_i = 10000^(-i / m) for i = 0 … m - 1, m = ceil(width / 2).
+    sin(t f_i) in the first half of the width and cos(t f_i) in the second, f_i = 10000^(-i / m) for i = 0 … m
+    - 1, m = ceil(width / 2).
     """
     half = (width + 1) // 2
     frequencies = _LONGEST_WAVE ** (-torch.arange(half, dtype=torch.float64) / half)

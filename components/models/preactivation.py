@@ -1,12 +1,13 @@
 """The residual networks with pre-activation of He et al. 2016b, and the same networks without shortcuts.
 
-conv 3x3, 16 · n blocks · n blocks (half the size) · n blocks (a quarter) · norm, relu · average over the image · linear. A basic block is
-two 3x3 convolutions of 16, 32 or 64 channels: 6n + 2 layers with weights. A bottleneck is three convolutions, 1x1, 3x3 and 1x1, the
-first two of 16, 32 or 64 channels and the last of four times as many: 9n + 2 layers.
+conv 3x3, 16 · n blocks · n blocks (half the size) · n blocks (a quarter) · norm, relu · average over the
+image · linear. A basic block is two 3x3 convolutions of 16, 32 or 64 channels: 6n + 2 layers with weights. A
+bottleneck is three convolutions, 1x1, 3x3 and 1x1, the first two of 16, 32 or 64 channels and the last of
+four times as many: 9n + 2 layers.
 
-Where the shape changes, a bottleneck's shortcut is a 1x1 convolution without a norm, as in the paper's appendix; a basic block's has no
-parameters (option A of He et al. 2016, which the paper follows). A bottleneck's stride is that of its first convolution, as in the
-authors' code (KaimingHe/resnet-1k-layers).
+Where the shape changes, a bottleneck's shortcut is a 1x1 convolution without a norm, as in the paper's
+appendix; a basic block's has no parameters (option A of He et al. 2016, which the paper follows). A
+bottleneck's stride is that of its first convolution, as in the authors' code (KaimingHe/resnet-1k-layers).
 """
 
 from torch import Tensor, nn
@@ -33,16 +34,21 @@ def preactivation_resnet(model: PreactivationResNet, manifest: Manifest) -> nn.M
 
 
 class PreactivationBlock(nn.Module):
-    """f(a) + shortcut, with a = relu(norm(x)) and f the convolutions, each but the first behind a norm and a relu; or f(a) alone.
+    """f(a) + shortcut, with a = relu(norm(x)) and f the convolutions, each but the first behind a norm and a
+    relu; or f(a) alone.
 
     Args:
         convolutions: of f.
         shortcut: what is added, or None.
-        activated: the shortcut takes a instead of x. So it is where the shape changes, and in a network's first block.
-        dropout: share of the channels' pixels that is dropped in front of the last convolution while training.
+        activated: the shortcut takes a instead of x. So it is where the shape changes, and in a network's
+            first block.
+        dropout: share of the channels' pixels that is dropped in front of the last convolution while
+            training.
     """
 
-    def __init__(self, convolutions: list[nn.Conv2d], shortcut: nn.Module | None, activated: bool, dropout: float = 0.0):
+    def __init__(
+        self, convolutions: list[nn.Conv2d], shortcut: nn.Module | None, activated: bool, dropout: float = 0.0
+    ):
         super().__init__()
         first, *others = convolutions
         self.activation = nn.Sequential(nn.BatchNorm2d(first.in_channels), nn.ReLU(inplace=True))
@@ -71,11 +77,19 @@ def _basic(inputs: int, outputs: int, stride: int, shortcuts: bool, first: bool)
 
 def _bottleneck(inputs: int, inner: int, stride: int, shortcuts: bool, first: bool) -> PreactivationBlock:
     outputs = 4 * inner
-    convolutions = [convolution(inputs, inner, stride, kernel=1), convolution(inner, inner), convolution(inner, outputs, kernel=1)]
+    convolutions = [
+        convolution(inputs, inner, stride, kernel=1),
+        convolution(inner, inner),
+        convolution(inner, outputs, kernel=1),
+    ]
     changes = inputs != outputs
-    return PreactivationBlock(convolutions, projection(inputs, outputs, stride) if shortcuts else None, activated=changes or first)
+    return PreactivationBlock(
+        convolutions, projection(inputs, outputs, stride) if shortcuts else None, activated=changes or first
+    )
 
 
 def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """The shortcut that is a 1x1 convolution where the number of channels changes, and leaves its input as it is elsewhere."""
+    """The shortcut that is a 1x1 convolution where the number of channels changes, and leaves its input as
+    it is elsewhere.
+    """
     return nn.Identity() if inputs == outputs else convolution(inputs, outputs, stride, kernel=1)

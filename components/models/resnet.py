@@ -1,9 +1,11 @@
-"""The CIFAR residual networks of He et al. 2016 (section 4.2), the same networks without shortcuts, and wider ones.
+"""The CIFAR residual networks of He et al. 2016 (section 4.2), the same networks without shortcuts, and wider
+ones.
 
-conv 3x3, 16k · n blocks of 16k channels · n of 32k (half the size) · n of 64k (a quarter) · average over the image · linear,
-where a block is two 3x3 convolutions: 6n + 2 layers with weights. Every convolution is followed by BatchNorm and has no bias.
-The paper has k = 1. The factor k widens all layers, the first one too, as in `WResNet_cifar` of Li et al. 2018 (WRN56_k, section 6);
-the wide residual networks of Zagoruyko & Komodakis 2016 are others: see `wide_resnet`.
+conv 3x3, 16k · n blocks of 16k channels · n of 32k (half the size) · n of 64k (a quarter) · average over the
+image · linear, where a block is two 3x3 convolutions: 6n + 2 layers with weights. Every convolution is
+followed by BatchNorm and has no bias. The paper has k = 1. The factor k widens all layers, the first one too,
+as in `WResNet_cifar` of Li et al. 2018 (WRN56_k, section 6); the wide residual networks of Zagoruyko &
+Komodakis 2016 are others: see `wide_resnet`.
 """
 
 import torch.nn.functional as F
@@ -15,14 +17,22 @@ from lossmap.components.models.layers import classifier, convolution, he_initial
 
 
 def resnet(model: ResNet, manifest: Manifest) -> nn.Module:
-    """The network of the given depth and width, for images of any size; the convolutions start as in He et al. 2015."""
+    """The network of the given depth and width, for images of any size; the convolutions start as in He et
+    al. 2015.
+    """
     blocks = (model.depth - 2) // 6
     channels = 16 * model.width
-    layers: list[nn.Module] = [convolution(manifest.channels, channels), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    layers: list[nn.Module] = [
+        convolution(manifest.channels, channels),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    ]
     for stage, outputs in enumerate((channels, 2 * channels, 4 * channels)):
         for index in range(blocks):
             stride = 2 if stage > 0 and index == 0 else 1
-            layers.append(Block(channels, outputs, stride, model.shortcut_option if model.shortcuts else None))
+            layers.append(
+                Block(channels, outputs, stride, model.shortcut_option if model.shortcuts else None)
+            )
             channels = outputs
     return he_initialized(nn.Sequential(*layers, *classifier(channels, len(manifest.classes))))
 
@@ -34,7 +44,8 @@ class Block(nn.Module):
         inputs: channels that enter.
         outputs: channels that leave.
         stride: of the first convolution.
-        shortcut: option A (identity, zero channels added), B (1x1 convolution where the shape changes), or None.
+        shortcut: option A (identity, zero channels added), B (1x1 convolution where the shape changes), or
+            None.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, shortcut: str | None):
@@ -53,11 +64,17 @@ class Block(nn.Module):
 
 
 class PadChannels(nn.Module):
-    """Option A: every stride-th pixel, and zero channels on both sides up to the new number. It has no parameters."""
+    """Option A: every stride-th pixel, and zero channels on both sides up to the new number. It has no
+    parameters.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        self.before, self.after, self.stride = (outputs - inputs) // 2, outputs - inputs - (outputs - inputs) // 2, stride
+        self.before, self.after, self.stride = (
+            (outputs - inputs) // 2,
+            outputs - inputs - (outputs - inputs) // 2,
+            stride,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """N x inputs x H x W to N x outputs x H/stride x W/stride."""

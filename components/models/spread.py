@@ -1,8 +1,10 @@
-"""Experts that are spread over data-parallel processes: each process computes its own experts, for the inputs of all (Shazeer et al. 2017, section 3.1).
+"""Experts that are spread over data-parallel processes: each process computes its own experts, for the inputs
+of all (Shazeer et al. 2017, section 3.1).
 
-Expert e belongs to process e modulo the number of processes. Every process keeps all weights, so that checkpoints and the averaging of
-gradients stay as they are: the owner's gradient is the sum over all processes, the others' is zero, and DistributedDataParallel divides
-by their number, which gives the mean of the processes' gradients as if each had computed its own inputs.
+Expert e belongs to process e modulo the number of processes. Every process keeps all weights, so that
+checkpoints and the averaging of gradients stay as they are: the owner's gradient is the sum over all
+processes, the others' is zero, and DistributedDataParallel divides by their number, which gives the mean of
+the processes' gradients as if each had computed its own inputs.
 """
 
 from collections.abc import Iterable
@@ -19,7 +21,8 @@ def spreads() -> bool:
 
 
 def on_owners(experts: Iterable[nn.Module], rows: Tensor, counts: list[int]) -> Tensor:
-    """Every expert's outputs on its rows, of every process. All processes have to call it at the same time, also those without rows.
+    """Every expert's outputs on its rows, of every process. All processes have to call it at the same time,
+    also those without rows.
 
     Args:
         experts: all of them.
@@ -44,14 +47,19 @@ def on_owners(experts: Iterable[nn.Module], rows: Tensor, counts: list[int]) -> 
 
 
 def _compute(modules: list[nn.Module], arrived: Tensor, sizes: list[list[int]], mine: range) -> Tensor:
-    """Outputs on rows that are grouped by process and then by this one's experts, in their order; sizes[process][i] of them are for mine[i]."""
-    processes = [rows.split(theirs) for rows, theirs in zip(arrived.split([sum(theirs) for theirs in sizes]), sizes, strict=True)]
+    """Outputs on rows that are grouped by process and then by this one's experts, in their order;
+    sizes[process][i] of them are for mine[i].
+    """
+    processes = [
+        rows.split(theirs)
+        for rows, theirs in zip(arrived.split([sum(theirs) for theirs in sizes]), sizes, strict=True)
+    ]
     results = []
     for i, expert in enumerate(mine):
         outputs = modules[expert](torch.cat([pieces[i] for pieces in processes]))
         results.append(outputs.split([theirs[i] for theirs in sizes]))
-    # The other experts get no rows, yet a place in the graph: gradients are then ready in the same order in every process, and their
-    # averaging never meets the exchange in another order, which would be a deadlock.
+    # The other experts get no rows, yet a place in the graph: gradients are then ready in the same order in
+    # every process, and their averaging never meets the exchange in another order, which would be a deadlock.
     idle = [module(arrived[:0]) for expert, module in enumerate(modules) if expert not in mine]
     return torch.cat([*(pieces[process] for process in range(len(sizes)) for pieces in results), *idle])
 
@@ -63,7 +71,9 @@ def _gathered(own: Tensor, world: int) -> list[list[int]]:
 
 
 class _Exchange(torch.autograd.Function):
-    """Sends sent[p] rows to each process p and receives received[p] from it; the gradient travels the other way."""
+    """Sends sent[p] rows to each process p and receives received[p] from it; the gradient travels the
+    other way.
+    """
 
     @staticmethod
     def forward(context: Any, rows: Tensor, sent: list[int], received: list[int]) -> Tensor:

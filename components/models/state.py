@@ -6,19 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.python import reason
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.imports import reason
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # names under which checkpoints keep the weights beside other things
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+)  # names under which checkpoints keep the weights beside other things
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, Lightning
 _SHOWN = 4
 
 
 def read_state(content: bytes, name: str) -> dict[str, Tensor]:
-    """The tensors by name in a .safetensors file, or in what torch.save wrote; nothing in it is ever executed.
+    """The tensors by name in a .safetensors file, or in what torch.save wrote; nothing in it is ever
+    executed.
 
     Args:
         content: of the file.
@@ -32,15 +38,20 @@ def read_state(content: bytes, name: str) -> dict[str, Tensor]:
     except Exception as error:  # of a damaged file it can be any
         if type(error).__name__ == "UnpicklingError":
             raise ExperimentError(
-                f"{name} holds more than tensors, and to read it could run code that is hidden in it; "
-                "where you trust it, write its weights alone: torch.save(model.state_dict(), FILE) or safetensors.torch.save_model(model, FILE)"
+                f"{name} holds more than tensors, and to read it could run code that is hidden in it; where"
+                " you trust it, write its weights alone: torch.save(model.state_dict(), FILE) or"
+                " safetensors.torch.save_model(model, FILE)"
             ) from None
-        raise ExperimentError(f"{name} cannot be read as weights: {reason(error)}; expected .safetensors, or what torch.save writes of a state dict") from None
+        raise ExperimentError(
+            f"{name} cannot be read as weights: {reason(error)}; expected .safetensors, or what torch.save"
+            " writes of a state dict"
+        ) from None
     return _unwrapped(found, name)
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Put the weights into the network. Every tensor must fit; a prefix that wrappers of networks put before all names is taken off.
+    """Put the weights into the network. Every tensor must fit; a prefix that wrappers of networks put before
+    all names is taken off.
 
     Args:
         network: gets the weights, in its own type.
@@ -53,13 +64,28 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], name: str) -> No
     own = network.state_dict(keep_vars=True)
     state = _without_prefix(state, own)
     shared = {id(own[key]) for key in state if key in own}  # of tied tensors, files often hold one
-    missing = [key for key in own if key not in state and id(own[key]) not in shared and not key.endswith("num_batches_tracked")]
+    missing = [
+        key
+        for key in own
+        if key not in state and id(own[key]) not in shared and not key.endswith("num_batches_tracked")
+    ]
     unexpected = [key for key in state if key not in own]
-    other = [f"{key} is {_shape(state[key])}, not {_shape(own[key])}" for key in own if key in state and state[key].shape != own[key].shape]
-    told = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("of another shape", other)]
+    other = [
+        f"{key} is {_shape(state[key])}, not {_shape(own[key])}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    told = [
+        _listed("missing", missing),
+        _listed("unexpected", unexpected),
+        _listed("of another shape", other),
+    ]
     if any(told):
         kind = type(network).__name__
-        raise ExperimentError(f"{name} does not fit the network {kind}: {'; '.join(filter(None, told))}; set the factory's arguments by model.arguments")
+        raise ExperimentError(
+            f"{name} does not fit the network {kind}: {'; '.join(filter(None, told))}; set the factory's"
+            " arguments by model.arguments"
+        )
     network.load_state_dict(state, strict=False)
 
 
@@ -76,12 +102,17 @@ def _unwrapped(found: Any, name: str) -> dict[str, Tensor]:
         found = inner
     if not isinstance(found, Mapping) or not _is_state(found):
         held = ", ".join(map(str, list(found)[:8])) if isinstance(found, Mapping) else type(found).__name__
-        raise ExperimentError(f"{name} holds {held or 'nothing'}, expected tensors by name, perhaps under {', '.join(_WRAPPERS)}")
+        raise ExperimentError(
+            f"{name} holds {held or 'nothing'}, expected tensors by name, perhaps under"
+            f" {', '.join(_WRAPPERS)}"
+        )
     return dict(found)
 
 
 def _is_state(found: Mapping[Any, Any]) -> bool:
-    return bool(found) and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in found.items())
+    return bool(found) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in found.items()
+    )
 
 
 def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -100,3 +131,15 @@ def _listed(what: str, names: list[str]) -> str:
 
 def _shape(tensor: Tensor) -> str:
     return "×".join(map(str, tensor.shape)) or "one number"
+
+
+def network_bytes(network: nn.Module) -> bytes:
+    """Parameters and buffers as safetensors. Tensors that share memory, such as tied weights, are written
+    each for itself.
+    """
+    return save(
+        {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in network.state_dict().items()
+        }
+    )

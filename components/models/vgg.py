@@ -1,8 +1,10 @@
-"""VGG for small images, with BatchNorm: stages of 3x3 convolutions, each with a pool of 2x2 behind it, then two linear layers.
+"""VGG for small images, with BatchNorm: stages of 3x3 convolutions, each with a pool of 2x2 behind it, then
+two linear layers.
 
-The stages are those of Simonyan & Zisserman 2015 (table 1, columns D and E), the rest is as in the code of Li et al. 2018: convolutions
-have a bias although BatchNorm follows, pools round up, and there is one hidden linear layer, as wide as the last stage, with BatchNorm.
-VGG-9 has the first three stages only. Layers are counted as there: convolutions and linear layers.
+The stages are those of Simonyan & Zisserman 2015 (table 1, columns D and E), the rest is as in the code of Li
+et al. 2018: convolutions have a bias although BatchNorm follows, pools round up, and there is one hidden
+linear layer, as wide as the last stage, with BatchNorm. VGG-9 has the first three stages only. Layers are
+counted as there: convolutions and linear layers.
 """
 
 from torch import nn
@@ -20,7 +22,9 @@ _STAGES = {
 
 
 def vgg(model: Vgg, manifest: Manifest) -> nn.Module:
-    """The network of the given depth, for images of any size: a pool leaves an image of one pixel as it is."""
+    """The network of the given depth, for images of any size: a pool leaves an image of one pixel as it
+    is.
+    """
     layers: list[nn.Module] = []
     channels, height, width = manifest.channels, manifest.height, manifest.width
     for factor, convolutions in _STAGES[model.depth]:
@@ -29,7 +33,12 @@ def vgg(model: Vgg, manifest: Manifest) -> nn.Module:
             channels = factor * model.channels
         layers.append(nn.MaxPool2d(2, ceil_mode=True))
         height, width = (height + 1) // 2, (width + 1) // 2
-    hidden = [nn.Flatten(), nn.Linear(channels * height * width, channels), nn.BatchNorm1d(channels), nn.ReLU(inplace=True)]
+    hidden = [
+        nn.Flatten(),
+        nn.Linear(channels * height * width, channels),
+        nn.BatchNorm1d(channels),
+        nn.ReLU(inplace=True),
+    ]
     return he_initialized(nn.Sequential(*layers, *hidden, nn.Linear(channels, len(manifest.classes))))
 
 

@@ -1,8 +1,10 @@
-"""The wide residual networks WRN-d-k of Zagoruyko & Komodakis 2016 (table 1), and the same networks without shortcuts.
+"""The wide residual networks WRN-d-k of Zagoruyko & Komodakis 2016 (table 1), and the same networks without
+shortcuts.
 
-conv 3x3, 16 · n blocks of 16k channels · n of 32k (half the size) · n of 64k (a quarter) · norm, relu · average over the image · linear,
-where a block is two 3x3 convolutions with pre-activation, with dropout between them if asked for, and its shortcut a 1x1 convolution
-where the shape changes: d = 6n + 4, counted with the three of these.
+conv 3x3, 16 · n blocks of 16k channels · n of 32k (half the size) · n of 64k (a quarter) · norm, relu ·
+average over the image · linear, where a block is two 3x3 convolutions with pre-activation, with dropout
+between them if asked for, and its shortcut a 1x1 convolution where the shape changes: d = 6n + 4, counted
+with the three of these.
 """
 
 from torch import nn
@@ -14,7 +16,9 @@ from lossmap.components.models.preactivation import PreactivationBlock, projecti
 
 
 def wide_resnet(model: WideResNet, manifest: Manifest) -> nn.Module:
-    """The network of the given depth and width, for images of any size; the convolutions start as in He et al. 2015."""
+    """The network of the given depth and width, for images of any size; the convolutions start as in He et
+    al. 2015.
+    """
     layers: list[nn.Module] = [convolution(manifest.channels, 16)]
     channels = 16
     for stage, outputs in enumerate((16 * model.width, 32 * model.width, 64 * model.width)):

@@ -1,25 +1,28 @@
 """The place of every object in the store, decided here and nowhere else.
 
-datasets/<digest>/manifest.json, train-00000.safetensors, …       digest = content
-trainings/<address>/task.json                                     address = data + model + training settings + software
+datasets/<digest>/manifest.json, train-00000.safetensors, …     digest = content
+trainings/<address>/task.json                                   address = data + model + training + software
 trainings/<address>/checkpoints/step-00001234/…, LATEST
-trainings/<address>/trajectory/00012.safetensors                  weights after epoch 12; 00000 is the start
-trainings/<address>/epochs/00012.json                             metrics of epoch 12
-trainings/<address>/launcher                                      changes as long as somebody waits for a training on a cluster
-trainings/<address>/weights.safetensors, training.json            the trained network: its presence ends training
-surveys/<address>/plan.json                                       which surface and which tiles; address = training + landscape settings + software
-surfaces/<digest>/directions.safetensors, tiles/<digest>.npz      digest = weights + data + evaluation settings
-surfaces/<digest>/grids/<digest>.npz                              a grid assembled from tiles
+trainings/<address>/trajectory/00012.safetensors                weights after epoch 12; 00000 is the start
+trainings/<address>/epochs/00012.json                           metrics of epoch 12
+trainings/<address>/launcher                                    changes as long as somebody waits for it
+trainings/<address>/weights.safetensors, training.json          the trained network: ends training
+surveys/<address>/plan.json                                     address = training + landscape + software
+surfaces/<digest>/directions.safetensors, tiles/<digest>.npz    digest = weights + data + evaluation
+surfaces/<digest>/grids/<digest>.npz                            a grid assembled from tiles
 runs/<run>/experiment.json
-runs/<run>/dataset.json                                           the manifest of the run's data set
-runs/<run>/links.json                                             addresses of the run's training and survey
+runs/<run>/dataset.json                                         the manifest of the run's data set
+runs/<run>/links.json                                           addresses of its training and survey
 runs/<run>/report/…
-comparisons/<digest>/page.html, comparison.png                    digest = names of the runs
-paths/<address>/state.safetensors, alignment.json                 a network made of two; address = trainings + alignment or curve settings + software
-paths/<address>/profile.npz                                       address = two trainings + which path + evaluation settings + software
-connections/<digest>/connection.json, page.html, connection.png   digest = names of the two runs + settings + addresses of the paths
-studies/<name>/results.json, page.html, …                         written again whenever more of its runs are finished
-studies/<name>/connections/<digest>.json                          barriers between two of its runs
+comparisons/<digest>/page.html, comparison.png                  digest = names of the runs
+paths/<address>/state.safetensors, alignment.json               a network made of two: address = trainings +
+                                                                alignment or curve + software
+paths/<address>/profile.npz                                     address = trainings + path + evaluation +
+                                                                software
+connections/<digest>/connection.json, page.html, …              digest = names of the runs + settings +
+                                                                addresses of the paths
+studies/<name>/results.json, page.html, …                       written anew when more runs are finished
+studies/<name>/connections/<digest>.json                        barriers between two of its runs
 """
 
 MANIFEST = "manifest.json"
@@ -106,7 +109,9 @@ def weights(address: str) -> str:
 
 
 def training_result(address: str) -> str:
-    """The metrics of the trained network; written last, so that its presence means that training is complete."""
+    """The metrics of the trained network; written last, so that its presence means that training is
+    complete.
+    """
     return training(address, "training.json")
 
 

@@ -1,4 +1,6 @@
-"""Objects by key, in a folder (file://) or in S3-compatible storage (s3://). The only module that speaks to boto3."""
+"""Objects by key, in a folder (file://) or in S3-compatible storage (s3://). The only module that speaks
+to boto3.
+"""
 
 import base64
 import hashlib
@@ -11,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
-from lossmap.components.config.errors import StoreError
+from lossmap.components.core.errors import StoreError
 
-# botocore 1.44 pauses at most 0.05, 0.1, 0.2, 0.4 and 0.8 s between attempts (1 to 16 s where the server asks for patience):
-# an endpoint that does not answer is told within 20 s, and a server that starts again is not waited for.
+# botocore 1.44 pauses at most 0.05, 0.1, 0.2, 0.4 and 0.8 s between attempts (1 to 16 s where the server asks
+# for patience): an endpoint that does not answer is told within 20 s, and a server that starts again is not
+# waited for.
 _ATTEMPTS = 6
 _CONNECT_SECONDS = 3
 
@@ -85,7 +88,10 @@ class FileStore:
             part.replace(path)
         except OSError as error:
             _remove(part)
-            raise StoreError(f"{path} cannot be written: {error.strerror}; free space or choose another folder with --store") from None
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}; free space or choose another folder with"
+                " --store"
+            ) from None
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
@@ -94,7 +100,11 @@ class FileStore:
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that starts with the prefix, in order."""
         start = self.folder / _inside(prefix, self.uri).rpartition("/")[0]
-        found = (path.relative_to(self.folder).as_posix() for path in start.rglob("*") if path.is_file() and not _is_part(path))
+        found = (
+            path.relative_to(self.folder).as_posix()
+            for path in start.rglob("*")
+            if path.is_file() and not _is_part(path)
+        )
         yield from sorted(key for key in found if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
@@ -119,7 +129,9 @@ class FileStore:
 
 
 class S3Store:
-    """A bucket and a prefix. Endpoint, region and credentials come from the standard AWS variables and files."""
+    """A bucket and a prefix. Endpoint, region and credentials come from the standard AWS variables and
+    files.
+    """
 
     def __init__(self, uri: str):
         self.uri = uri.rstrip("/")
@@ -137,10 +149,17 @@ class S3Store:
             return body
 
     def write(self, key: str, content: bytes) -> None:
-        """Create or replace an object. The server checks the MD5 sum on arrival and refuses what was damaged on the way."""
+        """Create or replace an object. The server checks the MD5 sum on arrival and refuses what was
+        damaged on the way.
+        """
         digest = hashlib.md5(content, usedforsecurity=False).digest()
         with _explained(self.uri, key):
-            self._client.put_object(Bucket=self._bucket, Key=self._name(key), Body=content, ContentMD5=base64.b64encode(digest).decode())
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._name(key),
+                Body=content,
+                ContentMD5=base64.b64encode(digest).decode(),
+            )
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
@@ -169,20 +188,27 @@ class S3Store:
     def _list(self, prefix: str, limit: int | None = None) -> Iterator[dict[str, Any]]:
         with _explained(self.uri, prefix):
             limits = {"MaxItems": limit, "PageSize": limit} if limit else {}
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix, PaginationConfig=limits)
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix, PaginationConfig=limits
+            )
             for page in pages:
                 yield from page.get("Contents", ())
 
 
 def _s3_client() -> Any:
-    """A client that works with every S3-compatible server: path-style addresses, checksums only where they are required, bounded waits."""
+    """A client that works with every S3-compatible server: path-style addresses, checksums only where they
+    are required, bounded waits.
+    """
     import boto3
     from botocore.config import Config
 
     config = Config(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        retries={"mode": "standard", "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or _ATTEMPTS)},
+        retries={
+            "mode": "standard",
+            "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or _ATTEMPTS),
+        },
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=60,
         s3={"addressing_style": "path"},
@@ -202,10 +228,16 @@ def _explained(uri: str, key: str) -> Iterator[None]:
     except NoCredentialsError:
         raise StoreError(f"{uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
     except ClientError as error:
-        raise StoreError(_refusal(uri, key, error.response.get("Error", {}).get("Code", "") or str(error))) from None
+        raise StoreError(
+            _refusal(uri, key, error.response.get("Error", {}).get("Code", "") or str(error))
+        ) from None
     except ParamValidationError as error:
         raise StoreError(f"store is {uri!r}, expected s3://bucket/prefix: {_line(error)}") from None
-    except (BotoCoreError, Boto3Error, ValueError) as error:  # boto3 refuses an endpoint without http:// by a ValueError
+    except (
+        BotoCoreError,
+        Boto3Error,
+        ValueError,
+    ) as error:  # boto3 refuses an endpoint without http:// by a ValueError
         raise StoreError(f"{uri} is out of reach: {_line(error)}; check AWS_ENDPOINT_URL") from None
 
 

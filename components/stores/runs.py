@@ -7,13 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lossmap.components.config import software
-from lossmap.components.config.errors import ExperimentError, StoreError
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.frozen import Frozen
 from lossmap.components.config.manifest import Manifest
-from lossmap.components.config.tasks import SurveyTask, TrainingTask
-from lossmap.components.stores import layout
+from lossmap.components.core.errors import ExperimentError, StoreError
+from lossmap.components.core.frozen import Frozen
+from lossmap.components.stores import layout, software
+from lossmap.components.stores.addresses import SurveyTask, TrainingTask
 from lossmap.components.stores.objects import Store
 
 
@@ -35,8 +34,14 @@ def load_experiment(store: Store, run_id: str) -> Experiment:
 
 
 def list_runs(store: Store) -> list[str]:
-    """Names of all runs: those of studies, whose names have no time, in their order, then the others, oldest first."""
-    names = [key.split("/")[1] for key in store.keys("runs/") if key.endswith("/experiment.json") and key.count("/") == 2]
+    """Names of all runs: those of studies, whose names have no time, in their order, then the others,
+    oldest first.
+    """
+    names = [
+        key.split("/")[1]
+        for key in store.keys("runs/")
+        if key.endswith("/experiment.json") and key.count("/") == 2
+    ]
     return sorted(names, key=_age)
 
 
@@ -51,7 +56,9 @@ def load_manifest(store: Store, digest: str) -> Manifest:
     try:
         return Manifest.model_validate_json(store.read(key))
     except ValidationError:
-        raise StoreError(f"{store.uri}/{key} is damaged, expected a manifest; a run on the same images writes it again") from None
+        raise StoreError(
+            f"{store.uri}/{key} is damaged, expected a manifest; a run on the same images writes it again"
+        ) from None
 
 
 def save_run_manifest(store: Store, run_id: str, manifest: Manifest) -> None:
@@ -89,7 +96,9 @@ def _new_links(store: Store, run_id: str) -> Links:
     )
     training = task.address()
     store.write(layout.training_task(training), task.model_dump_json().encode())
-    survey = SurveyTask(training=training, landscape=experiment.landscape, software=software.software_of(software.SURVEY))
+    survey = SurveyTask(
+        training=training, landscape=experiment.landscape, software=software.software_of(software.SURVEY)
+    )
     return Links(training=training, survey=survey.address())
 
 

@@ -32,7 +32,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished cell. `scalars` are those of its report, with `_low` and `_high` where a measure has an interval."""
+    """A finished cell. `scalars` are those of its report, with `_low` and `_high` where a measure has an
+    interval.
+    """
 
     cell: Cell
     scalars: Mapping[str, float | None]

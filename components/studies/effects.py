@@ -1,4 +1,6 @@
-"""How much two networks differ in a measure: effect sizes with intervals, and what chance alone would do. The unit is the seed: one value for each run."""
+"""How much two networks differ in a measure: effect sizes with intervals, and what chance alone would do.
+The unit is the seed: one value for each run.
+"""
 
 import math
 import warnings
@@ -10,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from lossmap.components.config.randomness import stream
+from lossmap.components.core.randomness import stream
 from lossmap.components.studies.samples import Numbers, Sample
 
 SIGNIFICANT = 0.05
 RESAMPLES = 9999
-MOST_DIVISIONS = 20_000  # up to which every division of the runs into two groups is tried: ten runs of each network have 184 756
+# up to which every division of the runs into two groups is tried: ten runs of each network have 184 756
+MOST_DIVISIONS = 20_000
 FEWEST_FOR_BOOTSTRAP = 20
 _TAILS = (0.975, 0.025)
 
@@ -33,7 +36,8 @@ class Effect:
         interval: of the difference, 95 %; None where one of them has fewer than two values.
         hedges: the difference in units of the common standard deviation; None where that is unknown or zero.
         hedges_interval: its 95 % interval.
-        cliff: share of pairs of runs in which the first is greater, minus the share in which it is less: -1 to 1.
+        cliff: share of pairs of runs in which the first is greater, minus the share in which it is less: -1
+            to 1.
         p: two-sided, of permutations; None where one of them has fewer than two values.
         least_p: the least that p can be with so many runs; None like p.
         adjusted: p after Holm's correction for all tests that were made together.
@@ -56,17 +60,30 @@ class Effect:
 def all_effects(found: Numbers) -> list[Effect]:
     """Every contrast at all levels for every measure, p corrected for all of these together."""
     study = found.study
-    keys = [(contrast, levels, measure) for contrast in study.contrasts for levels in found.levels for measure in study.measures]
-    return corrected([effect_of(found, contrast.network, contrast.against, levels, measure) for contrast, levels, measure in keys])
+    keys = [
+        (contrast, levels, measure)
+        for contrast in study.contrasts
+        for levels in found.levels
+        for measure in study.measures
+    ]
+    return corrected(
+        [
+            effect_of(found, contrast.network, contrast.against, levels, measure)
+            for contrast, levels, measure in keys
+        ]
+    )
 
 
 def effect_of(found: Numbers, network: str, against: str, levels: Mapping[str, str], measure: str) -> Effect:
     """One network against another."""
-    return effect(found.sample(network, levels, measure), found.sample(against, levels, measure), found.study.seed)
+    return effect(
+        found.sample(network, levels, measure), found.sample(against, levels, measure), found.study.seed
+    )
 
 
 def effect(first: Sample, second: Sample, seed: int) -> Effect:
-    """Compare two groups of runs. Seeds are not paired: seed 0 of one network has nothing in common with seed 0 of another.
+    """Compare two groups of runs. Seeds are not paired: seed 0 of one network has nothing in common with seed
+    0 of another.
 
     Args:
         first: one value for each run.
@@ -77,18 +94,32 @@ def effect(first: Sample, second: Sample, seed: int) -> Effect:
     if not len(x) or not len(y):
         return Effect(first, second, None, None, None, None, None, None, None)
     hedges, hedges_interval = hedges_g(x, y)
-    p, least = (permutation_p(x, y, seed), least_p(len(x), len(y))) if min(len(x), len(y)) > 1 else (None, None)
+    p, least = (
+        (permutation_p(x, y, seed), least_p(len(x), len(y))) if min(len(x), len(y)) > 1 else (None, None)
+    )
     cliff = float(np.sign(x[:, None] - y).mean())
-    return Effect(first, second, float(x.mean() - y.mean()), mean_interval(x, y, seed), hedges, hedges_interval, cliff, p, least)
+    return Effect(
+        first,
+        second,
+        float(x.mean() - y.mean()),
+        mean_interval(x, y, seed),
+        hedges,
+        hedges_interval,
+        cliff,
+        p,
+        least,
+    )
 
 
 def mean_interval(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> Interval | None:
     """95 % interval of the difference of two means.
 
-    Welch's t interval (1947) below 20 values in either group, from 20 on the bias-corrected and accelerated bootstrap (Efron 1987). Simulated
-    with no true difference (400 draws, 999 resamples, both groups of n), the bootstrap's interval holds 0 in 83, 87 and 91 % for normal values
-    and n = 3, 5, 10, in 78, 86 and 90 % where one deviation is thrice the other, in 81, 85 and 84 % for log-normal values; Welch's in 94 to
-    98 % of all of these. The bootstrap is too short for few seeds: its resamples know no tails that the values do not show.
+    Welch's t interval (1947) below 20 values in either group, from 20 on the bias-corrected and accelerated
+    bootstrap (Efron 1987). Simulated with no true difference (400 draws, 999 resamples, both groups of n),
+    the bootstrap's interval holds 0 in 83, 87 and 91 % for normal values and n = 3, 5, 10, in 78, 86 and 90 %
+    where one deviation is thrice the other, in 81, 85 and 84 % for log-normal values; Welch's in 94 to 98 %
+    of all of these. The bootstrap is too short for few seeds: its resamples know no tails that the values do
+    not show.
     """
     if min(len(x), len(y)) < 2:
         return None
@@ -98,14 +129,20 @@ def mean_interval(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> 
         return _welch(x, y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap((x, y), _difference, n_resamples=RESAMPLES, method="BCa", rng=stream("bootstrap", seed)).confidence_interval
-    return (float(found.low), float(found.high)) if np.isfinite([found.low, found.high]).all() else _welch(x, y)
+        found = stats.bootstrap(
+            (x, y), _difference, n_resamples=RESAMPLES, method="BCa", rng=stream("bootstrap", seed)
+        ).confidence_interval
+    return (
+        (float(found.low), float(found.high)) if np.isfinite([found.low, found.high]).all() else _welch(x, y)
+    )
 
 
 def _welch(x: NDArray[np.float64], y: NDArray[np.float64]) -> Interval:
     parts = [(float(values.var(ddof=1)) / len(values), len(values) - 1) for values in (x, y)]
     square = sum(part for part, _ in parts)
-    half = float(special.stdtrit(square**2 / sum(part**2 / freedom for part, freedom in parts), 0.975)) * math.sqrt(square)
+    half = float(
+        special.stdtrit(square**2 / sum(part**2 / freedom for part, freedom in parts), 0.975)
+    ) * math.sqrt(square)
     difference = float(x.mean() - y.mean())
     return difference - half, difference + half
 
@@ -120,16 +157,20 @@ def _difference(x: NDArray[Any], y: NDArray[Any], axis: int) -> Any:
 
 
 def hedges_g(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | None, Interval | None]:
-    """Hedges' g (1981) and its 95 % interval: J (mean x - mean y) / s, s the common standard deviation with m = n + k - 2 degrees of freedom.
+    """Hedges' g (1981) and its 95 % interval: J (mean x - mean y) / s, s the common standard deviation with m
+    = n + k - 2 degrees of freedom.
 
-    J = gamma(m / 2) / (sqrt(m / 2) gamma((m - 1) / 2)) takes the bias of few values away. The interval holds the effects whose noncentral t
-    distribution has the observed t neither in its upper nor its lower 2.5 %, times J: exact for normal values of one deviation.
+    J = gamma(m / 2) / (sqrt(m / 2) gamma((m - 1) / 2)) takes the bias of few values away. The interval holds
+    the effects whose noncentral t distribution has the observed t neither in its upper nor its lower 2.5 %,
+    times J: exact for normal values of one deviation.
     """
     freedom = len(x) + len(y) - 2
     if freedom < 2 or _constant(x, y):
         return None, None
     spread = math.sqrt((len(x) * x.var() + len(y) * y.var()) / freedom)
-    unbiased = math.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / math.sqrt(freedom / 2)
+    unbiased = math.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / math.sqrt(
+        freedom / 2
+    )
     plain = float(x.mean() - y.mean()) / spread
     size = math.sqrt(len(x) * len(y) / (len(x) + len(y)))
     low, high = (unbiased * float(special.nctdtrinc(freedom, tail, plain * size)) / size for tail in _TAILS)
@@ -137,15 +178,20 @@ def hedges_g(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | No
 
 
 def permutation_p(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> float:
-    """Two-sided p of the difference of means: twice the lesser of the shares of divisions into groups of n and k whose difference is at least as
-    great, or at most as great, and at most 1. All divisions are tried where there are no more than 20 000, else 20 000 random ones.
+    """Two-sided p of the difference of means: twice the lesser of the shares of divisions into groups of n
+    and k whose difference is at least as great, or at most as great, and at most 1. All divisions are tried
+    where there are no more than 20 000, else 20 000 random ones.
     """
-    drawn = stats.permutation_test((x, y), _difference, n_resamples=MOST_DIVISIONS, rng=stream("permutations", seed))
+    drawn = stats.permutation_test(
+        (x, y), _difference, n_resamples=MOST_DIVISIONS, rng=stream("permutations", seed)
+    )
     return float(drawn.pvalue)
 
 
 def least_p(n: int, k: int) -> float:
-    """The least p that a permutation test of n against k values can have, all of them different: 2 / C(n + k, n), or that of the random divisions."""
+    """The least p that a permutation test of n against k values can have, all of them different: 2 / C(n +
+    k, n), or that of the random divisions.
+    """
     divisions = math.comb(n + k, n)
     return min(1.0, 2 / divisions) if divisions <= MOST_DIVISIONS else 2 / (MOST_DIVISIONS + 1)
 
@@ -154,11 +200,16 @@ def corrected(effects: Sequence[Effect]) -> list[Effect]:
     """The effects with Holm's correction of p for all of them that have one."""
     adjusted = iter(holm(effect.p for effect in effects if effect.p is not None))
     least = iter(holm(effect.least_p for effect in effects if effect.least_p is not None))
-    return [effect if effect.p is None else replace(effect, adjusted=next(adjusted), least_adjusted=next(least)) for effect in effects]
+    return [
+        effect if effect.p is None else replace(effect, adjusted=next(adjusted), least_adjusted=next(least))
+        for effect in effects
+    ]
 
 
 def holm(p: Iterable[float]) -> list[float]:
-    """Holm's step-down correction (1979): the i-th smallest of m becomes max over j <= i of min(1, (m - j + 1) p_j)."""
+    """Holm's step-down correction (1979): the i-th smallest of m becomes max over j <= i of min(1, (m - j
+    + 1) p_j).
+    """
     values = np.array(list(p))
     order = np.argsort(values, kind="stable")
     steps = np.minimum(1, np.maximum.accumulate(values[order] * (len(values) - np.arange(len(values)))))

@@ -36,7 +36,9 @@ class StudySummary:
         return sum(effect.p is not None for effect in self.effects)
 
 
-def summarize(study: Study, outcomes: Sequence[Outcome], joined: Sequence[Joined] = (), missing: Sequence[Cell] = ()) -> StudySummary:
+def summarize(
+    study: Study, outcomes: Sequence[Outcome], joined: Sequence[Joined] = (), missing: Sequence[Cell] = ()
+) -> StudySummary:
     """Compare and judge."""
     found = numbers(study, outcomes, joined, missing)
     return StudySummary(found, tuple(all_effects(found)), tuple(verdicts(found)))
@@ -45,15 +47,27 @@ def summarize(study: Study, outcomes: Sequence[Outcome], joined: Sequence[Joined
 def run_records(summary: StudySummary) -> list[dict[str, Any]]:
     """One for each finished run: network, levels, seed, name, and every scalar."""
     return [
-        {"network": outcome.cell.network, **outcome.cell.levels, "seed": outcome.cell.seed, "run": outcome.cell.run, **outcome.scalars}
+        {
+            "network": outcome.cell.network,
+            **outcome.cell.levels,
+            "seed": outcome.cell.seed,
+            "run": outcome.cell.run,
+            **outcome.scalars,
+        }
         for outcome in summary.found.outcomes
     ]
 
 
 def mean_records(summary: StudySummary) -> list[dict[str, Any]]:
-    """One for each network at all levels: of every measure how many runs have it, their mean and their standard deviation."""
+    """One for each network at all levels: of every measure how many runs have it, their mean and their
+    standard deviation.
+    """
     return [
-        {"network": row[0].network, **row[0].levels, **{f"{sample.measure}{part}": value for sample in row for part, value in _parts(sample).items()}}
+        {
+            "network": row[0].network,
+            **row[0].levels,
+            **{f"{sample.measure}{part}": value for sample in row for part, value in _parts(sample).items()},
+        }
         for row in summary.rows
     ]
 
@@ -91,7 +105,12 @@ def _effect_record(effect: Effect) -> dict[str, Any]:
 
 
 def _sample_record(sample: Sample) -> dict[str, float | None]:
-    return {"n": len(sample.values), "wanted": sample.wanted, "mean": sample.mean, "deviation": sample.deviation}
+    return {
+        "n": len(sample.values),
+        "wanted": sample.wanted,
+        "mean": sample.mean,
+        "deviation": sample.deviation,
+    }
 
 
 def connection_records(summary: StudySummary) -> list[dict[str, Any]]:
@@ -114,6 +133,12 @@ def connection_records(summary: StudySummary) -> list[dict[str, Any]]:
 def verdict_records(summary: StudySummary) -> list[dict[str, Any]]:
     """One for each statement at each combination of levels."""
     return [
-        {"statement": each.statement.text, "source": each.statement.source, **each.levels, "verdict": each.answer, "evidence": each.evidence}
+        {
+            "statement": each.statement.text,
+            "source": each.statement.source,
+            **each.levels,
+            "verdict": each.answer,
+            "evidence": each.evidence,
+        }
         for each in summary.verdicts
     ]

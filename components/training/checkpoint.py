@@ -1,11 +1,12 @@
 """Checkpoints: everything that the next step depends on, as safetensors and JSON.
 
     checkpoints/step-00001234/weights.safetensors     parameters and buffers
-    checkpoints/step-00001234/optimizer.safetensors   `<state>/<parameter>`, for example `momentum_buffer/0.weight`
-    checkpoints/step-00001234/state.json              step, sums of the running epoch, scaler of mixed precision
-    checkpoints/LATEST                                the newest two, newest first, with the SHA-256 of every file
+    checkpoints/step-00001234/optimizer.safetensors   `<state>/<parameter>`: `momentum_buffer/0.weight`
+    checkpoints/step-00001234/state.json              step, sums of the epoch, scaler of mixed precision
+    checkpoints/LATEST                                the newest two, newest first, with every SHA-256
 
-Random numbers and the place in the epoch's order need no file: both follow from the seed and the step (see loop.py).
+Random numbers and the place in the epoch's order need no file: both follow from the seed and the step (see
+loop.py).
 """
 
 import hashlib
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
-from lossmap.components.config.errors import StoreError
+from lossmap.components.core.errors import StoreError
+from lossmap.components.models.state import network_bytes
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.training.loop import Trainer
@@ -42,7 +44,12 @@ def save_checkpoint(store: Store, training: str, trainer: Trainer, sums: Tensor,
         sums: the sums of the running epoch over all ranks.
         seconds: time spent on training so far.
     """
-    state = {"step": trainer.step, "sums": sums.tolist(), "seconds": seconds, "scaler": trainer.scaler.state_dict()}
+    state = {
+        "step": trainer.step,
+        "sums": sums.tolist(),
+        "seconds": seconds,
+        "scaler": trainer.scaler.state_dict(),
+    }
     contents = {
         "weights.safetensors": network_bytes(trainer.network),
         "optimizer.safetensors": save(_optimizer_tensors(trainer)),
@@ -50,7 +57,9 @@ def save_checkpoint(store: Store, training: str, trainer: Trainer, sums: Tensor,
     }
     for name, content in contents.items():
         store.write(layout.checkpoint(training, trainer.step, name), content)
-    newest = Entry(trainer.step, {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()})
+    newest = Entry(
+        trainer.step, {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    )
     others = [entry for entry in _entries(store, training) if entry.step != trainer.step]
     kept = [newest, *others[: _KEPT - 1]]
     store.write(layout.latest_checkpoint(training), json.dumps([vars(entry) for entry in kept]).encode())
@@ -67,17 +76,15 @@ def load_checkpoint(store: Store, training: str, trainer: Trainer) -> tuple[floa
     damaged = []
     for entry in _entries(store, training):
         try:
-            files = {name: _verified(store, layout.checkpoint(training, entry.step, name), digest) for name, digest in entry.files.items()}
+            files = {
+                name: _verified(store, layout.checkpoint(training, entry.step, name), digest)
+                for name, digest in entry.files.items()
+            }
         except StoreError as error:
             damaged.append(str(error))
             continue
         return _restore(trainer, files), damaged
     return 0.0, damaged
-
-
-def network_bytes(network: nn.Module) -> bytes:
-    """Parameters and buffers as safetensors. Tensors that share memory, such as tied weights, are written each for itself."""
-    return save({name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in network.state_dict().items()})
 
 
 def _restore(trainer: Trainer, files: dict[str, bytes]) -> float:
@@ -108,7 +115,9 @@ def _restore_optimizer(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
         state.setdefault(name, {})[kind] = tensor
     places = {name: index for index, name in enumerate(parameters)}
     groups = trainer.optimizer.state_dict()["param_groups"]
-    trainer.optimizer.load_state_dict({"state": {places[name]: values for name, values in state.items()}, "param_groups": groups})
+    trainer.optimizer.load_state_dict(
+        {"state": {places[name]: values for name, values in state.items()}, "param_groups": groups}
+    )
 
 
 def _entries(store: Store, training: str) -> list[Entry]:

@@ -10,10 +10,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lossmap.components.config.errors import TrainingError
+from lossmap.components.core.errors import TrainingError
 
 # gloo raises plain RuntimeErrors.
-_LOSSES = ("gloo", "Connection closed by peer", "Connection reset", "Broken pipe", "Timed out waiting", "Socket Timeout")
+_LOSSES = (
+    "gloo",
+    "Connection closed by peer",
+    "Connection reset",
+    "Broken pipe",
+    "Timed out waiting",
+    "Socket Timeout",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,9 @@ class Group:
         return tuple(bool(flag) for flag in raised)
 
     def share_buffers(self, network: nn.Module) -> None:
-        """Give every process rank 0's buffers: DistributedDataParallel does so only at the start of a forward pass."""
+        """Give every process rank 0's buffers: DistributedDataParallel does so only at the start of a
+        forward pass.
+        """
         for buffer in network.buffers():
             dist.broadcast(buffer, src=0)
 
@@ -53,7 +62,9 @@ def process_group(device: str) -> Iterator[Group]:
     if place.type == "cuda":
         torch.cuda.set_device(place)
     # Flags and sums travel over gloo also where gradients travel over NCCL.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo", timeout=timedelta(minutes=10))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo", timeout=timedelta(minutes=10)
+    )
     try:
         yield Group(rank, world, place)
     finally:
@@ -61,7 +72,9 @@ def process_group(device: str) -> Iterator[Group]:
 
 
 def is_loss_of_peer(error: Exception) -> bool:
-    """Whether an error of a collective means that another process or the network is gone, and nothing is wrong with this one."""
+    """Whether an error of a collective means that another process or the network is gone, and nothing is
+    wrong with this one.
+    """
     if isinstance(error, dist.DistNetworkError | dist.DistBackendError | dist.DistStoreError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOSSES)
@@ -72,7 +85,8 @@ def _device(device: str, local_rank: int) -> torch.device:
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "cuda" and available < local_world:
         raise TrainingError(
-            f"training.device is cuda and this machine has {available} GPUs for {local_world} processes; set fewer training.processes, or training.device=cpu"
+            f"training.device is cuda and this machine has {available} GPUs for {local_world} processes; set"
+            " fewer training.processes, or training.device=cpu"
         )
     if device == "cpu" or available < local_world:
         return torch.device("cpu")

@@ -1,7 +1,8 @@
 """Whoever starts a training waits for it; a training that nobody waits for any longer stops.
 
-On one machine the launcher is a process. On a cluster it is a step's pod, which Kubernetes kills without a word when the pipeline run is
-terminated: it therefore changes an object in the store every few seconds, and rank 0 looks whether it still does.
+On one machine the launcher is a process. On a cluster it is a step's pod, which Kubernetes kills without a
+word when the pipeline run is terminated: it therefore changes an object in the store every few seconds, and
+rank 0 looks whether it still does.
 """
 
 import logging
@@ -12,12 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from lossmap.components.config.errors import Interrupted, StoreError
+from lossmap.components.core.errors import Interrupted, StoreError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 
 _BEAT_SECONDS = 5.0
-_SILENCE_SECONDS = 25.0  # of looking in vain; while the store is out of reach nothing is known, and nothing counts
+_SILENCE_SECONDS = (
+    25.0  # of looking in vain; while the store is out of reach nothing is known, and nothing counts
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -60,7 +63,9 @@ class ProcessLauncher:
 class StoreLauncher:
     """A pod that changes an object in the store as long as it waits."""
 
-    def __init__(self, store: Store, training: str, beat: float = _BEAT_SECONDS, silence: float = _SILENCE_SECONDS):
+    def __init__(
+        self, store: Store, training: str, beat: float = _BEAT_SECONDS, silence: float = _SILENCE_SECONDS
+    ):
         self._key, self._store, self._beat, self._silence = layout.launcher(training), store, beat, silence
         self._last: bytes | None = None
         self._silent = 0.0
@@ -90,7 +95,9 @@ class StoreLauncher:
 def beating(store: Store, training: str, beat: float = _BEAT_SECONDS) -> Iterator[None]:
     """Tell the processes of a training that somebody waits for them, as long as the block is running."""
     ended = threading.Event()
-    thread = threading.Thread(target=_beat, args=(lambda: _write(store, training), ended, beat), name="heartbeat", daemon=True)
+    thread = threading.Thread(
+        target=_beat, args=(lambda: _write(store, training), ended, beat), name="heartbeat", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -108,5 +115,7 @@ def _beat(write: Callable[[], None], ended: threading.Event, seconds: float) -> 
 def _write(store: Store, training: str) -> None:
     try:
         store.write(layout.launcher(training), f"{os.getpid()} {time.time()}".encode())
-    except StoreError as error:  # the next beat may come through, and a training that cannot look does not stop
+    except (
+        StoreError
+    ) as error:  # the next beat may come through, and a training that cannot look does not stop
         _logger.warning("%s; the training goes on", error)

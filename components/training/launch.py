@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lossmap.components.config.errors import Interrupted, TrainingError, TrainingKilled
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
+from lossmap.components.core.errors import Interrupted, TrainingError, TrainingKilled
 from lossmap.components.training.listen import Listener, Listeners
 
 _GRACE_SECONDS = 60
@@ -45,11 +45,20 @@ def launch(training: str, how: Training, settings: Settings, listeners: Listener
     if code and listener.stopped and not listener.reason:
         raise Interrupted(listener.stopped)
     if code:
-        raise TrainingError(f"training failed: {listener.reason or listener.loss or f'torchrun ended with exit code {code}'}; see {log}")
+        raise TrainingError(
+            f"training failed: {listener.reason or listener.loss or f'torchrun ended with exit code {code}'};"
+            f" see {log}"
+        )
 
 
 def _torchrun(training: str, how: Training, settings: Settings) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={how.processes}"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={how.processes}",
+    ]
     environment = {
         **os.environ,
         **settings.environment(),

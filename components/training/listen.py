@@ -5,19 +5,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lossmap.components.config.progress import Progress
+from lossmap.components.core.progress import Progress
 
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who hears how training goes: `progress` after every step, `epoch` the metrics of every finished epoch."""
+    """Who hears how training goes: `progress` after every step, `epoch` the metrics of every finished
+    epoch.
+    """
 
     progress: Progress
     epoch: Callable[[Mapping[str, float]], None]
 
 
 class Listener:
-    """Understands the JSON lines of the training processes (see main.py); everything else they print is for the log.
+    """Understands the JSON lines of the training processes (see main.py); everything else they print is for
+    the log.
 
     Attributes:
         reason: the first error that another start would meet again; empty without one.
@@ -39,7 +42,9 @@ class Listener:
             self._listeners.epoch(event)
             self._detail = f"test error {event['test_error']:.2%}"
         elif kind == "progress":
-            self._listeners.progress(event["done"], event["total"], f"{event['detail']} {self._detail}".strip())
+            self._listeners.progress(
+                event["done"], event["total"], f"{event['detail']} {self._detail}".strip()
+            )
         elif kind == "stopped":
             self.stopped = event["message"]
         elif kind == "error":

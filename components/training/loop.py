@@ -1,7 +1,8 @@
 """Data-parallel training, step by step. No input or output happens here.
 
-A step is a pure function of (weights, optimiser state, step number): the order of the images, their augmentation and every random
-number come from streams named by seed, epoch, step and rank. A run that was stopped anywhere and goes on is therefore the same run.
+A step is a pure function of (weights, optimiser state, step number): the order of the images, their
+augmentation and every random number come from streams named by seed, epoch, step and rank. A run that was
+stopped anywhere and goes on is therefore the same run.
 """
 
 import math
@@ -16,9 +17,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import BALANCE
-from lossmap.components.config.randomness import seed, stream
 from lossmap.components.config.training import Training
-from lossmap.components.data.batches import Images, as_inputs, augment, epoch_order, evaluation_share, rank_share
+from lossmap.components.core.randomness import seed, stream
+from lossmap.components.data.batches import (
+    Images,
+    as_inputs,
+    augment,
+    epoch_order,
+    evaluation_share,
+    rank_share,
+)
 from lossmap.components.models import balance
 from lossmap.components.training.distributed import Group
 from lossmap.components.training.schedule import factor
@@ -29,7 +37,9 @@ _EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Mean cross-entropy in nats and share of misclassified images, over `count` images; and the same of each task that has any, by name."""
+    """Mean cross-entropy in nats and share of misclassified images, over `count` images; and the same of
+    each task that has any, by name.
+    """
 
     loss: float
     error: float
@@ -43,30 +53,38 @@ class Trainer:
     Attributes:
         network: the module itself, without the data-parallel wrapper.
         step: optimiser steps done since the start.
-        sums: float64 on the device: loss, wrong answers, gradient norm, images, and with layers of experts what BALANCE names; of
-            this rank, over the running epoch; a row for each task.
+        sums: float64 on the device: loss, wrong answers, gradient norm, images, and with layers of experts
+            what BALANCE names; of this rank, over the running epoch; a row for each task.
     """
 
-    def __init__(self, training: Training, manifest: Manifest, network: nn.Module, images: Images, group: Group):
+    def __init__(
+        self, training: Training, manifest: Manifest, network: nn.Module, images: Images, group: Group
+    ):
         self.training, self.manifest, self.group = training, manifest, group
         self.images = images.to(group.device)
         self._layout = torch.channels_last if training.channels_last else torch.contiguous_format
         self.network = network.to(device=group.device).to(memory_format=self._layout)
-        # Images with one channel are in both memory layouts at once; torch may then warn that a gradient is in the other one.
+        # Images with one channel are in both memory layouts at once; torch may then warn that a gradient is
+        # in the other one.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        # Finding unused parameters also keeps the gradient buckets as they are. Otherwise they are rebuilt after the first step of
-        # every process's life, and with three or more ranks a resumed run would add its gradients in another order.
+        # Finding unused parameters also keeps the gradient buckets as they are. Otherwise they are rebuilt
+        # after the first step of every process's life, and with three or more ranks a resumed run would add
+        # its gradients in another order.
         self._parallel = DistributedDataParallel(self.network, find_unused_parameters=True)
         self.optimizer = _optimizer(training, self.network)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=training.precision == "float16")
         self.step = 0
         self._order, self._order_epoch = torch.empty(0, dtype=torch.int64), -1
         self._balances = BALANCE if balance.has_experts(network) else ()
-        self.sums = torch.zeros(max(1, len(manifest.tasks)), 4 + len(self._balances), dtype=torch.float64, device=group.device)
+        self.sums = torch.zeros(
+            max(1, len(manifest.tasks)), 4 + len(self._balances), dtype=torch.float64, device=group.device
+        )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole global batches in the training set; what is left over is drawn anew in the next epoch's order."""
+        """Whole global batches in the training set; what is left over is drawn anew in the next epoch's
+        order.
+        """
         return max(1, len(self.images) // self.training.batch_size)
 
     @property
@@ -78,10 +96,14 @@ class Trainer:
     def learning_rate(self) -> float:
         """The rate of the coming step."""
         epoch = self.step / self.steps_per_epoch
-        return self.training.optimizer.learning_rate * factor(self.training.schedule, epoch, self.training.epochs)
+        return self.training.optimizer.learning_rate * factor(
+            self.training.schedule, epoch, self.training.epochs
+        )
 
     def train_step(self) -> None:
-        """One optimiser step on this rank's share of the next global batch; gradients are averaged over all ranks."""
+        """One optimiser step on this rank's share of the next global batch; gradients are averaged over
+        all ranks.
+        """
         self._parallel.train()
         pixels, labels = self._share()
         for parameters in self.optimizer.param_groups:
@@ -98,14 +120,22 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
-        loss_and_wrong, count = self._tally(pixels, logits.detach().float(), labels, self.training.label_smoothing).tensor_split([2], dim=1)
-        others = norm.double()[None] if used is None else torch.cat([norm[None], used.loss.detach()[None], used.routing])
+        loss_and_wrong, count = self._tally(
+            pixels, logits.detach().float(), labels, self.training.label_smoothing
+        ).tensor_split([2], dim=1)
+        others = (
+            norm.double()[None]
+            if used is None
+            else torch.cat([norm[None], used.loss.detach()[None], used.routing])
+        )
         self.sums += torch.cat([loss_and_wrong, others[:1] * count, count, others[1:] * count], dim=1)
 
     def finish_epoch(self) -> tuple[Accuracy, dict[str, float]]:
-        """Means over an epoch and all ranks, of loss and error while it ran (augmented images, changing weights), and of other metrics by name.
+        """Means over an epoch and all ranks, of loss and error while it ran (augmented images, changing
+        weights), and of other metrics by name.
 
-        These are `gradient_norm`, and what BALANCE names in a network with layers of experts. The sums start anew.
+        These are `gradient_norm`, and what BALANCE names in a network with layers of experts. The sums start
+        anew.
         """
         sums = self.group.total(self.sums.clone())
         self.sums.zero_()
@@ -119,7 +149,9 @@ class Trainer:
         self.group.share_buffers(self.network)
         self.network.eval()
         sums = torch.zeros(len(self.sums), 3, dtype=torch.float64)
-        for indices in evaluation_share(len(images), self.group.rank, self.group.world).split(_EVALUATION_BATCH):
+        for indices in evaluation_share(len(images), self.group.rank, self.group.world).split(
+            _EVALUATION_BATCH
+        ):
             pixels, labels = images.pixels[indices], images.labels[indices].to(self.group.device)
             with self._autocast():
                 logits = self.network(self._prepared(pixels.to(self.group.device))).float()
@@ -127,16 +159,24 @@ class Trainer:
         return self._accuracy(self.group.total(sums))
 
     def _tally(self, pixels: Tensor, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Sums over a batch of loss, wrong answers, and images, float64: a row for each task, or one for all."""
+        """Sums over a batch of loss, wrong answers, and images, float64: a row for each task, or one for
+        all.
+        """
         losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing).double()
-        values = torch.stack([losses, (logits.argmax(dim=1) != labels).double(), torch.ones_like(losses)], dim=1)
+        values = torch.stack(
+            [losses, (logits.argmax(dim=1) != labels).double(), torch.ones_like(losses)], dim=1
+        )
         if not self.manifest.tasks:
             return values.sum(dim=0, keepdim=True)
         numbers = pixels[:, 0].to(values.device)
-        return torch.stack([values[numbers == number].sum(dim=0) for number in range(len(self.manifest.tasks))])
+        return torch.stack(
+            [values[numbers == number].sum(dim=0) for number in range(len(self.manifest.tasks))]
+        )
 
     def _accuracy(self, sums: Tensor) -> Accuracy:
-        tasks = {task.name: _mean(row) for task, row in zip(self.manifest.tasks, sums, strict=False) if row[2]}
+        tasks = {
+            task.name: _mean(row) for task, row in zip(self.manifest.tasks, sums, strict=False) if row[2]
+        }
         return replace(_mean(sums.sum(dim=0)), tasks=tasks)
 
     def _share(self) -> tuple[Tensor, Tensor]:
@@ -169,6 +209,8 @@ def _optimizer(training: Training, network: nn.Module) -> torch.optim.Optimizer:
     settings = training.optimizer
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.algorithm == "sgd":
-        return torch.optim.SGD(network.parameters(), rate, settings.momentum, nesterov=settings.nesterov, weight_decay=decay)
+        return torch.optim.SGD(
+            network.parameters(), rate, settings.momentum, nesterov=settings.nesterov, weight_decay=decay
+        )
     kind = torch.optim.Adam if settings.algorithm == "adam" else torch.optim.AdamW
     return kind(network.parameters(), rate, settings.betas, weight_decay=decay)

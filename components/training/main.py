@@ -1,12 +1,16 @@
 """Carries out a training, given by its address. Started by torchrun, in one of three ways:
 
-    torchrun --standalone --nproc-per-node 2 -m lossmap.components.training.main TRAINING                     on this machine
-    torchrun --nnodes 2 --node-rank R --master-addr HOST -m lossmap.components.training.main TRAINING         on several machines
-    torchrun -m lossmap.components.training.main TRAINING                                                     in a PyTorchJob, which sets PET_*
+    # on this machine
+    torchrun --standalone --nproc-per-node 2 -m lossmap.components.training.main TRAINING
+    # on several machines
+    torchrun --nnodes 2 --node-rank R --master-addr HOST -m lossmap.components.training.main TRAINING
+    # in a PyTorchJob, which sets PET_*
+    torchrun -m lossmap.components.training.main TRAINING
 
-LOSSMAP_STORE says where the training is kept. SIGTERM saves a checkpoint and exits with 143; the same command goes on from there.
-LOSSMAP_LAUNCHER says who waits for the training: the number of a process, or `store` for somebody who gives signs of life there; when
-that one is gone, training saves and exits with 0. Standard output carries one JSON object a line, and whoever started torchrun tells MLflow:
+LOSSMAP_STORE says where the training is kept. SIGTERM saves a checkpoint and exits with 143; the same command
+goes on from there. LOSSMAP_LAUNCHER says who waits for the training: the number of a process, or `store` for
+somebody who gives signs of life there; when that one is gone, training saves and exits with 0. Standard
+output carries one JSON object a line, and whoever started torchrun tells MLflow:
 
     progress, epoch, warning
     stopped    asked to stop, or nobody waits any longer; saved
@@ -30,17 +34,23 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import torch
 
-from lossmap.components.config.errors import ExperimentError, Interrupted, LossmapError
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
-from lossmap.components.config.tasks import TrainingTask
+from lossmap.components.core.errors import ExperimentError, Interrupted, LossmapError
 from lossmap.components.data.batches import load_images
 from lossmap.components.models import build
+from lossmap.components.stores.addresses import TrainingTask
 from lossmap.components.stores.objects import Store, open_store
 from lossmap.components.stores.runs import load_manifest, load_training_task
 from lossmap.components.training.checkpoint import load_checkpoint
 from lossmap.components.training.distributed import Group, is_loss_of_peer, process_group
-from lossmap.components.training.heartbeat import Abandoned, Launcher, NoLauncher, ProcessLauncher, StoreLauncher
+from lossmap.components.training.heartbeat import (
+    Abandoned,
+    Launcher,
+    NoLauncher,
+    ProcessLauncher,
+    StoreLauncher,
+)
 from lossmap.components.training.loop import Trainer
 from lossmap.components.training.session import Outlets, Session, Stop
 
@@ -51,7 +61,9 @@ _PROGRESS_SECONDS = 0.2
 def main(training: str) -> int:
     """Train; the exit code says how it ended."""
     if "RANK" not in os.environ:
-        _say(event="error", message="RANK is not set: this program is started by torchrun, see its first lines")
+        _say(
+            event="error", message="RANK is not set: this program is started by torchrun, see its first lines"
+        )
         return 2
     rank = int(os.environ["RANK"])
     try:
@@ -68,7 +80,11 @@ def main(training: str) -> int:
     except Exception as error:
         traceback.print_exc()
         first = str(error).partition("\n")[0]
-        _say(event="lost" if is_loss_of_peer(error) else "error", rank=rank, message=f"rank {rank}: {type(error).__name__}: {first}")
+        _say(
+            event="lost" if is_loss_of_peer(error) else "error",
+            rank=rank,
+            message=f"rank {rank}: {type(error).__name__}: {first}",
+        )
         return 1
     return 0
 
@@ -80,11 +96,16 @@ def train(training: str, settings: Settings) -> None:
     task = load_training_task(store, training)
     manifest, how = load_manifest(store, task.dataset), task.trained
     torch.set_num_threads(how.threads)
-    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
+    torch.set_deterministic_debug_mode(
+        "error"
+    )  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
     with process_group(how.device) as group:
         trainer = _trainer(task, manifest, store, group)
         seconds, damaged = load_checkpoint(store, training, trainer)
-        _write(f"process {group.rank + 1} of {group.world} on {socket.gethostname()}, {group.device}, goes on from step {trainer.step} of {trainer.steps}")
+        _write(
+            f"process {group.rank + 1} of {group.world} on {socket.gethostname()}, {group.device}, goes on"
+            f" from step {trainer.step} of {trainer.steps}"
+        )
         for line in damaged if group.rank == 0 else ():
             _say(event="warning", message=f"{line}; going on from an older checkpoint")
         Session(training, store, trainer, _outlets(), seconds).run(load_images(store, manifest, "test"), stop)
@@ -93,10 +114,18 @@ def train(training: str, settings: Settings) -> None:
 def _trainer(task: TrainingTask, manifest: Manifest, store: Store, group: Group) -> Trainer:
     training, images = task.trained, manifest.count("train")
     if training.batch_size % group.world:
-        raise ExperimentError(f"training.batch_size is {training.batch_size}, expected a multiple of the {group.world} processes")
+        raise ExperimentError(
+            f"training.batch_size is {training.batch_size}, expected a multiple of the {group.world}"
+            " processes"
+        )
     if images < training.batch_size:
-        raise ExperimentError(f"training.batch_size is {training.batch_size}, expected at most the number of training images ({images})")
-    return Trainer(training, manifest, build(task.model, manifest), load_images(store, manifest, "train"), group)
+        raise ExperimentError(
+            f"training.batch_size is {training.batch_size}, expected at most the number of training images"
+            f" ({images})"
+        )
+    return Trainer(
+        training, manifest, build(task.model, manifest), load_images(store, manifest, "train"), group
+    )
 
 
 def _outlets() -> Outlets:

@@ -11,7 +11,8 @@ def factor(schedule: Schedule, epoch: float, epochs: int) -> float:
     warm-up   epoch / warmup_epochs while epoch < warmup_epochs, times what follows
     constant  1
     step      decay ** (number of milestones <= epoch)
-    cosine    (1 + cos(pi t)) / 2 with t the share done of what follows the warm-up (Loshchilov & Hutter 2017, eq. 5)
+    cosine    (1 + cos(pi t)) / 2 with t the share done of what follows the warm-up (Loshchilov & Hutter
+              2017, eq. 5)
     """
     warm = min(1.0, epoch / schedule.warmup_epochs) if schedule.warmup_epochs else 1.0
     if schedule.shape == "step":

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from lossmap.components.config.errors import Interrupted, TrainingError
+from lossmap.components.core.errors import Interrupted, TrainingError
 from lossmap.components.data.batches import Images
 from lossmap.components.models import count_parameters
+from lossmap.components.models.state import network_bytes
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import save_epoch
-from lossmap.components.training.checkpoint import network_bytes, save_checkpoint
+from lossmap.components.training.checkpoint import save_checkpoint
 from lossmap.components.training.heartbeat import Abandoned, Launcher
 from lossmap.components.training.loop import Accuracy, Trainer
 
@@ -65,7 +66,9 @@ class Session:
         self._epoch_start, self._epoch_step = self._saved, trainer.step
 
     def run(self, test: Images, stop: Stop) -> None:
-        """Train, evaluating on the test images after every epoch; the trained weights and `training.json` are written last."""
+        """Train, evaluating on the test images after every epoch; the trained weights and `training.json`
+        are written last.
+        """
         trainer = self._trainer
         if trainer.step == 0:
             self._keep_snapshot(0)
@@ -83,7 +86,9 @@ class Session:
         if stopping or abandoned or saving:
             self._save()
         if abandoned:
-            raise Abandoned(f"nobody waits for this training any longer; it saved step {trainer.step} of {trainer.steps}")
+            raise Abandoned(
+                f"nobody waits for this training any longer; it saved step {trainer.step} of {trainer.steps}"
+            )
         if stopping:
             raise Interrupted(f"training was asked to stop and saved step {trainer.step} of {trainer.steps}")
         if self._leads:
@@ -103,7 +108,10 @@ class Session:
         images = (trainer.step - self._epoch_step) * trainer.training.batch_size
         rate = images / (time.monotonic() - self._epoch_start)
         if not math.isfinite(trained.loss):
-            raise TrainingError(f"the training loss is {trained.loss} in epoch {epoch}; lower training.optimizer.learning_rate or set training.gradient_clip")
+            raise TrainingError(
+                f"the training loss is {trained.loss} in epoch {epoch}; lower"
+                " training.optimizer.learning_rate or set training.gradient_clip"
+            )
         tested = trainer.evaluate(test)
         metrics = {
             "epoch": epoch,
@@ -147,10 +155,16 @@ class Session:
         if self._leads:
             self._store.write(layout.weights(self._training), network_bytes(trainer.network))
             self._store.write(layout.training_result(self._training), json.dumps(result).encode())
-        trainer.group.any(False)  # on a cluster the job ends with the first process that does, and whatever still runs is killed
+        trainer.group.any(
+            False
+        )  # on a cluster the job ends with the first process that does, and whatever still runs is killed
 
 
 def _by_task(part: str, accuracy: Accuracy) -> dict[str, float]:
     """For example `test_loss.wine`."""
     quantities = ("loss", "error")
-    return {f"{part}_{quantity}.{task}": getattr(found, quantity) for task, found in accuracy.tasks.items() for quantity in quantities}
+    return {
+        f"{part}_{quantity}.{task}": getattr(found, quantity)
+        for task, found in accuracy.tasks.items()
+        for quantity in quantities
+    }

@@ -1,7 +1,9 @@
-"""Let PyTorch's CUDA build be imported without NVIDIA's libraries: for clusters without GPUs that cannot reach PyTorch's own index of CPU builds.
+"""Let PyTorch's CUDA build be imported without NVIDIA's libraries: for clusters without GPUs that cannot
+reach PyTorch's own index of CPU builds.
 
-The loader insists that each library exists and defines what PyTorch takes the address of; any other function it looks up when it is first called,
-which without a GPU is never. So each library that is missing becomes a small one, and all that PyTorch wants of them has an address.
+The loader insists that each library exists and defines what PyTorch takes the address of; any other function
+it looks up when it is first called, which without a GPU is never. So each library that is missing becomes a
+small one, and all that PyTorch wants of them has an address.
 """
 
 import re
@@ -12,11 +14,14 @@ import sysconfig
 from pathlib import Path
 
 HEADERS = 64 + 2 * 56
-FUNCTIONS = "libwithout_cuda.so"  # not in the others, because the loader checks that a library has the versions that are asked of its name
+# not in the others, because the loader checks that a library has the versions that are asked of its name
+FUNCTIONS = "libwithout_cuda.so"
 
 
 def library(functions: list[str] = (), needed: str = "") -> bytes:
-    """A shared object for x86-64 that needs one other beside it, or defines functions with an address that no call survives."""
+    """A shared object for x86-64 that needs one other beside it, or defines functions with an address that
+    no call survives.
+    """
     names = b"\0" + b"".join(name.encode() + b"\0" for name in ("$ORIGIN", needed, *functions))
     starts = [names.index(b"\0" + name.encode() + b"\0") + 1 for name in functions]
     symbols = bytes(24) + b"".join(struct.pack("<IBBHQQ", start, 0x12, 0, 1, 1, 0) for start in starts)
@@ -28,7 +33,9 @@ def library(functions: list[str] = (), needed: str = "") -> bytes:
     at_chain = at_symbols + len(symbols)
     at_names = at_chain + len(chain)
     end = at_names + len(names)
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 64, 0, 0)
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 64, 0, 0
+    )
     load = struct.pack("<IIQQQQQQ", 1, 6, 0, 0, 0, end, end, 4096)
     dynamic = struct.pack("<IIQQQQQQ", 2, 6, HEADERS, HEADERS, HEADERS, size, size, 8)
     tables = [4, at_chain, 5, at_names, 6, at_symbols, 10, len(names), 11, 24, 0, 0]
@@ -38,8 +45,15 @@ def library(functions: list[str] = (), needed: str = "") -> bytes:
 def main() -> None:
     """Put small libraries in the place of those that are missing, and see that PyTorch can be imported."""
     torch = Path(sysconfig.get_path("purelib"), "torch")
-    found = subprocess.run(["ldd", "-r", *torch.glob("_C.*.so"), *torch.glob("lib/*.so")], capture_output=True, text=True, check=True)
-    libraries = set(re.findall(r"(\S+) => not found", found.stdout)) - {"libcuda.so.1"}  # the driver: its absence says that there is no GPU
+    found = subprocess.run(
+        ["ldd", "-r", *torch.glob("_C.*.so"), *torch.glob("lib/*.so")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    libraries = set(re.findall(r"(\S+) => not found", found.stdout)) - {
+        "libcuda.so.1"
+    }  # the driver: its absence says that there is no GPU
     functions = set(re.findall(r"undefined symbol: (?!_?Py)(\w+)", found.stdout + found.stderr))
     (torch / "lib" / FUNCTIONS).write_bytes(library(sorted(functions)))
     for name in libraries:

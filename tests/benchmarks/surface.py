@@ -2,8 +2,9 @@
 
     python tests/benchmarks/surface.py [IMAGE_SIZE [DEPTH [SAMPLES]]]
 
-`obvious` is what loss-landscape tools do at every point: build the moved weights, load them into the network, go through the data set
-again by a DataLoader, one sum for each batch. One thread, because lossmap gives every process one.
+`obvious` is what loss-landscape tools do at every point: build the moved weights, load them into the network,
+go through the data set again by a DataLoader, one sum for each batch. One thread, because lossmap gives every
+process one.
 """
 
 import statistics
@@ -16,9 +17,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import ResNet
+from lossmap.components.landscape.evaluator import Evaluator
 from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
-from lossmap.components.landscape.surface import Evaluator
 from lossmap.components.models import build
 
 ROUNDS = 7
@@ -30,20 +31,40 @@ def main(size: int = 8, depth: int = 20, samples: int = 512) -> None:
     channels = 1 if size == 8 else 3
     network = build(ResNet(depth=depth), _manifest(size, channels))
     inputs, labels = torch.randn(samples, channels, size, size), torch.randint(10, (samples,))
-    directions = tuple({name: torch.randn_like(value) for name, value in network.named_parameters()} for _ in "xy")
+    directions = tuple(
+        {name: torch.randn_like(value) for name, value in network.named_parameters()} for _ in "xy"
+    )
     weights = {name: value.detach().clone() for name, value in network.named_parameters()}
     loader = DataLoader(TensorDataset(inputs, labels), batch_size=128)
 
     def obvious(x, y):
-        network.load_state_dict({name: weights[name] + x * directions[0][name] + y * directions[1][name] for name in weights}, strict=False)
+        network.load_state_dict(
+            {name: weights[name] + x * directions[0][name] + y * directions[1][name] for name in weights},
+            strict=False,
+        )
         with torch.no_grad():
-            return sum(F.cross_entropy(network.eval()(images), answers, reduction="sum").item() for images, answers in loader) / samples
+            return (
+                sum(
+                    F.cross_entropy(network.eval()(images), answers, reduction="sum").item()
+                    for images, answers in loader
+                )
+                / samples
+            )
 
     # Biases and BatchNorm stay where they are, as in a survey by default.
-    still = tuple({name: value if value.dim() > 1 else torch.zeros_like(value) for name, value in direction.items()} for direction in directions)
+    still = tuple(
+        {name: value if value.dim() > 1 else torch.zeros_like(value) for name, value in direction.items()}
+        for direction in directions
+    )
     surveyed = build(ResNet(depth=depth), _manifest(size, channels))
     folded = fold_batch_norm(surveyed, still)
-    evaluate = Evaluator(Problem(surveyed, cross_entropy, Samples(inputs.contiguous(memory_format=torch.channels_last), labels, 64)), folded, "frozen")
+    evaluate = Evaluator(
+        Problem(
+            surveyed, cross_entropy, Samples(inputs.contiguous(memory_format=torch.channels_last), labels, 64)
+        ),
+        folded,
+        "frozen",
+    )
     ways = {"lossmap": lambda x, y: evaluate(x, y).loss, "obvious": obvious}
     times = {name: [] for name in ways}
     for number in range(ROUNDS + 1):

@@ -23,8 +23,8 @@ _PODS = Resources(cpu="300m", cpu_limit="2", memory="1Gi")
 _LAUNCH = """
 import sys
 from lossmap.components import steps
-from lossmap.components.config.errors import LossmapError
-from lossmap.components.config.progress import Printed
+from lossmap.components.core.errors import LossmapError
+from lossmap.components.core.progress import Printed
 from lossmap.components.config.settings import Settings
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_experiment
@@ -34,7 +34,8 @@ settings = Settings()
 store = open_store(settings.store)
 listeners = Listeners(Printed("train", 2.0), lambda metrics: print("epoch", metrics["epoch"], flush=True))
 try:
-    steps.as_job(settings)(links(store, settings.run).training, load_experiment(store, settings.run), listeners)
+    training = links(store, settings.run).training
+    steps.as_job(settings)(training, load_experiment(store, settings.run), listeners)
 except LossmapError as error:
     print(f"{type(error).__name__}: {error}", flush=True)
     sys.exit(error.exit_code)
@@ -50,7 +51,8 @@ sys.exit(abs(launcher.wait()))
 
 _KILL = """
 import os, pathlib
-[found] = [path for path in pathlib.Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().endswith(b"\\0launcher\\0")]
+lines = pathlib.Path("/proc").glob("[0-9]*/cmdline")
+[found] = [path for path in lines if path.read_bytes().endswith(b"\\0launcher\\0")]
 os.kill(int(found.parent.name), 9)
 """
 
@@ -101,7 +103,10 @@ class Launched:
         """Wait; returns the seconds it took."""
         start = time.monotonic()
         while not condition():
-            assert time.monotonic() - start < seconds, f"{what} does not hold after {seconds} s\n{self.log()}\n{self.kubectl('get', 'pods,pytorchjobs')}"
+            assert time.monotonic() - start < seconds, (
+                f"{what} does not hold after {seconds}"
+                f" s\n{self.log()}\n{self.kubectl('get', 'pods,pytorchjobs')}"
+            )
             time.sleep(0.5)
         return time.monotonic() - start
 
@@ -112,11 +117,17 @@ class Launched:
 
     def _exit_code(self):
         statuses = get("pod", self.name, "--namespace", self.namespace)["status"].get("containerStatuses", ())
-        ended = [each["state"]["terminated"]["exitCode"] for each in statuses if each["name"] == "launcher" and "terminated" in each["state"]]
+        ended = [
+            each["state"]["terminated"]["exitCode"]
+            for each in statuses
+            if each["name"] == "launcher" and "terminated" in each["state"]
+        ]
         return ended[0] if ended else None
 
     def until_epoch(self, epoch):
-        return self.until(lambda: self.store.exists(layout.epoch_metrics(self.training, epoch)), 100, f"epoch {epoch}")
+        return self.until(
+            lambda: self.store.exists(layout.epoch_metrics(self.training, epoch)), 100, f"epoch {epoch}"
+        )
 
     def kill(self):
         """Kill the launcher, without a word of warning."""
@@ -130,7 +141,11 @@ class Launched:
         """What is there of its training."""
         kinds = "pytorchjobs,pods,services"
         found = get(kinds, "--namespace", self.namespace)["items"]
-        return [f"{each['kind']} {each['metadata']['name']}" for each in found if each["metadata"]["name"].startswith("train-")]
+        return [
+            f"{each['kind']} {each['metadata']['name']}"
+            for each in found
+            if each["metadata"]["name"].startswith("train-")
+        ]
 
 
 def launch(namespace, asked, image, owned=False, training_image=None):
@@ -141,13 +156,16 @@ def launch(namespace, asked, image, owned=False, training_image=None):
         asked: the experiment.
         image: of the launcher.
         owned: whether the pod has a controller that outlives it, as a pipeline's Workflow does.
-        training_image: of the training, where it is another: that of the container `main`, which then is not the launcher.
+        training_image: of the training, where it is another: that of the container `main`, which then is not
+            the launcher.
     """
     name = f"launcher-{uuid.uuid4().hex[:8]}"
     steps.prepare(name, asked, Settings(store=_store(namespace)))
     pod = _launcher(namespace, name, image, _owner(namespace) if owned else [])
     if training_image:
-        pod["spec"]["containers"].append({**pod["spec"]["containers"][0], "name": "main", "image": training_image})
+        pod["spec"]["containers"].append(
+            {**pod["spec"]["containers"][0], "name": "main", "image": training_image}
+        )
     apply(pod)
     return Launched(namespace, name)
 
@@ -167,7 +185,10 @@ def _launcher(namespace, name, image, owners):
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-c", _PARENT, _LAUNCH],
-        "env": [{"name": "LOSSMAP_RUN", "value": name}, {"name": "LOSSMAP_STORE", "value": _store(namespace)}],
+        "env": [
+            {"name": "LOSSMAP_RUN", "value": name},
+            {"name": "LOSSMAP_STORE", "value": _store(namespace)},
+        ],
         "envFrom": [{"configMapRef": {"name": "lossmap"}}, {"secretRef": {"name": "lossmap-object-store"}}],
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
         "securityContext": RESTRICTED,
@@ -176,9 +197,18 @@ def _launcher(namespace, name, image, owners):
     spec = {
         "restartPolicy": "Never",
         "serviceAccountName": "lossmap-run",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
     metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": "test"}}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "ownerReferences": owners}, "spec": spec}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "ownerReferences": owners},
+        "spec": spec,
+    }

@@ -47,21 +47,39 @@ except OSError as error:
 def test_every_pod_satisfies_restricted_pod_security(installation):
     labels = get("namespace", installation.services)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in get("pods", "--namespace", installation.services)["items"]} == {
+    assert {
+        pod["metadata"]["labels"]["app.kubernetes.io/name"]
+        for pod in get("pods", "--namespace", installation.services)["items"]
+    } == {
         "mlflow",
         "object-store",
     }
     # Another version of the standard makes Kubernetes look at the pods that are there again.
-    standard = [f"pod-security.kubernetes.io/{name}" for name in ("enforce=restricted", "enforce-version=v1.28")]
-    command = ["kubectl", "label", "--dry-run=server", "--overwrite", "namespace", installation.services, *standard]
+    standard = [
+        f"pod-security.kubernetes.io/{name}" for name in ("enforce=restricted", "enforce-version=v1.28")
+    ]
+    command = [
+        "kubectl",
+        "label",
+        "--dry-run=server",
+        "--overwrite",
+        "namespace",
+        installation.services,
+        *standard,
+    ]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
 
 
 def test_the_object_store_refuses_who_has_no_key(installation, s3_forward):
     anonymous = boto3.client("s3", config=Config(signature_version=UNSIGNED))
-    wrong = boto3.client("s3", aws_access_key_id=installation.keys["AWS_ACCESS_KEY_ID"], aws_secret_access_key="wrong")
+    wrong = boto3.client(
+        "s3", aws_access_key_id=installation.keys["AWS_ACCESS_KEY_ID"], aws_secret_access_key="wrong"
+    )
     for client in (anonymous, wrong):
-        for call in (lambda client=client: client.list_objects_v2(Bucket="lossmap"), lambda client=client: client.put_object(Bucket="lossmap", Key="x")):
+        for call in (
+            lambda client=client: client.list_objects_v2(Bucket="lossmap"),
+            lambda client=client: client.put_object(Bucket="lossmap", Key="x"),
+        ):
             with pytest.raises(ClientError) as refused:
                 call()
             assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
@@ -84,7 +102,9 @@ def test_mlflow_keeps_a_run_and_its_artifact_through_the_service(mlflow_forward)
         assert Path(client.download_artifacts(run, "note.txt")).read_text() == "surface"
 
 
-def test_mlflow_answers_pods_by_its_name_and_keeps_artifacts_in_the_object_store(installation, mlflow_forward, s3_forward, run_namespace):
+def test_mlflow_answers_pods_by_its_name_and_keeps_artifacts_in_the_object_store(
+    installation, mlflow_forward, s3_forward, run_namespace
+):
     run = run_python(run_namespace, installation.image, RUN_AND_ARTIFACT).strip().splitlines()[-1]
     with mlflow_forward() as port:
         assert MlflowClient(f"http://127.0.0.1:{port}").get_run(run).data.metrics == {"error": 0.25}
@@ -103,7 +123,14 @@ def test_mlflow_finds_its_runs_again_after_a_restart(installation, mlflow_forwar
         pytest.skip("the cluster has no volumes to give")
     with mlflow_forward() as port:
         run = MlflowClient(f"http://127.0.0.1:{port}").create_run("0", run_name="kept").info.run_id
-    kubectl("--namespace", installation.services, "delete", "pod", "--selector=app.kubernetes.io/name=mlflow", "--now")
+    kubectl(
+        "--namespace",
+        installation.services,
+        "delete",
+        "pod",
+        "--selector=app.kubernetes.io/name=mlflow",
+        "--now",
+    )
     wait_for_deployment(installation.services, "mlflow")
     with mlflow_forward() as port:
         assert MlflowClient(f"http://127.0.0.1:{port}").get_run(run).info.run_name == "kept"
@@ -159,11 +186,19 @@ def _allowed(account: str, namespace: str, lines: str) -> list[str]:
         {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
-            "spec": {"user": f"system:serviceaccount:{account}", "resourceAttributes": _attributes(line, namespace)},
+            "spec": {
+                "user": f"system:serviceaccount:{account}",
+                "resourceAttributes": _attributes(line, namespace),
+            },
         }
         for line in asked
     ]
-    answers = kubectl("create", "--filename=-", "--output=jsonpath={.status.allowed} ", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": reviews}))
+    answers = kubectl(
+        "create",
+        "--filename=-",
+        "--output=jsonpath={.status.allowed} ",
+        text=json.dumps({"apiVersion": "v1", "kind": "List", "items": reviews}),
+    )
     return [line for line, answer in zip(asked, answers.split(), strict=True) if answer == "true"]
 
 
@@ -172,7 +207,14 @@ def _attributes(line: str, namespace: str) -> dict[str, str]:
     resource, _, name = resource.partition("=")
     resource, _, subresource = resource.partition("/")
     resource, _, group = resource.partition(".")
-    return {"namespace": namespace, "verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name}
+    return {
+        "namespace": namespace,
+        "verb": verb,
+        "group": group,
+        "resource": resource,
+        "subresource": subresource,
+        "name": name,
+    }
 
 
 def test_the_account_of_the_steps_may_do_what_it_must_and_no_more(installation):
@@ -195,5 +237,8 @@ def test_applying_again_changes_nothing(installation):
 
 
 def test_a_way_to_a_service_that_is_not_there_says_so(installation):
-    with pytest.raises(AssertionError, match='services "nothing" not found'), forward(installation.services, "nothing", 1):
+    with (
+        pytest.raises(AssertionError, match='services "nothing" not found'),
+        forward(installation.services, "nothing", 1),
+    ):
         pass

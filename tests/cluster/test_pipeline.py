@@ -22,17 +22,17 @@ from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Adaptive, Axis, Curvature, Landscape, Plane
 from lossmap.components.config.models import ResNet
-from lossmap.components.config.progress import silent
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
-from lossmap.components.landscape.merge import load_surfaces
-from lossmap.components.landscape.results import load_found
-from lossmap.components.landscape.tiles import load_survey
-from lossmap.components.landscape.wanted import wanted_tiles
+from lossmap.components.core.progress import silent
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links
-from lossmap.components.stores.tracking import RUN_TAG
+from lossmap.components.stores.tracking.client import RUN_TAG
+from lossmap.components.surveys.merge import load_surfaces
+from lossmap.components.surveys.pending import wanted_tiles
+from lossmap.components.surveys.stored_result import load_found
+from lossmap.components.surveys.tiles import load_survey
 from lossmap.pipelines import local
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]  # kfp's, of what lies beneath it
@@ -50,7 +50,12 @@ def _experiment(study, seed, epochs=3, points=7):
         data=Data(source="blobs", blobs=Blobs(train_per_class=30, test_per_class=8)),
         model=ResNet(depth=8),
         training=Training(epochs=epochs, batch_size=24, seed=seed, checkpoint_seconds=1.0),
-        landscape=Landscape(plane=Plane(x=Axis(points=points), y=Axis(points=points)), line=Axis(points=5), samples=100, tile_points=10),
+        landscape=Landscape(
+            plane=Plane(x=Axis(points=points), y=Axis(points=points)),
+            line=Axis(points=5),
+            samples=100,
+            tile_points=10,
+        ),
         cluster=Cluster(training=LITTLE, survey=LITTLE, steps=LITTLE),
     )
 
@@ -75,10 +80,24 @@ def place(installation, tmp_path):
 @pytest.fixture
 def person(installation, place, tmp_path):
     """The same for somebody who has the role lossmap-user and no other."""
-    bindings = [_binding(namespace, installation.runs) for namespace in (installation.runs, installation.services)]
-    apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "person", "namespace": installation.runs}}, *bindings)
+    bindings = [
+        _binding(namespace, installation.runs) for namespace in (installation.runs, installation.services)
+    ]
+    apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "person", "namespace": installation.runs},
+        },
+        *bindings,
+    )
     config = yaml.safe_load(kubectl("config", "view", "--raw", "--minify", "--flatten"))
-    config["users"] = [{"name": "person", "user": {"token": kubectl("--namespace", installation.runs, "create", "token", "person").strip()}}]
+    config["users"] = [
+        {
+            "name": "person",
+            "user": {"token": kubectl("--namespace", installation.runs, "create", "token", "person").strip()},
+        }
+    ]
     config["contexts"][0]["context"]["user"] = "person"
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
     place.environment["KUBECONFIG"] = str(tmp_path / "kubeconfig")
@@ -89,7 +108,11 @@ def person(installation, place, tmp_path):
 def _binding(namespace, home):
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lossmap-user"}
     subject = {"kind": "ServiceAccount", "name": "person", "namespace": home}
-    what = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "person", "namespace": namespace}}
+    what = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "person", "namespace": namespace},
+    }
     return what | {"roleRef": role, "subjects": [subject]}
 
 
@@ -98,21 +121,38 @@ class Place:
 
     def __init__(self, installation, folder):
         self.namespace, self._folder = installation.runs, folder
-        self.environment = {**os.environ, "LOSSMAP_IMAGE": installation.image, "LOSSMAP_NAMESPACE": installation.runs, "COLUMNS": "300"}
+        self.environment = {
+            **os.environ,
+            "LOSSMAP_IMAGE": installation.image,
+            "LOSSMAP_NAMESPACE": installation.runs,
+            "COLUMNS": "300",
+        }
         for name in [name for name in self.environment if name.startswith("AWS_")]:
             del self.environment[name]
 
     def lossmap(self, *arguments, code=0, seconds=600, **environment):
         """What the command prints."""
         command = [str(LOSSMAP), *arguments]
-        found = subprocess.run(command, cwd=self._folder, env=self.environment | environment, capture_output=True, text=True, timeout=seconds, check=False)
-        assert found.returncode == code, f"{' '.join(arguments)}: {found.returncode}\n{found.stdout}\n{found.stderr}"
+        found = subprocess.run(
+            command,
+            cwd=self._folder,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert found.returncode == code, (
+            f"{' '.join(arguments)}: {found.returncode}\n{found.stdout}\n{found.stderr}"
+        )
         assert "Traceback" not in found.stdout + found.stderr
         return found.stdout + found.stderr
 
     def submit(self, experiment, *options, **environment):
         """Name and Kubeflow's id of a new run."""
-        [started] = json.loads(self.lossmap("submit", self.file(experiment), "--json", *options, **environment))
+        [started] = json.loads(
+            self.lossmap("submit", self.file(experiment), "--json", *options, **environment)
+        )
         return started["run"], started["pipeline_run"]
 
     def status(self, run, code=0):
@@ -120,7 +160,13 @@ class Place:
 
     def state(self, run):
         """Its state, whatever the exit code says of it."""
-        found = subprocess.run([str(LOSSMAP), "status", run, "--json"], env=self.environment, capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            [str(LOSSMAP), "status", run, "--json"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return json.loads(found.stdout)["state"]
 
     def file(self, experiment):
@@ -132,16 +178,42 @@ class Place:
     def until_epoch(self, run, epoch):
         """Wait until a run has trained so far; returns the store and the training's address."""
         store = open_store(STORE)
-        _until(lambda: store.exists(layout.links(run)) and store.exists(layout.epoch_metrics(links(store, run).training, epoch)), 200, f"epoch {epoch}")
+        _until(
+            lambda: (
+                store.exists(layout.links(run))
+                and store.exists(layout.epoch_metrics(links(store, run).training, epoch))
+            ),
+            200,
+            f"epoch {epoch}",
+        )
         return store, links(store, run).training
 
     def going_on(self, pipeline_run):
         """What is left of a run: jobs and services of any kind, and pods that run or wait."""
-        found = get("pytorchjobs,services,pods", "--namespace", self.namespace, f"--selector=pipeline/runid={pipeline_run}")["items"]
-        jobs = {each["metadata"]["name"] for each in get("pytorchjobs", "--namespace", self.namespace)["items"]}
-        services = [each for each in get("services", "--namespace", self.namespace)["items"] if each["metadata"]["name"].startswith("train-")]
-        orphans = [each for each in services if each["metadata"]["labels"]["training.kubeflow.org/job-name"] not in jobs]
-        left = [each for each in found if each["kind"] != "Pod" or each["status"]["phase"] in ("Pending", "Running")]
+        found = get(
+            "pytorchjobs,services,pods",
+            "--namespace",
+            self.namespace,
+            f"--selector=pipeline/runid={pipeline_run}",
+        )["items"]
+        jobs = {
+            each["metadata"]["name"] for each in get("pytorchjobs", "--namespace", self.namespace)["items"]
+        }
+        services = [
+            each
+            for each in get("services", "--namespace", self.namespace)["items"]
+            if each["metadata"]["name"].startswith("train-")
+        ]
+        orphans = [
+            each
+            for each in services
+            if each["metadata"]["labels"]["training.kubeflow.org/job-name"] not in jobs
+        ]
+        left = [
+            each
+            for each in found
+            if each["kind"] != "Pod" or each["status"]["phase"] in ("Pending", "Running")
+        ]
         return [f"{each['kind']} {each['metadata']['name']}" for each in (*left, *orphans)]
 
 
@@ -162,35 +234,62 @@ def _locally(experiment, folder):
 
 def _same_surfaces(first, second):
     assert first.keys() == second.keys()
-    return all(vars(first[name])[field].tobytes() == vars(second[name])[field].tobytes() for name in first for field in vars(first[name]))
+    return all(
+        vars(first[name])[field].tobytes() == vars(second[name])[field].tobytes()
+        for name in first
+        for field in vars(first[name])
+    )
 
 
 def _mlflow_run(uri, study, run):
     client = MlflowClient(uri)
-    [found] = client.search_runs([client.get_experiment_by_name(study).experiment_id], f"tags.`{RUN_TAG}` = '{run}'")
+    [found] = client.search_runs(
+        [client.get_experiment_by_name(study).experiment_id], f"tags.`{RUN_TAG}` = '{run}'"
+    )
     return client, found
 
 
-def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(place, study, seed, s3_forward, mlflow_forward, tmp_path):
-    everything = {"pairs": 2, "adaptive": Adaptive(spacing=4), "curvature": Curvature(samples=20, trace_products=4, tolerance=0.1)}
+def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(
+    place, study, seed, s3_forward, mlflow_forward, tmp_path
+):
+    everything = {
+        "pairs": 2,
+        "adaptive": Adaptive(spacing=4),
+        "curvature": Curvature(samples=20, trace_products=4, tolerance=0.1),
+    }
     experiment = _experiment(study, seed, points=9)
-    experiment = experiment.model_copy(update={"landscape": experiment.landscape.model_copy(update=everything)})
+    experiment = experiment.model_copy(
+        update={"landscape": experiment.landscape.model_copy(update=everything)}
+    )
     run, pipeline_run = place.submit(experiment)
     followed = place.lossmap("logs", run, "-f")
     assert "train: succeeded" in followed and "report: succeeded" in followed
     status = place.status(run)
     assert status["state"] == "SUCCEEDED"
-    assert [step["name"] for step in status["steps"]] == ["prepare", "train", "plan", "tile", "tile", "merge", "report", "clean-up"]
+    assert [step["name"] for step in status["steps"]] == [
+        "prepare",
+        "train",
+        "plan",
+        "tile",
+        "tile",
+        "merge",
+        "report",
+        "clean-up",
+    ]
     assert {step["state"] for step in status["steps"]} == {"SUCCEEDED"}
     assert "rank 1: " in place.lossmap("logs", run, "--step", "train")
     assert all(line.startswith("rank 0: ") for line in place.lossmap("logs", run, "--rank", "0").splitlines())
 
     here, there = _locally(experiment, tmp_path), open_store(STORE)
     assert links(here, "run").training == links(there, run).training
-    assert here.read(layout.weights(links(here, "run").training)) == there.read(layout.weights(links(there, run).training))
+    assert here.read(layout.weights(links(here, "run").training)) == there.read(
+        layout.weights(links(there, run).training)
+    )
     locally, pods = load_found(here, "run"), load_found(there, run)
     assert len(pods.planes) == 2
-    assert all(_same_surfaces({"plane": a}, {"plane": b}) for a, b in zip(locally.planes, pods.planes, strict=True))
+    assert all(
+        _same_surfaces({"plane": a}, {"plane": b}) for a, b in zip(locally.planes, pods.planes, strict=True)
+    )
     assert (locally.curvature, locally.bound) == (pods.curvature, pods.bound)
     report = {key.rsplit("/", 1)[1] for key in there.keys(layout.report(run, ""))}
     assert {"page.html", "surface.png", "contour.png", "surface.npz", "scalars.json"} <= report
@@ -213,16 +312,26 @@ def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(p
     assert _same_surfaces(load_surfaces(there, run), load_surfaces(there, again))
 
 
-def test_a_lost_tile_pods_share_is_made_good_by_kubeflow_or_by_a_retry(place, study, seed, s3_forward, tmp_path):
+def test_a_lost_tile_pods_share_is_made_good_by_kubeflow_or_by_a_retry(
+    place, study, seed, s3_forward, tmp_path
+):
     experiment = _experiment(study, seed, points=31)
     run, pipeline_run = place.submit(experiment)
     store = open_store(STORE)
-    _until(lambda: store.exists(layout.links(run)) and store.exists(layout.survey_plan(links(store, run).survey)), 200, "a planned survey")
+    _until(
+        lambda: (
+            store.exists(layout.links(run)) and store.exists(layout.survey_plan(links(store, run).survey))
+        ),
+        200,
+        "a planned survey",
+    )
     tiles = layout.tiles(load_survey(store, run).surfaces[0])
     _until(lambda: list(store.keys(tiles)), 120, "a tile in the store")
     pods = get("pods", "--namespace", place.namespace, f"--selector=pipeline/runid={pipeline_run}")["items"]
     running = {
-        pod["metadata"]["name"]: pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"] for pod in pods if pod["status"]["phase"] == "Running"
+        pod["metadata"]["name"]: pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"]
+        for pod in pods
+        if pod["status"]["phase"] == "Running"
     }
     victim = next(name for name, node in running.items() if node.endswith(".tile.executor"))
     kubectl("--namespace", place.namespace, "delete", "pod", victim, "--grace-period=0", "--force")
@@ -236,7 +345,9 @@ def test_a_lost_tile_pods_share_is_made_good_by_kubeflow_or_by_a_retry(place, st
     assert _same_surfaces(load_surfaces(_locally(experiment, tmp_path), "run"), load_surfaces(store, run))
 
 
-def test_a_cancelled_run_leaves_nothing_within_a_minute_and_can_go_on(place, study, seed, s3_forward, mlflow_forward):
+def test_a_cancelled_run_leaves_nothing_within_a_minute_and_can_go_on(
+    place, study, seed, s3_forward, mlflow_forward
+):
     run, pipeline_run = place.submit(_experiment(study, seed, epochs=LONG))
     store, training = place.until_epoch(run, 3)
     start = time.monotonic()
@@ -251,28 +362,42 @@ def test_a_cancelled_run_leaves_nothing_within_a_minute_and_can_go_on(place, stu
 
     reached = json.loads(store.read(layout.latest_checkpoint(training)))[0]["step"]
     place.lossmap("retry", run)
-    _until(lambda: json.loads(store.read(layout.latest_checkpoint(training)))[0]["step"] > reached, 120, f"a checkpoint after step {reached}")
+    _until(
+        lambda: json.loads(store.read(layout.latest_checkpoint(training)))[0]["step"] > reached,
+        120,
+        f"a checkpoint after step {reached}",
+    )
     place.lossmap("cancel", run)
 
 
-def test_a_run_that_somebody_else_made_and_terminated_leaves_nothing_within_a_minute(place, study, seed, s3_forward, tmp_path):
+def test_a_run_that_somebody_else_made_and_terminated_leaves_nothing_within_a_minute(
+    place, study, seed, s3_forward, tmp_path
+):
     """Kubeflow then runs no exit handler here, and deletes nothing: training has to notice by itself."""
     package = tmp_path / "pipeline.yaml"
     place.lossmap("compile", place.file(_experiment(study, seed, epochs=LONG)), "-o", str(package))
     client = kfp.Client(namespace=place.namespace)
-    started = client.create_run_from_pipeline_package(str(package), run_name="by hand", experiment_name=study, service_account="lossmap-run")
+    started = client.create_run_from_pipeline_package(
+        str(package), run_name="by hand", experiment_name=study, service_account="lossmap-run"
+    )
     place.until_epoch(f"test-{started.run_id[:8]}", 3)
     client.terminate_run(started.run_id)
     took = _until(lambda: not place.going_on(started.run_id), 60, f"nothing of {started.run_id}")
     print(f"nothing left after {took:.0f} s")
-    _until(lambda: place.state(started.run_id) != "CANCELLING", 120, "the end of the run")  # Kubeflow writes it down after the last pod has gone
+    _until(
+        lambda: place.state(started.run_id) != "CANCELLING", 120, "the end of the run"
+    )  # Kubeflow writes it down after the last pod has gone
     assert place.status(started.run_id, code=130)["state"] == "CANCELLED"
 
 
 def test_doctor_tells_what_the_cluster_has_and_lacks(person):
     findings = json.loads(person.lossmap("doctor", "--cluster", "--json"))
-    assert {"API server", "Kubeflow Pipelines", "MLflow", "S3", "rights", "Secret lossmap-object-store"} <= {finding["name"] for finding in findings}
-    elsewhere = json.loads(person.lossmap("doctor", "--cluster", "--json", code=1, LOSSMAP_NAMESPACE="default"))
+    assert {"API server", "Kubeflow Pipelines", "MLflow", "S3", "rights", "Secret lossmap-object-store"} <= {
+        finding["name"] for finding in findings
+    }
+    elsewhere = json.loads(
+        person.lossmap("doctor", "--cluster", "--json", code=1, LOSSMAP_NAMESPACE="default")
+    )
     missing = {finding["name"]: finding["cure"] for finding in elsewhere if not finding["ok"]}
     assert {"Kubeflow Pipelines", "rights"} <= set(missing)
     assert all(missing.values())
@@ -290,7 +415,13 @@ def test_the_mlflow_of_the_cluster_has_an_address_here(person):
 def test_a_step_that_fails_makes_the_run_a_failure_with_the_cause_in_one_line(place, study, seed):
     file = place.file(_experiment(study, seed).model_copy(update={"training": Training(batch_size=500)}))
     followed = place.lossmap("submit", file, "--follow", code=1).splitlines()
-    run, cause = followed[0], "train: training failed: training.batch_size is 500, expected at most the number of training images (120)"
+    run, cause = (
+        followed[0],
+        (
+            "train: training failed: training.batch_size is 500, expected at most the number of training"
+            " images (120)"
+        ),
+    )
     assert followed[-1].startswith(f"{run} failed: {cause}"), followed
     assert f"failed: {cause}" in place.lossmap("status", run, code=1)
 
@@ -298,6 +429,10 @@ def test_a_step_that_fails_makes_the_run_a_failure_with_the_cause_in_one_line(pl
 def test_a_step_whose_image_does_not_exist_says_why_it_waits(person, study, seed):
     run, _ = person.submit(_experiment(study, seed), LOSSMAP_IMAGE="docker.io/lossmap/lossmap:there-is-none")
     try:
-        _until(lambda: any("there-is-none" in reason for reason in person.status(run)["waiting"]), 60, "a reason to wait")
+        _until(
+            lambda: any("there-is-none" in reason for reason in person.status(run)["waiting"]),
+            60,
+            "a reason to wait",
+        )
     finally:
         person.lossmap("cancel", run)

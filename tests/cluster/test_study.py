@@ -18,7 +18,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]  # kfp
 
 LOSSMAP = Path(sys.executable).with_name("lossmap")
 STORE = "s3://lossmap/store"
-LITTLE = [f"cluster.{what}.{field}" for what in ("training", "survey", "steps") for field in ("cpu=100m", "cpu_limit=2")]
+LITTLE = [
+    f"cluster.{what}.{field}"
+    for what in ("training", "survey", "steps")
+    for field in ("cpu=100m", "cpu_limit=2")
+]
 
 
 @pytest.fixture
@@ -50,12 +54,39 @@ def study(tmp_path):
     return name, file
 
 
-def test_cells_are_runs_of_the_cluster_and_what_is_finished_is_not_submitted_again(installation, study, s3_forward, mlflow_forward):
+def test_cells_are_runs_of_the_cluster_and_what_is_finished_is_not_submitted_again(
+    installation, study, s3_forward, mlflow_forward
+):
     name, file = study
-    environment = {**os.environ, "LOSSMAP_IMAGE": installation.image, "LOSSMAP_NAMESPACE": installation.runs, "COLUMNS": "300"}
+    environment = {
+        **os.environ,
+        "LOSSMAP_IMAGE": installation.image,
+        "LOSSMAP_NAMESPACE": installation.runs,
+        "COLUMNS": "300",
+    }
     with mlflow_forward() as port:
-        command = [LOSSMAP, "study", file, "--submit", "--parallel", "2", "--json", "--store", STORE, "--tracking", f"http://127.0.0.1:{port}"]
-        found = subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, timeout=600, check=False)
+        command = [
+            LOSSMAP,
+            "study",
+            file,
+            "--submit",
+            "--parallel",
+            "2",
+            "--json",
+            "--store",
+            STORE,
+            "--tracking",
+            f"http://127.0.0.1:{port}",
+        ]
+        found = subprocess.run(
+            command,
+            cwd=file.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
         assert found.returncode == 0, found.stdout + found.stderr
         record = json.loads(found.stdout)
         assert [(run["network"], run["seed"]) for run in record["runs"]] == [("wide", 0), ("narrow", 0)]
@@ -66,7 +97,9 @@ def test_cells_are_runs_of_the_cluster_and_what_is_finished_is_not_submitted_aga
         assert len(runs) == 3, "two cells and the study"
         assert {run.info.status for run in runs} == {"FINISHED"}
 
-        again = subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, timeout=600, check=True)
+        again = subprocess.run(
+            command, cwd=file.parent, env=environment, capture_output=True, text=True, timeout=600, check=True
+        )
         assert "2 of 2 cells are finished" in again.stderr
         assert " submitted, " not in again.stderr
     report = {key.rsplit("/", 1)[1] for key in open_store(STORE).keys(layout.study(name, ""))}

@@ -29,7 +29,11 @@ def _until_told(run, text):
 
 def test_an_experiment_that_cannot_be_carried_out_is_told_by_its_field(launched):
     run = launched(experiment(batch_size=128))
-    assert _last_line(run) == "TrainingError: training failed: training.batch_size is 128, expected at most the number of training images (96)"
+    assert (
+        _last_line(run)
+        == "TrainingError: training failed: training.batch_size is 128, expected at most the number of"
+        " training images (96)"
+    )
     assert run.left() == []
 
 
@@ -46,21 +50,30 @@ def test_an_image_that_does_not_exist_is_told_and_not_waited_for(launched):
     image = "docker.io/lossmap/lossmap:there-is-none"
     run = launched(experiment(), training_image=image)
     _until_told(run, f"image {image} cannot be pulled: ")
-    assert _last_line(run).startswith(f"TrainingError: training cannot start: image {image} cannot be pulled: ")
+    assert _last_line(run).startswith(
+        f"TrainingError: training cannot start: image {image} cannot be pulled: "
+    )
     assert run.left() == []
 
 
 def test_a_request_that_fits_no_node_is_told_and_waited_for_as_long_as_asked(launched):
     run = launched(experiment(training=Resources(cpu="1000"), start_minutes=0.5))
     _until_told(run, f"no node for pod {run.pod(0)}: ")
-    expected = f"TrainingError: training did not start within cluster.start_minutes (0.5): no node for pod {run.pod(0)}: "
+    expected = (
+        "TrainingError: training did not start within cluster.start_minutes (0.5): no node for pod"
+        f" {run.pod(0)}: "
+    )
     assert _last_line(run).startswith(expected) and "Insufficient cpu" in _last_line(run)
     assert run.left() == []
 
 
 def test_want_of_memory_is_told_with_the_limit_and_the_field(launched):
-    run = launched(experiment(training=Resources(cpu="300m", cpu_limit="2", memory="150Mi")))  # PyTorch alone takes more
-    cure = "ran out of memory; its limit is 150Mi: raise cluster.training.memory, or lower training.batch_size"
+    run = launched(
+        experiment(training=Resources(cpu="300m", cpu_limit="2", memory="150Mi"))
+    )  # PyTorch alone takes more
+    cure = (
+        "ran out of memory; its limit is 150Mi: raise cluster.training.memory, or lower training.batch_size"
+    )
     last = _last_line(run)
     assert last.startswith("TrainingError: training failed: pod train-") and last.endswith(cure)
     assert run.left() == []

@@ -1,4 +1,6 @@
-"""A PyTorchJob of two pods under restricted Pod Security, launched by a pod with the account of a pipeline's steps."""
+"""A PyTorchJob of two pods under restricted Pod Security, launched by a pod with the account of a
+pipeline's steps.
+"""
 
 import json
 import time
@@ -33,12 +35,16 @@ def undisturbed(tmp_path_factory):
 @pytest.fixture
 def launched(installation, run_namespace, s3_forward):
     """Launches a training in a new namespace with restricted Pod Security."""
-    return lambda epochs=LONG, **options: launch(run_namespace, experiment(epochs=epochs), installation.image, **options)
+    return lambda epochs=LONG, **options: launch(
+        run_namespace, experiment(epochs=epochs), installation.image, **options
+    )
 
 
 def _equal(store, training, expected):
     weights = load(store.read(layout.weights(training)))
-    return weights.keys() == expected.keys() and all(torch.equal(weights[name], expected[name]) for name in expected)
+    return weights.keys() == expected.keys() and all(
+        torch.equal(weights[name], expected[name]) for name in expected
+    )
 
 
 def test_two_pods_come_to_the_bits_of_two_processes_here(launched, undisturbed):

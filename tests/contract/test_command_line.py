@@ -16,12 +16,19 @@ README = (ROOT / "README.md").read_text()
 
 def _surface():
     commands = typer.main.get_command(app).commands
-    options = {name: [option for parameter in command.params for option in parameter.opts] for name, command in commands.items()}
-    return {name: sorted(option for option in found if option.startswith("-")) for name, found in options.items()}
+    options = {
+        name: [option for parameter in command.params for option in parameter.opts]
+        for name, command in commands.items()
+    }
+    return {
+        name: sorted(option for option in found if option.startswith("-")) for name, found in options.items()
+    }
 
 
 def test_commands_and_options_are_the_listed_ones():
-    lines = "".join(f"{name} {' '.join(options)}".rstrip() + "\n" for name, options in sorted(_surface().items()))
+    lines = "".join(
+        f"{name} {' '.join(options)}".rstrip() + "\n" for name, options in sorted(_surface().items())
+    )
     if os.environ.get("LOSSMAP_UPDATE_GOLDEN"):
         GOLDEN.write_text(lines)
     assert GOLDEN.read_text() == lines
@@ -33,9 +40,16 @@ def test_every_command_has_help():
 
 def _commands_in_readme():
     blocks = re.findall(r"```(sh|console)\n(.*?)```", README, flags=re.DOTALL)
-    typed = [line for kind, block in blocks for line in block.replace("\\\n", " ").splitlines() if kind == "sh" or line.startswith("$ ")]
+    typed = [
+        line
+        for kind, block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+        if kind == "sh" or line.startswith("$ ")
+    ]
     lines = [line.removeprefix("$ ").partition(" #")[0].strip() for line in typed]
-    return [shlex.split(line) for line in lines if line.startswith(("lossmap ", "make ", ".venv/bin/lossmap "))]
+    return [
+        shlex.split(line) for line in lines if line.startswith(("lossmap ", "make ", ".venv/bin/lossmap "))
+    ]
 
 
 def test_every_lossmap_command_in_the_readme_exists_with_its_options():

@@ -1,4 +1,6 @@
-"""The scripts for kind, with programs of their names that write down what they are asked: kind itself needs Docker."""
+"""The scripts for kind, with programs of their names that write down what they are asked: kind itself
+needs Docker.
+"""
 
 import base64
 import os
@@ -31,13 +33,40 @@ def run(tmp_path):
         for program in {"kind", "docker", "kubectl", "git"} - {without}:
             (programs / program).write_text(FAKE)
             (programs / program).chmod(0o755)
-        for program in ("bash", "sh", "env", "cat", "basename", "dirname", "base64", "od", "tr", "grep", "mkdir", "tail"):
+        for program in (
+            "bash",
+            "sh",
+            "env",
+            "cat",
+            "basename",
+            "dirname",
+            "base64",
+            "od",
+            "tr",
+            "grep",
+            "mkdir",
+            "tail",
+        ):
             if not (programs / program).exists():
                 (programs / program).symlink_to(shutil.which(program))
         calls = tmp_path / "calls"
         calls.unlink(missing_ok=True)
-        variables = {"PATH": str(programs), "CALLS": str(calls), "SECRETS": str(tmp_path / "secrets"), "CLUSTERS": "", "KEYS": "", "NEVER_READY": ""}
-        found = subprocess.run([SCRIPTS / name], env={**variables, **environment}, capture_output=True, text=True, cwd=tmp_path, check=False)
+        variables = {
+            "PATH": str(programs),
+            "CALLS": str(calls),
+            "SECRETS": str(tmp_path / "secrets"),
+            "CLUSTERS": "",
+            "KEYS": "",
+            "NEVER_READY": "",
+        }
+        found = subprocess.run(
+            [SCRIPTS / name],
+            env={**variables, **environment},
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
         return found, calls.read_text().splitlines() if calls.exists() else []
 
     return start
@@ -48,7 +77,10 @@ def test_up_installs_everything_in_order_and_says_what_to_do_next(run):
     assert found.returncode == 0, found.stderr
     steps = [
         "kind create cluster --name lossmap --config k8s/kind/cluster.yaml",
-        "docker build --file k8s/image/Dockerfile --build-arg TORCH=cpu --tag docker.io/lossmap/lossmap:dev .",
+        (
+            "docker build --file k8s/image/Dockerfile --build-arg TORCH=cpu --tag"
+            " docker.io/lossmap/lossmap:dev ."
+        ),
         "kind load docker-image docker.io/lossmap/lossmap:dev --name lossmap",
         "k8s/third-party/pipelines-cluster",
         "k8s/third-party/pipelines",
@@ -57,7 +89,14 @@ def test_up_installs_everything_in_order_and_says_what_to_do_next(run):
         "kubectl --context kind-lossmap -n lossmap wait --for=condition=Available",
         "kubectl --context kind-lossmap -n kubeflow wait --for=condition=Available",
     ]
-    at = [next(index for index, call in enumerate(calls) if step in call and (not step.endswith("pipelines") or call.endswith(step))) for step in steps]
+    at = [
+        next(
+            index
+            for index, call in enumerate(calls)
+            if step in call and (not step.endswith("pipelines") or call.endswith(step))
+        )
+        for step in steps
+    ]
     assert at == sorted(at)
     assert "lossmap submit digits-resnet20 --follow" in found.stdout
 
@@ -66,12 +105,17 @@ def test_up_keeps_a_cluster_and_its_keys(run, tmp_path):
     found, calls = run("up.sh", CLUSTERS="other\nlossmap", KEYS=base64.b64encode(b"of-before").decode())
     assert found.returncode == 0, found.stderr
     assert not [call for call in calls if "create cluster" in call]
-    assert (tmp_path / "secrets").read_text() == "AWS_ACCESS_KEY_ID=of-before\nAWS_SECRET_ACCESS_KEY=of-before\n" * 2
+    assert (
+        tmp_path / "secrets"
+    ).read_text() == "AWS_ACCESS_KEY_ID=of-before\nAWS_SECRET_ACCESS_KEY=of-before\n" * 2
 
 
 def test_up_makes_keys_that_are_the_same_in_both_namespaces_and_in_no_argument(run, tmp_path):
     run("up.sh")
-    first, second = (tmp_path / "secrets").read_text().splitlines()[:2], (tmp_path / "secrets").read_text().splitlines()[2:]
+    first, second = (
+        (tmp_path / "secrets").read_text().splitlines()[:2],
+        (tmp_path / "secrets").read_text().splitlines()[2:],
+    )
     assert first == second
     secret = first[1].partition("=")[2]
     assert len(secret) == 64
@@ -81,7 +125,9 @@ def test_up_makes_keys_that_are_the_same_in_both_namespaces_and_in_no_argument(r
 def test_up_says_what_is_not_ready_and_fails(run):
     found, calls = run("up.sh", NEVER_READY="1", TIMEOUT="7")
     assert found.returncode == 1
-    assert found.stderr.endswith("up.sh: the namespace lossmap is not ready after 7 s; repeat up.sh once the cause is gone\n")
+    assert found.stderr.endswith(
+        "up.sh: the namespace lossmap is not ready after 7 s; repeat up.sh once the cause is gone\n"
+    )
     assert "kubectl --context kind-lossmap -n lossmap get pods" in calls
 
 
@@ -96,7 +142,10 @@ def test_up_names_a_program_that_is_missing_and_where_to_get_it(run, program):
 def test_down_keeps_the_logs_before_it_deletes(run, tmp_path):
     found, calls = run("down.sh", CLUSTERS="lossmap", LOGS=str(tmp_path / "logs"))
     assert found.returncode == 0, found.stderr
-    assert calls[1:] == [f"kind export logs {tmp_path / 'logs'} --name lossmap", "kind delete cluster --name lossmap"]
+    assert calls[1:] == [
+        f"kind export logs {tmp_path / 'logs'} --name lossmap",
+        "kind delete cluster --name lossmap",
+    ]
 
 
 def test_down_of_a_cluster_that_is_not_there_does_nothing(run):

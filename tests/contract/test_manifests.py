@@ -11,7 +11,11 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
-FOLDERS = sorted(path.parent.relative_to(K8S).as_posix() for path in K8S.rglob("kustomization.yaml") if "third-party" not in path.parts)
+FOLDERS = sorted(
+    path.parent.relative_to(K8S).as_posix()
+    for path in K8S.rglob("kustomization.yaml")
+    if "third-party" not in path.parts
+)
 OVERLAYS = [name for name in FOLDERS if name.startswith("overlays/")]
 WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "Job"}
 ELSEWHERE = {"training"}  # components whose pods are made by lossmap, not by a manifest
@@ -22,7 +26,9 @@ def render(folder):
     if not shutil.which("kubectl"):
         end = pytest.fail if os.environ.get("LOSSMAP_REQUIRE_KUBECTL") == "1" else pytest.skip
         end("needs kubectl, to render kustomizations")
-    rendered = subprocess.run(["kubectl", "kustomize", str(K8S / folder)], capture_output=True, text=True, check=False)
+    rendered = subprocess.run(
+        ["kubectl", "kustomize", str(K8S / folder)], capture_output=True, text=True, check=False
+    )
     assert rendered.returncode == 0, rendered.stderr
     assert rendered.stderr == ""  # where kustomize warns of what will go
     return list(yaml.safe_load_all(rendered.stdout))
@@ -33,11 +39,20 @@ def pods(objects):
 
 
 def containers(objects):
-    return [each for pod in pods(objects) for each in [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]]
+    return [
+        each
+        for pod in pods(objects)
+        for each in [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]
+    ]
 
 
 def rules(objects):
-    return [(each["metadata"]["name"], rule) for each in objects if each["kind"] in ("Role", "ClusterRole") for rule in each["rules"]]
+    return [
+        (each["metadata"]["name"], rule)
+        for each in objects
+        if each["kind"] in ("Role", "ClusterRole")
+        for rule in each["rules"]
+    ]
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
@@ -45,20 +60,37 @@ def test_pods_satisfy_restricted_pod_security_and_write_to_volumes_only(folder):
     assert pods(render(folder))
     for pod in pods(render(folder)):
         context = pod["spec"]["securityContext"]
-        assert context["runAsNonRoot"] and context["runAsUser"] >= 1000 and context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert (
+            context["runAsNonRoot"]
+            and context["runAsUser"] >= 1000
+            and context["seccompProfile"] == {"type": "RuntimeDefault"}
+        )
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod["spec"].keys()
-        assert {kind for volume in pod["spec"]["volumes"] for kind in volume if kind != "name"} <= {"emptyDir", "persistentVolumeClaim"}
+        assert {kind for volume in pod["spec"]["volumes"] for kind in volume if kind != "name"} <= {
+            "emptyDir",
+            "persistentVolumeClaim",
+        }
     for container in containers(render(folder)):
-        expected = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        expected = {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
         assert container["securityContext"] == expected, container["name"]
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
 def test_containers_have_requests_and_limits_and_images_have_versions(folder):
     for container in containers(render(folder)):
-        assert container["resources"]["requests"].keys() == container["resources"]["limits"].keys() == {"cpu", "memory"}, container["name"]
-        assert re.search(r":[\w.-]+$", container["image"]) and not container["image"].endswith(":latest"), container["image"]
+        assert (
+            container["resources"]["requests"].keys()
+            == container["resources"]["limits"].keys()
+            == {"cpu", "memory"}
+        ), container["name"]
+        assert re.search(r":[\w.-]+$", container["image"]) and not container["image"].endswith(":latest"), (
+            container["image"]
+        )
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -66,7 +98,9 @@ def test_no_manifest_holds_a_secret(folder):
     assert not [each for each in render(folder) if each["kind"] == "Secret"]
     for container in containers(render(folder)):
         for variable in container.get("env", []):
-            assert not ("value" in variable and re.search("KEY|SECRET|PASSWORD|TOKEN", variable["name"])), variable
+            assert not ("value" in variable and re.search("KEY|SECRET|PASSWORD|TOKEN", variable["name"])), (
+                variable
+            )
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -74,7 +108,9 @@ def test_roles_are_small(folder):
     assert not [each for each in render(folder) if each["kind"] in ("ClusterRole", "ClusterRoleBinding")]
     for name, rule in rules(render(folder)):
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], name
-        assert "secrets" not in rule["resources"] or (rule["resourceNames"] and rule["verbs"] == ["get"]), name
+        assert "secrets" not in rule["resources"] or (rule["resourceNames"] and rule["verbs"] == ["get"]), (
+            name
+        )
         assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"]), name
 
 
@@ -82,8 +118,14 @@ def test_roles_are_small(folder):
 def test_policies_and_services_select_pods_that_exist(folder):
     objects = render(folder)
     labels = [pod["metadata"]["labels"] for pod in pods(objects)]
-    selectors = [(each["metadata"]["name"], each["spec"]["podSelector"].get("matchLabels", {})) for each in objects if each["kind"] == "NetworkPolicy"]
-    selectors += [(each["metadata"]["name"], each["spec"]["selector"]) for each in objects if each["kind"] == "Service"]
+    selectors = [
+        (each["metadata"]["name"], each["spec"]["podSelector"].get("matchLabels", {}))
+        for each in objects
+        if each["kind"] == "NetworkPolicy"
+    ]
+    selectors += [
+        (each["metadata"]["name"], each["spec"]["selector"]) for each in objects if each["kind"] == "Service"
+    ]
     assert len(selectors) > 2
     for name, wanted in selectors:
         found = any(wanted.items() <= existing.items() for existing in labels)
@@ -93,24 +135,42 @@ def test_policies_and_services_select_pods_that_exist(folder):
 @pytest.mark.parametrize("folder", OVERLAYS)
 def test_every_pod_is_closed_but_for_what_a_policy_opens(folder):
     objects = render(folder)
-    closed = {each["metadata"]["namespace"] for each in objects if each["kind"] == "NetworkPolicy" and each["spec"]["podSelector"] == {}}
+    closed = {
+        each["metadata"]["namespace"]
+        for each in objects
+        if each["kind"] == "NetworkPolicy" and each["spec"]["podSelector"] == {}
+    }
     assert {each["metadata"]["namespace"] for each in objects if each["kind"] in WORKLOADS} <= closed
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
 def test_what_the_services_are_called_is_what_runs_are_told(folder):
     objects = render(folder)
-    (told,) = [each["data"] for each in objects if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "lossmap"]
+    (told,) = [
+        each["data"]
+        for each in objects
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "lossmap"
+    ]
     addresses = {
-        f"http://{each['metadata']['name']}.{each['metadata']['namespace']}:{each['spec']['ports'][0]['port']}" for each in objects if each["kind"] == "Service"
+        f"http://{each['metadata']['name']}.{each['metadata']['namespace']}:{each['spec']['ports'][0]['port']}"
+        for each in objects
+        if each["kind"] == "Service"
     }
     assert told["LOSSMAP_TRACKING"] in addresses
     assert told["AWS_ENDPOINT_URL"] in addresses or "example" in told["AWS_ENDPOINT_URL"]
-    (server,) = [each["data"] for each in objects if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith("mlflow")]
-    assert told["LOSSMAP_TRACKING"].removeprefix("http://") in server["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    (server,) = [
+        each["data"]
+        for each in objects
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith("mlflow")
+    ]
+    assert told["LOSSMAP_TRACKING"].removeprefix("http://") in server["MLFLOW_SERVER_ALLOWED_HOSTS"].split(
+        ","
+    )
 
 
-@pytest.mark.parametrize("path", sorted(K8S.rglob("kustomization.yaml")), ids=lambda path: path.parent.relative_to(K8S).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted(K8S.rglob("kustomization.yaml")), ids=lambda path: path.parent.relative_to(K8S).as_posix()
+)
 def test_kustomizations_are_short_say_what_for_and_refer_to_what_is_there(path):
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# ") and len(lines) <= 30
@@ -123,18 +183,30 @@ def test_kustomizations_are_short_say_what_for_and_refer_to_what_is_there(path):
 
 @pytest.mark.parametrize("folder", OVERLAYS)
 def test_the_overlays_are_for_whom_they_say(folder):
-    stores = [each for each in render(folder) if each["kind"] == "Deployment" and each["metadata"]["name"] == "object-store"]
+    stores = [
+        each
+        for each in render(folder)
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == "object-store"
+    ]
     assert len(stores) == (folder == "overlays/kind")
 
 
 def test_the_image_has_the_locked_versions_and_none_of_the_tools_of_development():
     def pinned(path):
-        return {name: version for name, version in re.findall(r"^([\w.-]+)==(\S+)", path.read_text(), re.MULTILINE)}
+        return {
+            name: version
+            for name, version in re.findall(r"^([\w.-]+)==(\S+)", path.read_text(), re.MULTILINE)
+        }
 
     image, development = pinned(K8S / "image" / "requirements.lock"), pinned(ROOT / "requirements.lock")
     differ = {name for name in image.keys() & development.keys() if image[name] != development[name]}
     assert differ == set()
-    tools = {re.split(r"[\[<>=]", each)[0].lower() for each in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]}
+    tools = {
+        re.split(r"[\[<>=]", each)[0].lower()
+        for each in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][
+            "dev"
+        ]
+    }
     assert not (tools - {"websocket-client"}) & image.keys()
     assert image.keys() - development.keys() <= {"psycopg", "psycopg-binary"}
 

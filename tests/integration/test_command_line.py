@@ -20,26 +20,46 @@ from lossmap.components.stores.runs import links
 
 LOSSMAP = Path(sys.executable).with_name("lossmap")
 SMALL = [
-    *("--set", "data.blobs.train_per_class=40", "--set", "training.epochs=3", "--set", "landscape.samples=50"),
+    *(
+        "--set",
+        "data.blobs.train_per_class=40",
+        "--set",
+        "training.epochs=3",
+        "--set",
+        "landscape.samples=50",
+    ),
     *("--set", "landscape.plane={x: {points: 5}, y: {points: 3}}", "--set", "landscape.line={points: 7}"),
 ]
 
 
 def lossmap(*arguments, cwd, check=0):
-    found = subprocess.run([LOSSMAP, *arguments], cwd=cwd, env=_environment(), capture_output=True, text=True, timeout=300, check=False)
+    found = subprocess.run(
+        [LOSSMAP, *arguments],
+        cwd=cwd,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert found.returncode == check, found.stdout + found.stderr
     return found
 
 
 def _environment():
-    return {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {"COLUMNS": "300"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {
+        "COLUMNS": "300"
+    }
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder in which two networks were run."""
     folder = tmp_path_factory.mktemp("place")
-    (folder / "mine.yaml").write_text("name: mine\nstudy: blobs\ndata: {source: blobs}\nmodel: {architecture: linear}\ntraining: {batch_size: 64}\n")
+    (folder / "mine.yaml").write_text(
+        "name: mine\nstudy: blobs\ndata: {source: blobs}\nmodel: {architecture: linear}\ntraining:"
+        " {batch_size: 64}\n"
+    )
     found = lossmap("run", "blobs-mlp", "mine.yaml", *SMALL, cwd=folder)
     (folder / "output.txt").write_text(found.stdout)
     return folder
@@ -62,7 +82,13 @@ def test_every_object_is_where_the_layout_says(place):
     store = open_store(str(place / "lossmap-runs"))
     for run in _runs(place):
         training, survey = vars(links(store, run)).values()
-        for key in (layout.experiment(run), layout.weights(training), layout.training_result(training), layout.survey_plan(survey), layout.scalars(run)):
+        for key in (
+            layout.experiment(run),
+            layout.weights(training),
+            layout.training_result(training),
+            layout.survey_plan(survey),
+            layout.scalars(run),
+        ):
             assert store.exists(key), key
         names = {key.rsplit("/", 1)[1] for key in store.keys(layout.report(run, ""))}
         pictures = {"contour.png", "surface.png", "learning_curves.png", "line.png"}
@@ -74,11 +100,22 @@ def test_every_object_is_where_the_layout_says(place):
 
 def test_mlflow_has_one_finished_run_each_with_parameters_and_metrics(place):
     database = sqlite3.connect(place / "lossmap-runs/mlflow.db")
-    found = dict(database.execute("select t.value, r.status from runs r join tags t on t.run_uuid = r.run_uuid where t.key = 'lossmap.run'"))
+    found = dict(
+        database.execute(
+            "select t.value, r.status from runs r join tags t on t.run_uuid = r.run_uuid where t.key ="
+            " 'lossmap.run'"
+        )
+    )
     assert found == dict.fromkeys(_runs(place), "FINISHED")
-    epochs = database.execute("select count(*) from metrics where key = 'test_error' and step > 0").fetchone()[0]
+    epochs = database.execute(
+        "select count(*) from metrics where key = 'test_error' and step > 0"
+    ).fetchone()[0]
     assert epochs == 6
-    parameters = dict(database.execute("select p.value, count(*) from params p where p.key = 'model.architecture' group by 1"))
+    parameters = dict(
+        database.execute(
+            "select p.value, count(*) from params p where p.key = 'model.architecture' group by 1"
+        )
+    )
     assert parameters == {"mlp": 1, "linear": 1}
 
 
@@ -103,7 +140,9 @@ def test_the_linear_networks_line_is_convex(place):
 
 def test_a_finished_run_that_is_resumed_changes_nothing(place):
     run = _runs(place)[0]
-    weights = place / "lossmap-runs" / layout.weights(links(open_store(str(place / "lossmap-runs")), run).training)
+    weights = (
+        place / "lossmap-runs" / layout.weights(links(open_store(str(place / "lossmap-runs")), run).training)
+    )
     written = weights.stat().st_mtime_ns
     surface = (place / "lossmap-runs" / layout.report(run, "surface.npz")).read_bytes()
     lossmap("run", "--resume", run, cwd=place)
@@ -121,7 +160,13 @@ def test_a_finished_run_that_is_resumed_changes_nothing(place):
     ids=["training", "workers starting", "survey"],
 )
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, changes, until):
-    process = subprocess.Popen([LOSSMAP, "run", "blobs-mlp", *SMALL, *changes], cwd=tmp_path, env=_environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [LOSSMAP, "run", "blobs-mlp", *SMALL, *changes],
+        cwd=tmp_path,
+        env=_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     end = time.monotonic() + 120
     while not list(tmp_path.glob(f"lossmap-runs/{until}")):
         assert time.monotonic() < end
@@ -130,7 +175,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, ch
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=90)
     run = _runs(tmp_path)[0]
-    assert errors.splitlines()[-1] == f"lossmap: interrupted; what is finished is kept. Go on with: lossmap run --resume {run}"
+    assert (
+        errors.splitlines()[-1]
+        == f"lossmap: interrupted; what is finished is kept. Go on with: lossmap run --resume {run}"
+    )
     assert "Traceback" not in errors
     assert process.returncode == 130
     with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
@@ -140,18 +188,36 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, ch
 
 
 REFUSED = [
-    (("run", "blobs-mlp", "--resume", "x"), 2, "lossmap: run takes recipes or files, or else --resume RUN; see `lossmap recipes`"),
+    (
+        ("run", "blobs-mlp", "--resume", "x"),
+        2,
+        "lossmap: run takes recipes or files, or else --resume RUN; see `lossmap recipes`",
+    ),
     (("run", "digits-liner"), 2, "lossmap: there is no recipe digits-liner; did you mean digits-linear?"),
     (("run", "none.yaml"), 2, "lossmap: none.yaml cannot be read: No such file or directory"),
-    (("run", "blobs-mlp", "--set", "training.epoch=1"), 2, "lossmap: the experiment has no field training.epoch; did you mean training.epochs?"),
-    (("run", "--resume", "x", "--set", "a=1"), 2, "lossmap: --set cannot change a run that has begun; start a new one without --resume"),
-    (("run", "blobs-mlp", "--store", "ftp://x"), 1, "lossmap: store is 'ftp://x', expected file:///folder, a path, or s3://bucket/prefix"),
+    (
+        ("run", "blobs-mlp", "--set", "training.epoch=1"),
+        2,
+        "lossmap: the experiment has no field training.epoch; did you mean training.epochs?",
+    ),
+    (
+        ("run", "--resume", "x", "--set", "a=1"),
+        2,
+        "lossmap: --set cannot change a run that has begun; start a new one without --resume",
+    ),
+    (
+        ("run", "blobs-mlp", "--store", "ftp://x"),
+        1,
+        "lossmap: store is 'ftp://x', expected file:///folder, a path, or s3://bucket/prefix",
+    ),
     (("compare",), 2, "lossmap: compare takes names of runs, or else --study NAME"),
     (("show", "nothing"), 2, "lossmap: there is no recipe nothing; `lossmap recipes` lists them"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "code", "line"), REFUSED, ids=[" ".join(arguments) for arguments, _, _ in REFUSED])
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"), REFUSED, ids=[" ".join(arguments) for arguments, _, _ in REFUSED]
+)
 def test_a_users_mistake_is_one_line(tmp_path, arguments, code, line):
     found = lossmap(*arguments, cwd=tmp_path, check=code)
     assert found.stderr.splitlines()[-1] == line
@@ -162,12 +228,18 @@ def test_unknown_runs_and_studies_are_named(place):
     store = (place / "lossmap-runs").as_uri()
     newest = lossmap("compare", "nothing", cwd=place, check=1).stderr
     assert newest.startswith(f"lossmap: {store} has no run nothing; the newest are ")
-    assert lossmap("compare", "--study", "none", cwd=place, check=1).stderr == f"lossmap: {store} has no finished run of study none; `lossmap run` makes one\n"
+    assert (
+        lossmap("compare", "--study", "none", cwd=place, check=1).stderr
+        == f"lossmap: {store} has no finished run of study none; `lossmap run` makes one\n"
+    )
 
 
 def test_a_training_process_that_fails_is_one_line_with_its_log(tmp_path):
     found = lossmap("run", "blobs-mlp", *SMALL, "--set", "training.batch_size=500", cwd=tmp_path, check=1)
-    assert "training.batch_size is 500, expected at most the number of training images (160); see " in found.stderr
+    assert (
+        "training.batch_size is 500, expected at most the number of training images (160); see "
+        in found.stderr
+    )
     assert "Traceback" not in found.stderr
     with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
         assert database.execute("select status from runs").fetchall() == [("FAILED",)]
@@ -192,4 +264,9 @@ def test_without_mlflow_a_run_is_complete_and_says_how_to_send_it_later(tmp_path
     lossmap("run", "--resume", run, cwd=tmp_path)
     with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
-        assert database.execute("select count(*) from metrics where key = 'train_loss' and step > 0").fetchone()[0] >= 3
+        assert (
+            database.execute("select count(*) from metrics where key = 'train_loss' and step > 0").fetchone()[
+                0
+            ]
+            >= 3
+        )

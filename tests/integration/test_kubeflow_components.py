@@ -14,18 +14,20 @@ from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.config.models import Mlp
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
-from lossmap.components.landscape.merge import load_surfaces
-from lossmap.components.landscape.tiles import load_survey
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_json
+from lossmap.components.surveys.merge import load_surfaces
+from lossmap.components.surveys.tiles import load_survey
 
 EXPERIMENT = Experiment(
     name="test",
     data=Data(source="blobs", blobs=Blobs(train_per_class=20, test_per_class=5)),
     model=Mlp(hidden=(4,)),
     training=Training(epochs=1, batch_size=16),
-    landscape=Landscape(plane=Plane(x=Axis(points=3), y=Axis(points=3)), line=None, samples=20, tile_points=5),
+    landscape=Landscape(
+        plane=Plane(x=Axis(points=3), y=Axis(points=3)), line=None, samples=20, tile_points=5
+    ),
 )
 
 
@@ -54,7 +56,13 @@ def test_the_whole_chain_runs_as_components(settings, tmp_path):
         prepared = prepare(experiment=experiment)
         software = prepared.outputs["software"]
         trained = train(network="{}", digest=prepared.outputs["digest"], software=software)
-        planned = plan(landscape="{}", training=trained.outputs["Output"], software=software, pods=5, model=trained.outputs["model"])
+        planned = plan(
+            landscape="{}",
+            training=trained.outputs["Output"],
+            software=software,
+            pods=5,
+            model=trained.outputs["model"],
+        )
         first, second = (tile(share=share) for share in ("0/2", "1/2"))
         merged = merge(survey=planned.outputs["survey"], software=software).after(first, second)
         report().after(merged)
@@ -64,7 +72,9 @@ def test_the_whole_chain_runs_as_components(settings, tmp_path):
     store = open_store(settings.store)
     artifacts = {path.name: path for path in (tmp_path / "kfp").glob("*/*/*")}
     assert json.loads(artifacts["dataset"].read_text())["train_counts"] == [20] * 4
-    assert json.loads(artifacts["model"].read_text()) == load_json(store, layout.training_result(links(store, "run").training))
+    assert json.loads(artifacts["model"].read_text()) == load_json(
+        store, layout.training_result(links(store, "run").training)
+    )
     assert artifacts["page"].read_bytes() == store.read(layout.report("run", "page.html"))
     assert len(list(store.keys(layout.tiles(load_survey(store, "run").surfaces[0])))) == 2
     plane = load_surfaces(store, "run")["plane"]

@@ -1,4 +1,6 @@
-"""Pages in a real browser: what is drawn, what is logged, what is asked of the network, and what happens under a hand."""
+"""Pages in a real browser: what is drawn, what is logged, what is asked of the network, and what happens
+under a hand.
+"""
 
 import io
 import os
@@ -8,18 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.browser import CHROMIUM, Browser, browser
 from PIL import Image
-from reference.browser import CHROMIUM, Browser, browser
 from reference.summaries import bowl, evaluate, rugged, summary, with_values
 
 from lossmap.components.config.models import ResNet
-from lossmap.components.figures.page import comparison_page, run_page
-from lossmap.components.figures.run import RunSummary
+from lossmap.components.figures.run.page import comparison_page, run_page
+from lossmap.components.figures.run.summary import RunSummary
 
 if CHROMIUM is None and os.environ.get("LOSSMAP_REQUIRE_BROWSER") != "1":
-    pytest.skip("no chromium on this machine; install it, or set LOSSMAP_REQUIRE_BROWSER=1 to fail instead", allow_module_level=True)
+    pytest.skip(
+        "no chromium on this machine; install it, or set LOSSMAP_REQUIRE_BROWSER=1 to fail instead",
+        allow_module_level=True,
+    )
 
-EYES = "['surface-0', 'surface-1'].map((id) => document.getElementById(id)._fullLayout.scene._scene.getCamera().eye)"
+EYES = (
+    "['surface-0', 'surface-1'].map((id) =>"
+    " document.getElementById(id)._fullLayout.scene._scene.getCamera().eye)"
+)
 
 
 def runs() -> list[RunSummary]:
@@ -28,7 +36,12 @@ def runs() -> list[RunSummary]:
     without = ResNet(depth=56, shortcuts=False)
     return [
         summary(plane=evaluate(bowl, side, side), line=evaluate(bowl, along, np.array([0.0]))),
-        summary(run="<script>document.title='owned'</script>", plane=holes, line=evaluate(rugged, along, np.array([0.0])), model=without),
+        summary(
+            run="<script>document.title='owned'</script>",
+            plane=holes,
+            line=evaluate(rugged, along, np.array([0.0])),
+            model=without,
+        ),
     ]
 
 
@@ -53,7 +66,10 @@ def middle(tab: Browser, name: str) -> tuple[float, float]:
 
 def together(tab: Browser) -> np.ndarray:
     """Wait until both cameras are at one place; where."""
-    same = f"(() => {{ const [a, b] = {EYES}; return Math.max(...['x', 'y', 'z'].map((k) => Math.abs(a[k] - b[k]))) < 1e-6 && a; }})()"
+    same = (
+        f"(() => {{ const [a, b] = {EYES}; return Math.max(...['x', 'y', 'z'].map((k) => Math.abs(a[k] -"
+        " b[k]))) < 1e-6 && a; })()"
+    )
     time.sleep(0.6)  # the wheel and the reset button are followed a little later
     eye = tab.wait_for(same)
     return np.array([eye[axis] for axis in "xyz"])
@@ -62,10 +78,22 @@ def together(tab: Browser) -> np.ndarray:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_of_a_run_draws_every_figure_without_a_problem(tab: Browser, tmp_path: Path, scheme: str):
     visit(tab, tmp_path, run_page(runs()[0]), scheme=scheme)
-    count = "{ svg: div.querySelectorAll('svg.main-svg').length, canvas: div.querySelectorAll('canvas').length, paths: div.querySelectorAll('path').length }"
-    drawn = tab.evaluate(f"Object.fromEntries([...document.querySelectorAll('.plot')].map((div) => [div.id, {count}]))")
+    count = (
+        "{ svg: div.querySelectorAll('svg.main-svg').length, canvas: div.querySelectorAll('canvas').length,"
+        " paths: div.querySelectorAll('path').length }"
+    )
+    drawn = tab.evaluate(
+        f"Object.fromEntries([...document.querySelectorAll('.plot')].map((div) => [div.id, {count}]))"
+    )
     assert tab.problems == []
-    assert set(drawn) == {"surface-0", "map-0", "profile-loss", "profile-error", "epochs-loss", "epochs-error"}
+    assert set(drawn) == {
+        "surface-0",
+        "map-0",
+        "profile-loss",
+        "profile-error",
+        "epochs-loss",
+        "epochs-error",
+    }
     assert drawn["surface-0"]["canvas"] >= 1
     assert all(found["svg"] >= 1 for found in drawn.values())
     assert all(found["paths"] >= 5 for name, found in drawn.items() if name != "surface-0")
@@ -76,7 +104,10 @@ def test_text_is_light_on_dark_and_dark_on_light(tab: Browser, tmp_path: Path):
     found = {}
     for scheme in ("light", "dark"):
         visit(tab, tmp_path, run_page(runs()[0]), scheme=scheme)
-        style = "getComputedStyle({}).{}.match(/[0-9.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0)"
+        style = (
+            "getComputedStyle({}).{}.match(/[0-9.]+/g).slice(0, 3).reduce((sum, part) => sum +"
+            " Number(part), 0)"
+        )
         label = style.format("document.querySelector('#epochs-loss .xtick text')", "fill")
         found[scheme] = (tab.evaluate(label), tab.evaluate(style.format("document.body", "backgroundColor")))
     assert found["light"][0] + 300 < found["light"][1]
@@ -86,7 +117,11 @@ def test_text_is_light_on_dark_and_dark_on_light(tab: Browser, tmp_path: Path):
 def test_the_surface_is_really_painted(tab: Browser, tmp_path: Path):
     visit(tab, tmp_path, run_page(runs()[1]))
     box = tab.evaluate("document.getElementById('surface-0').getBoundingClientRect().toJSON()")
-    image = Image.open(io.BytesIO(tab.screenshot())).convert("RGB").crop(tuple(round(box[side]) for side in ("left", "top", "right", "bottom")))
+    image = (
+        Image.open(io.BytesIO(tab.screenshot()))
+        .convert("RGB")
+        .crop(tuple(round(box[side]) for side in ("left", "top", "right", "bottom")))
+    )
     pixels = np.asarray(image).astype(int)
     colourful = np.ptp(pixels, axis=2) > 60
     assert colourful.mean() > 0.1
@@ -96,20 +131,27 @@ def test_the_surface_is_really_painted(tab: Browser, tmp_path: Path):
 def test_a_page_asks_for_nothing_but_itself(tab: Browser, tmp_path: Path):
     visit(tab, tmp_path, comparison_page(runs()))
     made_by_the_page = ("data:", "blob:")
-    assert [address for address in tab.requests if not address.startswith(made_by_the_page)] == [(tmp_path / "page.html").as_uri()]
+    assert [address for address in tab.requests if not address.startswith(made_by_the_page)] == [
+        (tmp_path / "page.html").as_uri()
+    ]
     assert tab.problems == []
 
 
 def test_a_request_and_a_problem_would_be_seen(tab: Browser, tmp_path: Path):
     page = tmp_path / "page.html"
-    page.write_text("<body><script>throw new Error('broken')</script><img src='http://127.0.0.1:9/image.png'></body>", encoding="utf-8")
+    page.write_text(
+        "<body><script>throw new Error('broken')</script><img src='http://127.0.0.1:9/image.png'></body>",
+        encoding="utf-8",
+    )
     tab.show(page)
     assert "http://127.0.0.1:9/image.png" in tab.requests
     assert any("broken" in problem for problem in tab.problems)
 
 
 def test_the_policy_of_a_page_stops_a_request_that_slipped_in(tab: Browser, tmp_path: Path):
-    visit(tab, tmp_path, run_page(runs()[0]).replace("<main>", "<main><img src='http://127.0.0.1:9/image.png'>"))
+    visit(
+        tab, tmp_path, run_page(runs()[0]).replace("<main>", "<main><img src='http://127.0.0.1:9/image.png'>")
+    )
     assert any("Content Security Policy" in problem for problem in tab.problems)
 
 
@@ -134,8 +176,14 @@ def test_dragging_zooming_and_resetting_one_surface_moves_all(tab: Browser, tmp_
 
 def test_the_height_switch_changes_every_surface_and_back(tab: Browser, tmp_path: Path):
     visit(tab, tmp_path, comparison_page(runs()))
-    axes = "['surface-0', 'surface-1'].map((id) => document.getElementById(id)._fullLayout.scene.zaxis).map((axis) => [axis.type, ...axis.range])"
-    logarithmic, linear = [["log", pytest.approx(-2.03), pytest.approx(2.03)]] * 2, [["linear", 0, pytest.approx(102)]] * 2
+    axes = (
+        "['surface-0', 'surface-1'].map((id) =>"
+        " document.getElementById(id)._fullLayout.scene.zaxis).map((axis) => [axis.type, ...axis.range])"
+    )
+    logarithmic, linear = (
+        [["log", pytest.approx(-2.03), pytest.approx(2.03)]] * 2,
+        [["linear", 0, pytest.approx(102)]] * 2,
+    )
     assert tab.evaluate(axes) == logarithmic
     for name, kind, expected in (("linear", "linear", linear), ("logarithmic", "log", logarithmic)):
         tab.evaluate(f"document.querySelector('input[value={name}]').click()")
@@ -153,11 +201,17 @@ def test_pointing_at_the_map_tells_loss_uncertainty_and_error(tab: Browser, tmp_
     tab.mouse("mouseMoved", area["right"] - cell / 2, area["bottom"] - cell / 2)
     text = "document.querySelector('#map-0 .hoverlayer')?.textContent"
     tab.wait_for(f"{text}?.startsWith('x 1.000')")
-    loss, half, error = run.plane.loss[0, 20], 1.96 * run.plane.loss_standard_error[0, 20], run.plane.error[0, 20]
+    loss, half, error = (
+        run.plane.loss[0, 20],
+        1.96 * run.plane.loss_standard_error[0, 20],
+        run.plane.error[0, 20],
+    )
     assert tab.evaluate(text) == f"x 1.000, y -1.000loss {loss:.4g} ± {half:.2g}error {error:.2%}"
 
 
-def test_pointing_at_the_surface_tells_the_values_of_that_place_and_not_of_its_mirror_image(tab: Browser, tmp_path: Path):
+def test_pointing_at_the_surface_tells_the_values_of_that_place_and_not_of_its_mirror_image(
+    tab: Browser, tmp_path: Path
+):
     oblong = evaluate(lambda x, y: 0.5 + 0.4 * x + 0.02 * y, np.linspace(-1, 1, 31), np.linspace(0, 3, 11))
     visit(tab, tmp_path, run_page(summary(plane=oblong)))
     tab.evaluate(

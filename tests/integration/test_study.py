@@ -40,11 +40,21 @@ statements: [{text: Wide is better, rule: less, measure: test_error, network: wi
 
 
 def environment():
-    return {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {"COLUMNS": "300"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {
+        "COLUMNS": "300"
+    }
 
 
 def lossmap(*arguments, cwd, check=0):
-    found = subprocess.run([LOSSMAP, *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600, check=False)
+    found = subprocess.run(
+        [LOSSMAP, *arguments],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert found.returncode == check, found.stdout + found.stderr
     return found
 
@@ -53,10 +63,14 @@ def _begun(store):
     return sorted(key.split("/")[1] for key in store.keys("runs/") if key.endswith("experiment.json"))
 
 
-def _interrupt(folder, ready, *options, kind=signal.SIGTERM):  # as Ctrl-C, which children of a job in the background ignore
+def _interrupt(
+    folder, ready, *options, kind=signal.SIGTERM
+):  # as Ctrl-C, which children of a job in the background ignore
     """Stop the study once it is so far; its exit code, and what it said."""
     command = [LOSSMAP, "study", "tiny.yaml", *options]
-    with subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             end = time.monotonic() + 300
             while not ready(folder) and process.poll() is None and time.monotonic() < end:
@@ -79,7 +93,11 @@ def _two_go_on(folder):
 def _processes(folder):
     """Those of cells that run beside each other."""
     commands = [_command(process) for process in psutil.process_iter()]
-    return [command for command in commands if "--resume" in command and (folder / "lossmap-runs").as_uri() in command]
+    return [
+        command
+        for command in commands
+        if "--resume" in command and (folder / "lossmap-runs").as_uri() in command
+    ]
 
 
 def _command(process):
@@ -105,7 +123,10 @@ def gone_on(interrupted):
 def test_interrupted_it_keeps_what_is_finished_and_says_how_to_go_on(interrupted):
     folder, code, _, said = interrupted
     store = open_store(str(folder / "lossmap-runs"))
-    message = "lossmap: interrupted; 1 of 2 cells were finished and are kept. The same command goes on with the others"
+    message = (
+        "lossmap: interrupted; 1 of 2 cells were finished and are kept. The same command goes on with the"
+        " others"
+    )
     assert (code, said.splitlines()[-1]) == (130, message)
     assert [store.exists(layout.scalars(run)) for run in _begun(store)] == [False, True]  # narrow, wide
 
@@ -119,7 +140,9 @@ def test_the_same_command_runs_the_missing_cell_alone_and_reports(interrupted, g
     assert Path(lines[-1].split()[1]).read_text().lower().startswith("<!doctype html>")
 
 
-def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all_of_them(interrupted, gone_on):
+def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all_of_them(
+    interrupted, gone_on
+):
     folder, first = interrupted[0], set(_begun(open_store(str(interrupted[0] / "lossmap-runs"))))
     code, *_ = _interrupt(folder, _two_go_on, "--seeds", "2", "--parallel", "2", kind=signal.SIGKILL)
     assert code == -signal.SIGKILL
@@ -128,15 +151,25 @@ def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all
         assert time.monotonic() < end
         time.sleep(0.2)
     code, _, said = _interrupt(folder, _two_go_on, "--seeds", "2", "--parallel", "2")
-    assert (code, said) == (130, "lossmap: interrupted; 0 of 2 cells were finished and are kept. The same command goes on with the others\n")
-    record = json.loads(lossmap("study", "tiny.yaml", "--seeds", "2", "--parallel", "2", "--json", cwd=folder).stdout)
+    assert (code, said) == (
+        130,
+        (
+            "lossmap: interrupted; 0 of 2 cells were finished and are kept. The same command goes on with the"
+            " others\n"
+        ),
+    )
+    record = json.loads(
+        lossmap("study", "tiny.yaml", "--seeds", "2", "--parallel", "2", "--json", cwd=folder).stdout
+    )
     runs = {run["run"] for run in record["runs"]}
     assert len(runs) == 4
     assert first < runs
     assert (record["failed"], record["missing"]) == ([], [])
     assert {connection["network"] for connection in record["connections"]} == {"wide", "narrow"}
     assert all(math.isfinite(connection["barrier"]) for connection in record["connections"])
-    reported = json.loads(lossmap("study", "tiny.yaml", "--seeds", "2", "--report-only", "--json", cwd=folder).stdout)
+    reported = json.loads(
+        lossmap("study", "tiny.yaml", "--seeds", "2", "--report-only", "--json", cwd=folder).stdout
+    )
     assert {**reported, "page": ""} == {**record, "page": ""}
     again = lossmap("study", "tiny.yaml", "--seeds", "2", cwd=folder).stdout
     assert "4 of 4 cells are finished" in again
@@ -146,18 +179,31 @@ def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all
 def test_a_report_on_nothing_and_a_file_that_is_no_study_are_refused_in_one_line(tmp_path):
     (tmp_path / "tiny.yaml").write_text(STUDY)
     said = lossmap("study", "tiny.yaml", "--report-only", cwd=tmp_path, check=1).stderr
-    assert said == f"lossmap: {(tmp_path / 'lossmap-runs').as_uri()} has no finished cell of study tiny, so there is nothing to report\n"
+    assert (
+        said
+        == f"lossmap: {(tmp_path / 'lossmap-runs').as_uri()} has no finished cell of study tiny, so there is"
+        " nothing to report\n"
+    )
     (tmp_path / "tiny.yaml").write_text("name: tiny")
     said = lossmap("study", "tiny.yaml", cwd=tmp_path, check=2).stderr
-    assert said == "lossmap: the study's title is missing, expected at least the fields name, title, networks, measures\n"
+    assert (
+        said == "lossmap: the study's title is missing, expected at least the fields name, title, networks,"
+        " measures\n"
+    )
 
 
 def test_cells_beside_each_other_may_say_more_than_a_pipe_holds(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(STUDY.replace("data.blobs.train_per_class=30", "training.batch_size=5000"))
+    (tmp_path / "tiny.yaml").write_text(
+        STUDY.replace("data.blobs.train_per_class=30", "training.batch_size=5000")
+    )
     talking = environment() | {"PYTHONPROFILEIMPORTTIME": "1"}  # a line for every module
     command = [LOSSMAP, "study", "tiny.yaml", "--parallel", "2"]
-    found = subprocess.run(command, cwd=tmp_path, env=talking, capture_output=True, text=True, timeout=500, check=False)
+    found = subprocess.run(
+        command, cwd=tmp_path, env=talking, capture_output=True, text=True, timeout=500, check=False
+    )
     assert found.returncode == 1
     assert len(found.stderr) > 1 << 16  # and a cell says no less
-    reason = "training failed: training.batch_size is 5000, expected at most the number of training images (800)"
+    reason = (
+        "training failed: training.batch_size is 5000, expected at most the number of training images (800)"
+    )
     assert len(re.findall(rf"tiny-\w+-s0-\w+ failed: {re.escape(reason)}", found.stdout)) == 2

@@ -1,4 +1,6 @@
-"""Networks that lossmap did not train, as a user brings them: by the command line, and by three lines of Python."""
+"""Networks that lossmap did not train, as a user brings them: by the command line, and by three lines of
+Python.
+"""
 
 import json
 import os
@@ -21,36 +23,50 @@ from safetensors.torch import load
 
 from lossmap.components import steps
 from lossmap.components.config.data import Data
-from lossmap.components.config.errors import ExperimentError, LossmapError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Axis, Convexity, Curvature, Landscape, Plane
 from lossmap.components.config.models import Imported
-from lossmap.components.config.progress import silent
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ExperimentError, LossmapError
+from lossmap.components.core.progress import silent
 from lossmap.components.data.batches import load_samples
-from lossmap.components.landscape.evaluators import load_problem
-from lossmap.components.landscape.results import load_found
-from lossmap.components.landscape.tiles import load_survey
+from lossmap.components.importing.network import noted, take_in
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, list_runs, load_json, load_run_manifest
-from lossmap.components.training.importing import noted, take_in
-from lossmap.pipelines import proof_screen
+from lossmap.components.surveys.problems import load_problem
+from lossmap.components.surveys.stored_result import load_found
+from lossmap.components.surveys.tiles import load_survey
 from lossmap.pipelines import survey as surveying
 from lossmap.pipelines.api import survey
-from lossmap.pipelines.survey_command import survey as command
+from lossmap.pipelines.commands.survey import survey as command
+from lossmap.pipelines.screens import proof as proof_screen
 
 # MLflow 3.17 with SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
+)
 
 LOSSMAP = Path(sys.executable).with_name("lossmap")
-SMALL = Landscape(plane=Plane(x=Axis(points=3), y=Axis(points=3)), line=None, samples=30, tile_points=2, workers=1)
+SMALL = Landscape(
+    plane=Plane(x=Axis(points=3), y=Axis(points=3)), line=None, samples=30, tile_points=2, workers=1
+)
 USERS_MODULE = Path(__file__).parents[1] / "reference" / "networks.py"
 
 
 def _start(*arguments, cwd):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([LOSSMAP, "survey", *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {
+        "COLUMNS": "200",
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.Popen(
+        [LOSSMAP, "survey", *arguments],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def _lossmap(*arguments, cwd):
@@ -62,7 +78,12 @@ def _lossmap(*arguments, cwd):
 
 def _finished(store):
     database = sqlite3.connect(Path(store) / "mlflow.db")
-    return dict(database.execute("select t.value, r.status from runs r join tags t on t.run_uuid = r.run_uuid where t.key = 'lossmap.run'"))
+    return dict(
+        database.execute(
+            "select t.value, r.status from runs r join tags t on t.run_uuid = r.run_uuid where t.key ="
+            " 'lossmap.run'"
+        )
+    )
 
 
 def _survey_here(run, experiment, settings):
@@ -79,7 +100,14 @@ def _expected(store, run, network, x, y):
     """Loss and error at a point, one sample at a time in float64."""
     network.load_state_dict(load(store.read(layout.weights(links(store, run).training))))
     directions = load(store.read(layout.directions(load_survey(store, run).parts[0].plane)))
-    along = [{name.removeprefix(f"{axis}/"): value for name, value in directions.items() if name.startswith(f"{axis}/")} for axis in "xy"]
+    along = [
+        {
+            name.removeprefix(f"{axis}/"): value
+            for name, value in directions.items()
+            if name.startswith(f"{axis}/")
+        }
+        for axis in "xy"
+    ]
     manifest = load_run_manifest(store, run)
     inputs, targets = load_samples(store, manifest, "train", torch.arange(manifest.count("train")))
     return naive_point(network, *along, x, y, inputs, targets)[:2]
@@ -93,11 +121,37 @@ def settings(tmp_path):
 def test_a_language_model_from_the_current_folder_is_killed_and_goes_on_with_the_same_bits(tmp_path):
     shutil.copy(USERS_MODULE, tmp_path / "of_the_user.py")
     tokens = np.random.default_rng(0).integers(0, 11, (30, 6))
-    np.savez(tmp_path / "tokens.npz", inputs=tokens, targets=np.roll(tokens, -1, 1), test_inputs=tokens[:7], test_targets=tokens[:7])
+    np.savez(
+        tmp_path / "tokens.npz",
+        inputs=tokens,
+        targets=np.roll(tokens, -1, 1),
+        test_inputs=tokens[:7],
+        test_targets=tokens[:7],
+    )
     torch.manual_seed(0)
-    torch.save({"state_dict": {f"module.{name}": value for name, value in Language().state_dict().items()}, "epoch": 3}, tmp_path / "w.pt")
-    given = ["--model", "of_the_user:Language", "--weights", "w.pt", "--data", "tokens.npz", "--study", "language"]
-    landscape = ["landscape.plane={x: {points: 21}, y: {points: 21}}", "landscape.line=null", "landscape.tile_points=1", "landscape.samples=30"]
+    torch.save(
+        {
+            "state_dict": {f"module.{name}": value for name, value in Language().state_dict().items()},
+            "epoch": 3,
+        },
+        tmp_path / "w.pt",
+    )
+    given = [
+        "--model",
+        "of_the_user:Language",
+        "--weights",
+        "w.pt",
+        "--data",
+        "tokens.npz",
+        "--study",
+        "language",
+    ]
+    landscape = [
+        "landscape.plane={x: {points: 21}, y: {points: 21}}",
+        "landscape.line=null",
+        "landscape.tile_points=1",
+        "landscape.samples=30",
+    ]
     store = open_store(str(tmp_path / "lossmap-runs"))
     with _start(*given, *(word for field in landscape for word in ("--set", field)), cwd=tmp_path) as process:
         end = time.monotonic() + 200
@@ -114,15 +168,27 @@ def test_a_language_model_from_the_current_folder_is_killed_and_goes_on_with_the
     fields = {"factory": "of_the_user:Language", "weights": str(tmp_path / "w.pt")}
     plane = Plane(x=Axis(points=21), y=Axis(points=21))
     same = Experiment(
-        data=Data(source=str(tmp_path / "tokens.npz")), model=Imported(**fields), landscape=SMALL.model_copy(update={"plane": plane, "tile_points": 500})
+        data=Data(source=str(tmp_path / "tokens.npz")),
+        model=Imported(**fields),
+        landscape=SMALL.model_copy(update={"plane": plane, "tile_points": 500}),
     )
-    here, expected = _of_the_user(tmp_path, lambda: _survey_here("run", noted(same), Settings(store=str(tmp_path / "other"))))
+    here, expected = _of_the_user(
+        tmp_path, lambda: _survey_here("run", noted(same), Settings(store=str(tmp_path / "other")))
+    )
     found = load_found(store, run).planes[0]
-    assert (found.loss.tobytes(), found.error.tobytes()) == (expected.loss.tobytes(), expected.error.tobytes())
+    assert (found.loss.tobytes(), found.error.tobytes()) == (
+        expected.loss.tobytes(),
+        expected.error.tobytes(),
+    )
     assert _finished(tmp_path / "lossmap-runs") == {run: "FINISHED"}
-    scalars, result = load_json(store, layout.scalars(run)), load_json(here, layout.training_result(links(here, "run").training))
+    scalars, result = (
+        load_json(store, layout.scalars(run)),
+        load_json(here, layout.training_result(links(here, "run").training)),
+    )
     assert (scalars["test_loss"], scalars["test_error"]) == (result["test"]["loss"], result["test"]["error"])
-    assert scalars["centre_loss"] == pytest.approx(result["train"]["loss"], abs=1e-6)  # float32 outputs, other batches
+    assert scalars["centre_loss"] == pytest.approx(
+        result["train"]["loss"], abs=1e-6
+    )  # float32 outputs, other batches
     page = store.read(layout.report(run, "page.html")).decode()
     assert "Language on tokens.npz, imported from w.pt (SHA-256 " in page
     assert "Learning curves" not in page
@@ -147,9 +213,20 @@ def test_torchvisions_resnet18_is_surveyed_on_images_of_cifar10(tmp_path, shared
             kept[split, label] = kept.get((split, label), 0) + 1
             if name.endswith(".png") and kept[split, label] <= 2:
                 part.writestr(name, whole.read(name))
-    stated = ["data.mean=[0.4914, 0.4822, 0.4465]", "data.deviation=[0.247, 0.2435, 0.2616]", "landscape.samples=20"]
+    stated = [
+        "data.mean=[0.4914, 0.4822, 0.4465]",
+        "data.deviation=[0.247, 0.2435, 0.2616]",
+        "landscape.samples=20",
+    ]
     fields = ["landscape.plane={x: {points: 3}, y: {points: 3}}", "landscape.line=null", *stated]
-    given = ["--model", "torchvision.models:resnet18", "--factory-arguments", '{"num_classes": 10}', "--data", "some.zip"]
+    given = [
+        "--model",
+        "torchvision.models:resnet18",
+        "--factory-arguments",
+        '{"num_classes": 10}',
+        "--data",
+        "some.zip",
+    ]
     _lossmap(*given, *(word for field in fields for word in ("--set", field)), cwd=tmp_path)
     store = open_store(str(tmp_path / "lossmap-runs"))
     [run] = list_runs(store)
@@ -157,7 +234,9 @@ def test_torchvisions_resnet18_is_surveyed_on_images_of_cifar10(tmp_path, shared
     assert plane.loss.shape == (3, 3)
     assert plane.finite.all()
     assert scalars["parameters"] == 11_181_642
-    assert scalars["centre_loss"] == pytest.approx(scalars["train_loss"], rel=1e-5)  # float32 outputs, other batches
+    assert scalars["centre_loss"] == pytest.approx(
+        scalars["train_loss"], rel=1e-5
+    )  # float32 outputs, other batches
     assert load_run_manifest(store, run).mean == (0.4914, 0.4822, 0.4465)
     assert _finished(tmp_path / "lossmap-runs") == {run: "FINISHED"}
 
@@ -175,7 +254,9 @@ def test_three_lines_of_python_survey_a_regression_and_a_second_call_finds_it(tm
 
     assert result.run.startswith("mine-")
     assert Path(result.page).read_text().count("handed over in Python") == 1
-    assert {key for key in store.keys("surfaces/") if "/tiles/" in key} == {key for key in tiles if "/tiles/" in key}
+    assert {key for key in store.keys("surfaces/") if "/tiles/" in key} == {
+        key for key in tiles if "/tiles/" in key
+    }
     assert again.plane.loss.tobytes() == result.plane.loss.tobytes()
     assert _finished(tmp_path / "store") == {result.run: "FINISHED", again.run: "FINISHED"}
     assert (result.scalars["test_loss"], result.scalars["train_error"]) == (None, None)
@@ -188,9 +269,16 @@ def test_three_lines_of_python_survey_a_regression_and_a_second_call_finds_it(tm
 def test_a_network_of_a_million_parameters_agrees_with_the_obvious_computation(settings, tmp_path):
     random = np.random.default_rng(0)
     np.savez(tmp_path / "rows.npz", inputs=random.normal(size=(20, 30)), targets=random.integers(0, 3, 20))
-    experiment = Experiment(data=Data(source=str(tmp_path / "rows.npz")), model=Imported(factory="reference.networks:wide"), landscape=SMALL)
+    experiment = Experiment(
+        data=Data(source=str(tmp_path / "rows.npz")),
+        model=Imported(factory="reference.networks:wide"),
+        landscape=SMALL,
+    )
     store, plane = _survey_here("run", noted(experiment), settings)
-    assert load_json(store, layout.training_result(links(store, "run").training))["parameters"] == 31_000 + 1_001_000 + 3_003
+    assert (
+        load_json(store, layout.training_result(links(store, "run").training))["parameters"]
+        == 31_000 + 1_001_000 + 3_003
+    )
     loss, error = _expected(store, "run", wide(), plane.x[2], plane.y[0])
     # float32 sums over 1000 weights in three layers: 1e-7 each, relative
     assert plane.loss[0, 2] == pytest.approx(loss, rel=1e-5)
@@ -198,11 +286,17 @@ def test_a_network_of_a_million_parameters_agrees_with_the_obvious_computation(s
 
 
 @pytest.mark.parametrize("network", [Viewing, Striding])
-def test_a_network_that_does_not_take_channels_last_is_surveyed_in_the_format_that_it_takes(network, settings, tmp_path):
+def test_a_network_that_does_not_take_channels_last_is_surveyed_in_the_format_that_it_takes(
+    network, settings, tmp_path
+):
     random = np.random.default_rng(0)
-    np.savez(tmp_path / "images.npz", inputs=random.normal(size=(30, 3, 8, 8)), targets=random.integers(0, 4, 30))
+    np.savez(
+        tmp_path / "images.npz", inputs=random.normal(size=(30, 3, 8, 8)), targets=random.integers(0, 4, 30)
+    )
     model = Imported(factory=f"reference.networks:{network.__name__}")
-    landscape = SMALL.model_copy(update={"convexity": Convexity(samples=10), "curvature": Curvature(samples=10, trace_products=2)})
+    landscape = SMALL.model_copy(
+        update={"convexity": Convexity(samples=10), "curvature": Curvature(samples=10, trace_products=2)}
+    )
     experiment = Experiment(data=Data(source=str(tmp_path / "images.npz")), model=model, landscape=landscape)
     store, plane = _survey_here("run", noted(experiment), settings)
     for row, column in ((0, 2), (1, 1)):
@@ -215,9 +309,15 @@ def test_a_network_that_does_not_take_channels_last_is_surveyed_in_the_format_th
 @pytest.mark.parametrize(("network", "last"), [(Flattening, True), (Viewing, False), (Striding, False)])
 def test_images_are_laid_out_channels_last_where_the_network_takes_that(network, last, settings, tmp_path):
     random = np.random.default_rng(0)
-    np.savez(tmp_path / "images.npz", inputs=random.normal(size=(30, 3, 8, 8)), targets=random.integers(0, 4, 30))
+    np.savez(
+        tmp_path / "images.npz", inputs=random.normal(size=(30, 3, 8, 8)), targets=random.integers(0, 4, 30)
+    )
     model = Imported(factory=f"reference.networks:{network.__name__}")
-    steps.prepare("run", noted(Experiment(data=Data(source=str(tmp_path / "images.npz")), model=model, landscape=SMALL)), settings)
+    steps.prepare(
+        "run",
+        noted(Experiment(data=Data(source=str(tmp_path / "images.npz")), model=model, landscape=SMALL)),
+        settings,
+    )
     store = open_store(settings.store)
     take_in(store, links(store, "run").training)
     inputs = load_problem(store, "run", 5).samples.inputs
@@ -234,14 +334,24 @@ def test_the_proof_of_invariance_needs_no_survey_and_leaves_a_run_that_can_go_on
     random = np.random.default_rng(0)
     np.savez(tmp_path / "rows.npz", inputs=random.normal(size=(20, 4)), targets=random.integers(0, 3, 20))
     network = surveying.Network("reference.networks:table")
-    experiment = surveying.experiment(network, str(tmp_path / "rows.npz"), "study", None, ["landscape.samples=20"])
+    experiment = surveying.experiment(
+        network, str(tmp_path / "rows.npz"), "study", None, ["landscape.samples=20"]
+    )
     proof = surveying.prove("run", experiment, settings, _no_stage)
     found = json.loads(proof_screen.as_json(proof, "run"))
     assert {"element", "neuron"} <= set(found["unchanged"])
     assert "filter" in found["changed"]
     proof_screen.show(proof, "run")
     printed = capsys.readouterr().out
-    assert [line.split()[0] for line in printed.splitlines()[:7]] == ["normalisation", "filter", "layer", "model", "element", "neuron", "none"]
+    assert [line.split()[0] for line in printed.splitlines()[:7]] == [
+        "normalisation",
+        "filter",
+        "layer",
+        "model",
+        "element",
+        "neuron",
+        "none",
+    ]
     assert "survey it: lossmap survey --resume run" in printed
     store = open_store(settings.store)
     assert store.exists(layout.training_result(links(store, "run").training))
@@ -250,23 +360,59 @@ def test_the_proof_of_invariance_needs_no_survey_and_leaves_a_run_that_can_go_on
 
 def test_the_proof_waits_for_a_network_that_is_not_trained(settings):
     steps.prepare("run", Experiment(data=Data(source="blobs")), settings)
-    with pytest.raises(LossmapError, match=r"^the network of run is not trained yet; train it first: lossmap run --resume run$"):
+    with pytest.raises(
+        LossmapError,
+        match=r"^the network of run is not trained yet; train it first: lossmap run --resume run$",
+    ):
         steps.prove_invariance("run", settings)
 
 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({}, "survey takes --model with --data, or --resume RUN, or --run RUN with --prove-invariance; see `lossmap survey --help`"),
+        (
+            {},
+            (
+                "survey takes --model with --data, or --resume RUN, or --run RUN with --prove-invariance; see"
+                " `lossmap survey --help`"
+            ),
+        ),
         (
             {"model": "a:b", "resume": "run"},
-            "survey takes --model with --data, or --resume RUN, or --run RUN with --prove-invariance; see `lossmap survey --help`",
+            (
+                "survey takes --model with --data, or --resume RUN, or --run RUN with --prove-invariance; see"
+                " `lossmap survey --help`"
+            ),
         ),
-        ({"of_run": "run"}, "--run and --json are for --prove-invariance, expected that too; to go on with a run, give --resume RUN"),
-        ({"resume": "run", "data": "x"}, "a run that has begun keeps its network, its data and its settings; start a new one with --model"),
-        ({"model": "a:b"}, "--data is missing, expected where the samples come from: cifar10, a folder or zip of images, or a .npz or .safetensors file"),
-        ({"model": "ab", "data": "x"}, "model: factory is 'ab', expected package.module:function, for example torchvision.models:resnet18"),
-        ({"model": "a:b", "data": "x", "arguments": "[1]"}, "--factory-arguments is '[1]', expected an object such as '{\"num_classes\": 10}'"),
+        (
+            {"of_run": "run"},
+            (
+                "--run and --json are for --prove-invariance, expected that too; to go on with a run, give"
+                " --resume RUN"
+            ),
+        ),
+        (
+            {"resume": "run", "data": "x"},
+            "a run that has begun keeps its network, its data and its settings; start a new one with --model",
+        ),
+        (
+            {"model": "a:b"},
+            (
+                "--data is missing, expected where the samples come from: cifar10, a folder or zip of images,"
+                " or a .npz or .safetensors file"
+            ),
+        ),
+        (
+            {"model": "ab", "data": "x"},
+            (
+                "model: factory is 'ab', expected package.module:function, for example"
+                " torchvision.models:resnet18"
+            ),
+        ),
+        (
+            {"model": "a:b", "data": "x", "arguments": "[1]"},
+            "--factory-arguments is '[1]', expected an object such as '{\"num_classes\": 10}'",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(options, line, tmp_path):

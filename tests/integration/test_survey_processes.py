@@ -11,25 +11,31 @@ import pytest
 
 from lossmap.components import steps
 from lossmap.components.config.data import Blobs, Data
-from lossmap.components.config.errors import LossmapError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.config.models import ResNet
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
-from lossmap.components.landscape.merge import load_surfaces
-from lossmap.components.landscape.tiles import load_survey
-from lossmap.components.landscape.wanted import wanted_tiles
+from lossmap.components.core.errors import LossmapError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_run_manifest, save_experiment, save_run_manifest
+from lossmap.components.surveys.merge import load_surfaces
+from lossmap.components.surveys.pending import wanted_tiles
+from lossmap.components.surveys.tiles import load_survey
 
 EXPERIMENT = Experiment(
     name="test",
     data=Data(source="blobs", blobs=Blobs(train_per_class=20, test_per_class=5)),
     model=ResNet(depth=8),
     training=Training(epochs=1, batch_size=16),
-    landscape=Landscape(plane=Plane(x=Axis(points=9), y=Axis(points=7)), line=Axis(points=5), samples=40, tile_points=4, workers=2),
+    landscape=Landscape(
+        plane=Plane(x=Axis(points=9), y=Axis(points=7)),
+        line=Axis(points=5),
+        samples=40,
+        tile_points=4,
+        workers=2,
+    ),
 )
 
 
@@ -64,7 +70,10 @@ def _adopt(settings, run, **changes):
 
 
 def _bytes(settings, run):
-    return {name: surface.loss.tobytes() + surface.error.tobytes() for name, surface in load_surfaces(open_store(settings.store), run).items()}
+    return {
+        name: surface.loss.tobytes() + surface.error.tobytes()
+        for name, surface in load_surfaces(open_store(settings.store), run).items()
+    }
 
 
 @pytest.mark.parametrize(("tile_points", "workers"), [(4, 2), (7, 3), (1, 2)])
@@ -96,14 +105,21 @@ def test_a_killed_worker_is_one_clear_line_and_the_survey_goes_on(trained):
 
     def kill(done, _total, _detail):
         if done >= 3 and not killed:
-            killed.append(next(child for child in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(child.cmdline())))
+            killed.append(
+                next(
+                    child
+                    for child in psutil.Process().children(recursive=True)
+                    if "spawn_main" in " ".join(child.cmdline())
+                )
+            )
             killed[0].kill()
 
     with pytest.raises(LossmapError) as failed:
         steps.evaluate("killed", settings, kill)
-    assert str(failed.value) == (
-        "a process evaluating the surface of killed was killed, perhaps for want of memory; finished tiles are kept: "
-        "go on with --resume killed, with fewer landscape.workers if memory is short"
+    assert (
+        str(failed.value)
+        == "a process evaluating the surface of killed was killed, perhaps for want of memory; finished tiles"
+        " are kept: go on with --resume killed, with fewer landscape.workers if memory is short"
     )
     store = open_store(settings.store)
     finished = len(list(store.keys(layout.tiles(load_survey(store, "killed").surfaces[0]))))
@@ -116,9 +132,14 @@ def test_workers_end_when_their_parent_is_killed(trained):
     settings, _ = trained
     _adopt(settings, "orphans", plane=Plane(x=Axis(points=301), y=Axis(points=301)))
     steps.plan("orphans", settings)
-    script = "from lossmap.components import steps; from lossmap.components.config.settings import Settings as S; r = 'orphans'; s = S(); "
+    script = (
+        "from lossmap.components import steps; from lossmap.components.config.settings import Settings as S;"
+        " r = 'orphans'; s = S(); "
+    )
     script += "steps.evaluate(r, s) if __name__ == '__main__' else None"
-    with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **settings.environment()}) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, **settings.environment()}
+    ) as process:
         try:
             store = open_store(settings.store)
             prefix = layout.tiles(load_survey(store, "orphans").surfaces[0])

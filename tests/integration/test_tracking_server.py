@@ -14,24 +14,35 @@ import urllib.request
 
 import pytest
 
-from lossmap.components.config.errors import TrackingError
-from lossmap.components.stores.tracking import BackgroundTracker, RunTracker
+from lossmap.components.core.errors import TrackingError
+from lossmap.components.stores.tracking.client import BackgroundTracker, RunTracker
 from lossmap.pipelines.doctor import Finding, examine_tracking
 
 # MLflow 3.17 with SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
+)
 
-CURVE = [{"epoch": epoch, "train_loss": 2.0 / epoch, "timestamp": 1_790_000_000.0 + epoch} for epoch in range(1, 7)]
-PAGE = b"<!doctype html><title>page</title><p id=x></p><script>document.getElementById('x').textContent = 'drawn'</script>"
+CURVE = [
+    {"epoch": epoch, "train_loss": 2.0 / epoch, "timestamp": 1_790_000_000.0 + epoch} for epoch in range(1, 7)
+]
+PAGE = (
+    b"<!doctype html><title>page</title><p id=x></p><script>document.getElementById('x').textContent ="
+    b" 'drawn'</script>"
+)
 
 
 def get(server, address, /, **query):
-    with urllib.request.urlopen(f"{server.uri}{address}?{urllib.parse.urlencode(query)}", timeout=30) as answer:
+    with urllib.request.urlopen(
+        f"{server.uri}{address}?{urllib.parse.urlencode(query)}", timeout=30
+    ) as answer:
         return answer.read()
 
 
 def post(server, path, body):
-    request = urllib.request.Request(f"{server.uri}/api/2.0/mlflow/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{server.uri}/api/2.0/mlflow/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())
 
@@ -46,11 +57,15 @@ def history(server, run, name):
 
 
 def experiment_of(server, study):
-    return json.loads(get(server, "/api/2.0/mlflow/experiments/get-by-name", experiment_name=study))["experiment"]
+    return json.loads(get(server, "/api/2.0/mlflow/experiments/get-by-name", experiment_name=study))[
+        "experiment"
+    ]
 
 
 def active_runs(server, study):
-    return post(server, "runs/search", {"experiment_ids": [experiment_of(server, study)["experiment_id"]]})["runs"]
+    return post(server, "runs/search", {"experiment_ids": [experiment_of(server, study)["experiment_id"]]})[
+        "runs"
+    ]
 
 
 def opened(server, study, name):
@@ -62,16 +77,28 @@ def test_everything_of_a_run_is_seen_on_the_server(mlflow_server):
     for _ in range(2):
         tracker, run = opened(mlflow_server, "whole", "digits-resnet20-20261124-3f9a2c")
         tracker.log_epochs(CURVE)
-        tracker.log_final({"train_loss": 0.3, "floor": 0.125, "masked": None, "ceiling": float("inf"), "odd": float("nan")}, step=6)
+        tracker.log_final(
+            {"train_loss": 0.3, "floor": 0.125, "masked": None, "ceiling": float("inf"), "odd": float("nan")},
+            step=6,
+        )
         tracker.log_artifacts({"page.html": PAGE, "figures/contour.png": bytes(range(256))})
         tracker.log_dataset("digits", "ab" * 32, "file:///data/datasets/ab/manifest.json")
         tracker.log_model("digits-resnet20-20261124-3f9a2c", "file:///data/runs/weights.safetensors")
         tracker.finish("FINISHED")
     assert len(active_runs(mlflow_server, "whole")) == 1
     found = run_of(mlflow_server, run)
-    assert (found["info"]["run_name"], found["info"]["status"]) == ("digits-resnet20-20261124-3f9a2c", "FINISHED")
-    assert {pair["key"]: pair["value"] for pair in found["data"]["params"]} == {"model.depth": "20", "data.limit": "None"}
-    assert [pair["value"] for pair in found["data"]["tags"] if pair["key"] in ("lossmap.run", "model")] == ["digits-resnet20-20261124-3f9a2c", "resnet"]
+    assert (found["info"]["run_name"], found["info"]["status"]) == (
+        "digits-resnet20-20261124-3f9a2c",
+        "FINISHED",
+    )
+    assert {pair["key"]: pair["value"] for pair in found["data"]["params"]} == {
+        "model.depth": "20",
+        "data.limit": "None",
+    }
+    assert [pair["value"] for pair in found["data"]["tags"] if pair["key"] in ("lossmap.run", "model")] == [
+        "digits-resnet20-20261124-3f9a2c",
+        "resnet",
+    ]
     expected = [(epoch["epoch"], epoch["train_loss"], int(1000 * epoch["timestamp"])) for epoch in CURVE]
     *epochs, final = history(mlflow_server, run, "train_loss")
     assert epochs == expected
@@ -87,9 +114,16 @@ def test_everything_of_a_run_is_seen_on_the_server(mlflow_server):
     assert (dataset["dataset"]["name"], dataset["dataset"]["digest"]) == ("digits", "ab" * 6)
     [model] = found["outputs"]["model_outputs"]
     logged = json.loads(get(mlflow_server, f"/api/2.0/mlflow/logged-models/{model['model_id']}"))["model"]
-    assert {tag["key"]: tag["value"] for tag in logged["info"]["tags"]}["weights"] == "file:///data/runs/weights.safetensors"
+    assert {tag["key"]: tag["value"] for tag in logged["info"]["tags"]}[
+        "weights"
+    ] == "file:///data/runs/weights.safetensors"
     assert logged["info"]["source_run_id"] == run
-    assert {metric["key"] for metric in logged["data"]["metrics"]} == {"train_loss", "floor", "ceiling", "odd"}
+    assert {metric["key"] for metric in logged["data"]["metrics"]} == {
+        "train_loss",
+        "floor",
+        "ceiling",
+        "odd",
+    }
 
 
 def test_artifacts_are_served_as_they_were_logged(mlflow_server):
@@ -105,7 +139,10 @@ def test_artifacts_are_served_as_they_were_logged(mlflow_server):
 def test_the_run_has_an_address_in_the_ui(mlflow_server):
     tracker, run = opened(mlflow_server, "address", "r")
     experiment = experiment_of(mlflow_server, "address")["experiment_id"]
-    assert tracker.url() == f"{mlflow_server.uri}/#/experiments/{experiment}/runs/{run}?workflowType=machine_learning"
+    assert (
+        tracker.url()
+        == f"{mlflow_server.uri}/#/experiments/{experiment}/runs/{run}?workflowType=machine_learning"
+    )
 
 
 @pytest.mark.parametrize("study", [f"at-once-{number}" for number in range(5)])
@@ -123,13 +160,22 @@ def test_processes_that_start_at_once_share_study_and_run(mlflow_server, study):
 
 def test_a_deleted_study_is_restored(mlflow_server, caplog):
     opened(mlflow_server, "binned", "old")
-    post(mlflow_server, "experiments/delete", {"experiment_id": experiment_of(mlflow_server, "binned")["experiment_id"]})
+    post(
+        mlflow_server,
+        "experiments/delete",
+        {"experiment_id": experiment_of(mlflow_server, "binned")["experiment_id"]},
+    )
     opened(mlflow_server, "binned", "new")
     assert experiment_of(mlflow_server, "binned")["lifecycle_stage"] == "active"
-    assert caplog.messages == ["study binned was deleted in MLflow and is restored there with its runs, because run new belongs to it"]
+    assert caplog.messages == [
+        "study binned was deleted in MLflow and is restored there with its runs, because run new belongs"
+        " to it"
+    ]
 
 
-def test_a_server_that_is_killed_and_comes_back_gets_every_epoch_and_training_never_waits(mlflow_server, caplog):
+def test_a_server_that_is_killed_and_comes_back_gets_every_epoch_and_training_never_waits(
+    mlflow_server, caplog
+):
     longest = 0.0
 
     def send(epoch):
@@ -150,10 +196,15 @@ def test_a_server_that_is_killed_and_comes_back_gets_every_epoch_and_training_ne
     for epoch in CURVE[4:]:
         send(epoch)
     assert background.close(60) == 0
-    assert [point[:2] for point in history(mlflow_server, run, "train_loss")] == [(e["epoch"], e["train_loss"]) for e in CURVE]
+    assert [point[:2] for point in history(mlflow_server, run, "train_loss")] == [
+        (e["epoch"], e["train_loss"]) for e in CURVE
+    ]
     assert longest < 0.1
     [told] = caplog.messages
-    assert told.startswith(f"MLflow at {mlflow_server.uri} is out of reach; start it, or correct LOSSMAP_TRACKING or --tracking (")
+    assert told.startswith(
+        f"MLflow at {mlflow_server.uri} is out of reach; start it, or correct LOSSMAP_TRACKING or"
+        " --tracking ("
+    )
     assert told.endswith("); training goes on, and what is missing is sent later")
     assert "\n" not in told
 
@@ -163,8 +214,16 @@ def wait_for_epochs(server, study, count):
     end = time.monotonic() + 60
     while time.monotonic() < end:
         time.sleep(0.1)
-        studies = post(server, "experiments/search", {"max_results": 10, "filter": f"name = '{study}'"}).get("experiments", [])
-        runs = post(server, "runs/search", {"experiment_ids": [found["experiment_id"] for found in studies]}).get("runs", []) if studies else []
+        studies = post(server, "experiments/search", {"max_results": 10, "filter": f"name = '{study}'"}).get(
+            "experiments", []
+        )
+        runs = (
+            post(
+                server, "runs/search", {"experiment_ids": [found["experiment_id"] for found in studies]}
+            ).get("runs", [])
+            if studies
+            else []
+        )
         if runs and len(history(server, runs[0]["info"]["run_id"], "train_loss")) == count:
             return runs[0]["info"]["run_id"]
     raise AssertionError(f"{study} has no {count} epochs")
@@ -190,7 +249,10 @@ def test_a_server_that_accepts_and_never_answers_is_given_up_and_training_never_
         with pytest.raises(TrackingError) as caught:
             start()
         assert time.monotonic() - started < 15
-    assert str(caught.value).startswith(f"MLflow at {place} does not answer in time; look at the server, or raise MLFLOW_HTTP_REQUEST_TIMEOUT (")
+    assert str(caught.value).startswith(
+        f"MLflow at {place} does not answer in time; look at the server, or raise"
+        " MLFLOW_HTTP_REQUEST_TIMEOUT ("
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,20 +284,40 @@ def test_other_answers_are_one_line_that_says_what_to_do(status, body, cause):
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
-def test_the_ui_serves_what_was_logged_without_it_and_ends_without_leavings(tmp_path, asked, wait_for_address):
+def test_the_ui_serves_what_was_logged_without_it_and_ends_without_leavings(
+    tmp_path, asked, wait_for_address
+):
     place = f"sqlite:///{tmp_path}/mlflow.db"
     tracker = RunTracker(place, "local", "r")
     run = tracker.start({}, {})
     tracker.log_artifacts({"page.html": PAGE})
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [os.path.join(os.path.dirname(sys.executable), "lossmap"), "ui", "--port", str(port), "--tracking", place]
+    command = [
+        os.path.join(os.path.dirname(sys.executable), "lossmap"),
+        "ui",
+        "--port",
+        str(port),
+        "--tracking",
+        place,
+    ]
     # A shell that starts the tests in the background hands down an ignored SIGINT.
-    heed = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
-    ui = subprocess.Popen([sys.executable, "-c", heed, *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    heed = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1],"
+        " sys.argv[1:])"
+    )
+    ui = subprocess.Popen(
+        [sys.executable, "-c", heed, *command],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         wait_for_address(f"http://127.0.0.1:{port}/health")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/get-artifact?run_uuid={run}&path=page.html", timeout=30) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/get-artifact?run_uuid={run}&path=page.html", timeout=30
+        ) as answer:
             assert answer.read() == PAGE
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
             assert b"<title>MLflow</title>" in answer.read()
@@ -253,4 +335,6 @@ def test_the_ui_serves_what_was_logged_without_it_and_ends_without_leavings(tmp_
 def test_the_doctor_is_content_with_a_server_and_with_a_database_that_runs_are_in(mlflow_server, tmp_path):
     assert examine_tracking(mlflow_server.uri) == Finding("MLflow", True, mlflow_server.uri)
     RunTracker(f"sqlite:///{tmp_path}/mlflow.db", "local", "r").start({}, {})
-    assert examine_tracking(f"sqlite:///{tmp_path}/mlflow.db") == Finding("MLflow", True, f"{tmp_path}/mlflow.db: 1 run")
+    assert examine_tracking(f"sqlite:///{tmp_path}/mlflow.db") == Finding(
+        "MLflow", True, f"{tmp_path}/mlflow.db: 1 run"
+    )

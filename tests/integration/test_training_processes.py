@@ -15,12 +15,12 @@ from safetensors.torch import load
 
 from lossmap.components import steps
 from lossmap.components.config.data import Blobs, Data
-from lossmap.components.config.errors import TrainingError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import ResNet
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Optimizer, Schedule, Training
+from lossmap.components.core.errors import TrainingError
 from lossmap.components.data.batches import load_images
 from lossmap.components.models import build
 from lossmap.components.stores import layout
@@ -39,7 +39,9 @@ def _experiment(processes, epochs=2, **changes):
         checkpoint_seconds=0.0,
     )
     data = Data(source="blobs", blobs=Blobs(classes=3, train_per_class=32, test_per_class=7))
-    return Experiment(name="test", data=data, model=ResNet(depth=8), training=training.model_copy(update=changes))
+    return Experiment(
+        name="test", data=data, model=ResNet(depth=8), training=training.model_copy(update=changes)
+    )
 
 
 @pytest.fixture
@@ -68,7 +70,9 @@ def test_two_processes_equal_one_that_does_both_shares_in_float64(settings):
     store = open_store(settings.store)
     manifest = load_run_manifest(store, "run")
     images = load_images(store, manifest, "train")
-    expected = reference.train(experiment.training, manifest, build(experiment.model, manifest), images, world=2).state_dict()
+    expected = reference.train(
+        experiment.training, manifest, build(experiment.model, manifest), images, world=2
+    ).state_dict()
     for name, tensor in weights.items():
         # eight steps in float32, as in tests/unit/test_training.py
         torch.testing.assert_close(tensor.double(), expected[name].double(), rtol=1e-4, atol=1e-5)
@@ -90,7 +94,10 @@ def test_killed_and_resumed_training_has_the_bits_of_an_undisturbed_one(settings
     assert 7 <= reached < 160  # the checkpoint of step 8 follows the metrics of epoch 2
     assert _equal(undisturbed, _train(settings, "killed", experiment))
     numbers = [
-        [(e["epoch"], e["train_loss"], e["test_loss"], e["gradient_norm"]) for e in load_epochs(place, training)]
+        [
+            (e["epoch"], e["train_loss"], e["test_loss"], e["gradient_norm"])
+            for e in load_epochs(place, training)
+        ]
         for place in (open_store(elsewhere.store), store)
     ]
     assert numbers[0] == numbers[1]
@@ -139,7 +146,9 @@ def test_a_training_that_nobody_waits_for_any_longer_saves_and_ends_in_peace(set
     assert process.returncode == 0, output
     assert 20 < time.monotonic() - abandoned < 40
     saved = json.loads(store.read(layout.latest_checkpoint(training)))[0]["step"]
-    assert output.count(f'"message": "nobody waits for this training any longer; it saved step {saved} of ') == 2
+    assert (
+        output.count(f'"message": "nobody waits for this training any longer; it saved step {saved} of ') == 2
+    )
     assert not store.exists(layout.training_result(training))
 
 
@@ -147,13 +156,22 @@ def test_a_killed_process_ends_the_others_and_is_one_clear_line(settings):
     steps.prepare("run", _experiment(2, epochs=4000), settings)
 
     def kill_one(*_):
-        workers = [process for process in psutil.Process().children(recursive=True) if "lossmap.components.training.main" in process.cmdline()]
+        workers = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "lossmap.components.training.main" in process.cmdline()
+        ]
         killed.extend(workers)
         max(workers, key=lambda process: process.pid).kill()
 
     killed = []
     with pytest.raises(TrainingError) as failed:
-        steps.train("run", settings, steps.locally("run", settings), lambda done, *_: kill_one() if done > 3 and not killed else None)
+        steps.train(
+            "run",
+            settings,
+            steps.locally("run", settings),
+            lambda done, *_: kill_one() if done > 3 and not killed else None,
+        )
     expected = "a training process was killed, perhaps for want of memory"
     assert str(failed.value) == f"{expected}; see {settings.logs}/run/train.log"
     assert psutil.wait_procs(killed, timeout=10)[1] == []
@@ -163,7 +181,10 @@ def test_a_loss_that_is_not_finite_is_one_clear_line(settings):
     experiment = _experiment(2, optimizer=Optimizer(learning_rate=1e30))
     with pytest.raises(TrainingError) as failed:
         _train(settings, "run", experiment)
-    expected = "the training loss is nan in epoch 1; lower training.optimizer.learning_rate or set training.gradient_clip"
+    expected = (
+        "the training loss is nan in epoch 1; lower training.optimizer.learning_rate or set"
+        " training.gradient_clip"
+    )
     assert str(failed.value) == f"training failed: {expected}; see {settings.logs}/run/train.log"
 
 

@@ -1,4 +1,6 @@
-"""Slow, obvious second implementations of the convolutional networks: plain functions of the weights, which they use up in order."""
+"""Slow, obvious second implementations of the convolutional networks: plain functions of the weights,
+which they use up in order.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +22,14 @@ class Weights:
         return len(list(self._tensors))
 
     def norm(self, x):
-        """(x - mean) / sqrt(variance + 1e-5) gamma + beta, channel by channel, with the running statistics."""
+        """(x - mean) / sqrt(variance + 1e-5) gamma + beta, channel by channel, with the running
+        statistics.
+        """
         gamma, beta, mean, variance = self.take(4)
-        normalized = [(x[:, c] - mean[c]) / torch.sqrt(variance[c] + 1e-5) * gamma[c] + beta[c] for c in range(x.shape[1])]
+        normalized = [
+            (x[:, c] - mean[c]) / torch.sqrt(variance[c] + 1e-5) * gamma[c] + beta[c]
+            for c in range(x.shape[1])
+        ]
         return torch.stack(normalized, dim=1)
 
     def convolution(self, x, stride=1):
@@ -57,9 +64,11 @@ def vgg(network, x, stages):
 
 
 def residual(network, x, model, blocks, kernels):
-    """Pre-activation blocks of `kernels` convolutions; three stages. The first activation is shared where the block changes the shape.
+    """Pre-activation blocks of `kernels` convolutions; three stages. The first activation is shared where the
+    block changes the shape.
 
-    A network of He et al. shares it in its first block, too, and with basic blocks it fills the missing channels with zeros.
+    A network of He et al. shares it in its first block, too, and with basic blocks it fills the missing
+    channels with zeros.
     """
     weights = Weights(network)
     he = model.architecture == "preactivation-resnet"
@@ -70,11 +79,17 @@ def residual(network, x, model, blocks, kernels):
             stride = 2 if stage > 0 and index == 0 else 1
             first = a = weights.activated(x)
             for place in range(kernels):
-                a = weights.convolution(a if place == 0 else weights.activated(a), stride if place == 0 else 1)
+                a = weights.convolution(
+                    a if place == 0 else weights.activated(a), stride if place == 0 else 1
+                )
             changes = a.shape != x.shape
             kept = first if changes or (he and stage == index == 0) else x
             if model.shortcuts and changes:
-                kept = _zeros_around(kept[:, :, ::stride, ::stride], a.shape[1]) if zeros else weights.convolution(kept, stride)
+                kept = (
+                    _zeros_around(kept[:, :, ::stride, ::stride], a.shape[1])
+                    if zeros
+                    else weights.convolution(kept, stride)
+                )
             x = a + kept if model.shortcuts else a
     return weights.classifier(weights.activated(x)), weights.left()
 
@@ -100,11 +115,20 @@ def _zeros_around(x, channels):
 
 
 def _pixels(x, reduce):
-    """What `reduce` makes of each 2x2 pixels, or of those that there are at an odd edge; one number at a time."""
+    """What `reduce` makes of each 2x2 pixels, or of those that there are at an odd edge; one number at a
+    time.
+    """
     height, width = x.shape[2:]
     rows = []
     for top in range(0, height, 2):
-        places = [[x[:, :, i, j] for i in range(top, min(top + 2, height)) for j in range(left, min(left + 2, width))] for left in range(0, width, 2)]
+        places = [
+            [
+                x[:, :, i, j]
+                for i in range(top, min(top + 2, height))
+                for j in range(left, min(left + 2, width))
+            ]
+            for left in range(0, width, 2)
+        ]
         rows.append(torch.stack([_reduced(pixels, reduce) for pixels in places], dim=2))
     return torch.stack(rows, dim=2)
 

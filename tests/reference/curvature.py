@@ -1,4 +1,6 @@
-"""Curvature by slow and obvious routes, in float64: dense matrices, closed forms, and problems whose answer is known."""
+"""Curvature by slow and obvious routes, in float64: dense matrices, closed forms, and problems whose
+answer is known.
+"""
 
 import copy
 import itertools
@@ -56,7 +58,9 @@ class Attention(nn.Module):
 
 
 def small_problem(kind, samples=23, batch_size=7, seed=0):
-    """Problems small enough for dense matrices, in float64: tanh, squares, convolution (with BatchNorm), attention."""
+    """Problems small enough for dense matrices, in float64: tanh, squares, convolution (with BatchNorm),
+    attention.
+    """
     torch.manual_seed(seed)
     inputs, targets = torch.randn(samples, 5).double(), torch.randint(3, (samples,))
     network, loss = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)), cross_entropy
@@ -64,7 +68,9 @@ def small_problem(kind, samples=23, batch_size=7, seed=0):
         targets, loss = torch.randn(samples, 3).double(), mean_squared_error
     elif kind == "convolution":
         inputs = torch.randn(samples, 1, 4, 4).double()
-        network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Sigmoid(), nn.Flatten(), nn.Linear(12, 3))
+        network = nn.Sequential(
+            nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Sigmoid(), nn.Flatten(), nn.Linear(12, 3)
+        )
         network(torch.randn(50, 1, 4, 4))  # statistics that are not 0 and 1
     elif kind == "attention":
         inputs, targets, network = torch.randint(5, (samples, 6)), torch.randint(3, (samples, 6)), Attention()
@@ -104,13 +110,19 @@ def dense_gauss_newton(problem):
         outputs = _flat_loss(problem, network, inputs[None], targets[None])
         jacobian = torch.func.jacrev(lambda w, outputs=outputs: outputs(w)[0].flatten())(flat)
         at = outputs(flat)[0].detach()
-        inner = torch.func.jacrev(torch.func.jacrev(lambda z, at=at, targets=targets: problem.loss(z.reshape(at.shape), targets[None])[0]))(at.flatten())
+        inner = torch.func.jacrev(
+            torch.func.jacrev(
+                lambda z, at=at, targets=targets: problem.loss(z.reshape(at.shape), targets[None])[0]
+            )
+        )(at.flatten())
         total += jacobian.T @ inner @ jacobian
     return (total / len(problem.samples)).numpy()
 
 
 def dense_fisher(problem):
-    """Mean over samples of the sum over ALL labelings of probability times g g', g the derivative of ln probability; over T targets."""
+    """Mean over samples of the sum over ALL labelings of probability times g g', g the derivative of ln
+    probability; over T targets.
+    """
     network, flat = _prepared(problem)
     total = torch.zeros(len(flat), len(flat), dtype=torch.float64)
     for inputs, targets in zip(problem.samples.inputs, problem.samples.targets, strict=True):
@@ -135,14 +147,18 @@ def dense_empirical_fisher(problem):
 
 
 def softmax_regression_hessian(weights, bias, inputs):
-    """mean of (diag p - p p') kron x x', p = softmax(W x + b), in the order W row by row, then b: x is (x, 1), rearranged."""
+    """mean of (diag p - p p') kron x x', p = softmax(W x + b), in the order W row by row, then b: x is (x,
+    1), rearranged.
+    """
     classes, features = weights.shape
     total = np.zeros((classes * (features + 1),) * 2)
     for x in inputs:
         logits = weights @ x + bias
         p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         total += np.kron(np.diag(p) - np.outer(p, p), np.outer([*x, 1.0], [*x, 1.0]))
-    order = [c * (features + 1) + j for c in range(classes) for j in range(features)] + [c * (features + 1) + features for c in range(classes)]
+    order = [c * (features + 1) + j for c in range(classes) for j in range(features)] + [
+        c * (features + 1) + features for c in range(classes)
+    ]
     return total[np.ix_(order, order)] / len(inputs)
 
 
@@ -152,9 +168,20 @@ def rank_main(rank, ranks, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=ranks)
     problem = small_problem("tanh")
     share = slice(0, 9) if rank == 0 else slice(9, None)
-    problem = Problem(problem.network, problem.loss, Samples(problem.samples.inputs[share], problem.samples.targets[share], 4))
+    problem = Problem(
+        problem.network,
+        problem.loss,
+        Samples(problem.samples.inputs[share], problem.samples.targets[share], 4),
+    )
     found = eigenpairs(Hessian(problem), 2, 1, 1e-6, seed=3)
     product = GaussNewton(problem).matvec(np.linspace(-1, 1, found.vectors.shape[0]))
     covariance, groups = Hessian(problem).sampling_covariance(found.vectors)
-    np.savez(f"{folder}/{rank}.npz", values=found.values, vectors=found.vectors, product=product, covariance=covariance, groups=groups)
+    np.savez(
+        f"{folder}/{rank}.npz",
+        values=found.values,
+        vectors=found.vectors,
+        product=product,
+        covariance=covariance,
+        groups=groups,
+    )
     dist.destroy_process_group()

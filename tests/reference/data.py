@@ -45,7 +45,9 @@ def decoded(content, channels):
 
 
 def augment(pixels, padding, flips, rows, columns, border):
-    """Each image is written into a larger one filled with the border colour, cut out at its offsets, then mirrored."""
+    """Each image is written into a larger one filled with the border colour, cut out at its offsets, then
+    mirrored.
+    """
     result = np.empty_like(pixels)
     for index, image in enumerate(pixels):
         channels, height, width = image.shape

@@ -1,4 +1,6 @@
-"""Slow, obvious second implementations of the layer of experts: every expert computes every input, one input at a time."""
+"""Slow, obvious second implementations of the layer of experts: every expert computes every input, one
+input at a time.
+"""
 
 import copy
 from datetime import timedelta
@@ -17,7 +19,9 @@ from lossmap.components.models.experts import ExpertLayer
 
 
 def dense(layer, inputs, draws=None):
-    """Outputs (T, width) and gates (T, n) of eqs 1-5 with the given standard normal draws (T, n), without them those of evaluation."""
+    """Outputs (T, width) and gates (T, n) of eqs 1-5 with the given standard normal draws (T, n), without
+    them those of evaluation.
+    """
     outputs, gates = [], []
     for t, x in enumerate(inputs):
         scores = layer.gate.weight @ x
@@ -48,10 +52,14 @@ def squared_variation(values):
 
 
 def small_network(spread, active, capacity):
-    """Two layers of three experts in float64, whose gates prefer some inputs for expert 0, which is rank 0's."""
+    """Two layers of three experts in float64, whose gates prefer some inputs for expert 0, which is rank
+    0's.
+    """
     torch.manual_seed(1)
     experts = Experts(count=3, active=active, hidden=5, capacity=capacity, spread_over_ranks=spread)
-    network = nn.Sequential(nn.Linear(4, 6), ExpertLayer(6, experts), nn.ReLU(), ExpertLayer(6, experts), nn.Linear(6, 2)).double()
+    network = nn.Sequential(
+        nn.Linear(4, 6), ExpertLayer(6, experts), nn.ReLU(), ExpertLayer(6, experts), nn.Linear(6, 2)
+    ).double()
     nn.init.normal_(network[1].gate.weight)
     network[3].gate.weight.data[0] = 30.0
     return network
@@ -61,7 +69,9 @@ def share(rank):
     """Inputs and labels of a rank; the second has fewer."""
     generator = torch.Generator().manual_seed(rank)
     count = 7 - 3 * rank
-    return torch.randn(count, 4, dtype=torch.float64, generator=generator), torch.randint(2, (count,), generator=generator)
+    return torch.randn(count, 4, dtype=torch.float64, generator=generator), torch.randint(
+        2, (count,), generator=generator
+    )
 
 
 def gradients_by_hand(active, capacity, steps):
@@ -71,17 +81,28 @@ def gradients_by_hand(active, capacity, steps):
         copies = [copy.deepcopy(network) for _ in range(2)]
         for rank, replica in enumerate(copies):
             _backward(replica, replica, rank, step)
-        mean = [sum(_gradient(parameter) for parameter in pair) / 2 for pair in zip(*(replica.parameters() for replica in copies), strict=True)]
+        mean = [
+            sum(_gradient(parameter) for parameter in pair) / 2
+            for pair in zip(*(replica.parameters() for replica in copies), strict=True)
+        ]
         results.append(mean)
         _descend(network, mean)
     return results
 
 
 def rank_main(rank, folder, cases, steps):
-    """One of two processes that train in parallel; they write their gradients of every step, by case (spread, active, capacity)."""
+    """One of two processes that train in parallel; they write their gradients of every step, by case
+    (spread, active, capacity).
+    """
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=120))
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=120),
+    )
     found = {}
     for case in cases:
         network = small_network(*case)

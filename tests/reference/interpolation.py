@@ -6,7 +6,9 @@ import numpy as np
 
 
 def cubic(points, values, place):
-    """s(p) = Σ c_i |p - p_i|³ + a + b·p with Σ c_i = Σ c_i p_i = 0 and s(p_i) = v_i: the whole system, entry by entry."""
+    """s(p) = Σ c_i |p - p_i|³ + a + b·p with Σ c_i = Σ c_i p_i = 0 and s(p_i) = v_i: the whole system,
+    entry by entry.
+    """
     n = len(points)
     matrix, right = np.zeros((n + 3, n + 3)), np.zeros(n + 3)
     for i, (x, y) in enumerate(points):

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 
+from lossmap.components.landscape.evaluator import Evaluator
 from lossmap.components.landscape.grid import Surface
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
-from lossmap.components.landscape.surface import Evaluator
 
 
 def filter_normalized(direction, weight):
@@ -22,7 +22,9 @@ def filter_normalized(direction, weight):
 
 
 def naive_point(network, x_direction, y_direction, x, y, inputs, labels):
-    """Mean loss, share of wrong answers, and standard error at one point: a deep copy of the network, one image at a time."""
+    """Mean loss, share of wrong answers, and standard error at one point: a deep copy of the network, one
+    image at a time.
+    """
     moved = copy.deepcopy(network).double().eval()
     for name, parameter in moved.named_parameters():
         parameter.data = parameter.data + x * x_direction[name].double() + y * y_direction[name].double()
@@ -39,7 +41,9 @@ def naive_point(network, x_direction, y_direction, x, y, inputs, labels):
 
 def evaluator(network, directions, inputs, labels, batch_norm, batch_size):
     """The product's own evaluator of the cross-entropy."""
-    return Evaluator(Problem(network, cross_entropy, Samples(inputs, labels, batch_size)), directions, batch_norm)
+    return Evaluator(
+        Problem(network, cross_entropy, Samples(inputs, labels, batch_size)), directions, batch_norm
+    )
 
 
 def surface(x, y, loss, evaluated=None, error=None, groups=4, spread=0.04):

@@ -1,4 +1,6 @@
-"""Slow, obvious second implementations of MultiModel's blocks: one sample, one place, one number at a time, in float64."""
+"""Slow, obvious second implementations of MultiModel's blocks: one sample, one place, one number at a
+time, in float64.
+"""
 
 import math
 
@@ -31,7 +33,10 @@ def convolution_step(x, step):
 def timing(length, width):
     """Sines in the first half of the width, cosines in the second."""
     half = math.ceil(width / 2)
-    waves = [[function(place * 10_000.0 ** (-i / half)) for function in (math.sin, math.cos) for i in range(half)] for place in range(length)]
+    waves = [
+        [function(place * 10_000.0 ** (-i / half)) for function in (math.sin, math.cos) for i in range(half)]
+        for place in range(length)
+    ]
     return torch.tensor(waves, dtype=torch.float64)[:, :width]
 
 
@@ -48,7 +53,10 @@ def attention(x, block):
         heads = []
         for head in range(block.heads):
             own = slice(head * d, (head + 1) * d)
-            scores = [math.exp(float(queries[place, own] @ keys[other, own]) / math.sqrt(d)) for other in range(length)]
+            scores = [
+                math.exp(float(queries[place, own] @ keys[other, own]) / math.sqrt(d))
+                for other in range(length)
+            ]
             heads.append(sum(score / sum(scores) * values[other, own] for other, score in enumerate(scores)))
         result[place] = x[place] + block.output.weight @ torch.cat(heads) + block.output.bias
     return result

@@ -28,11 +28,20 @@ def table(inputs=4, outputs=3, dtype="float32"):
 
 def images(classes=4):
     """A convolution with BatchNorm for grey images."""
-    return nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, classes),
+    )
 
 
 class Viewing(nn.Module):
-    """A convolution for images of three channels that flattens by `view`, which does not take what a convolution makes of channels last."""
+    """A convolution for images of three channels that flattens by `view`, which does not take what a
+    convolution makes of channels last.
+    """
 
     def __init__(self, classes=4, side=8):
         super().__init__()

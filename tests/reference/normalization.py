@@ -20,5 +20,8 @@ def scaled_to_unit_means(squares, sweeps):
 
 def model_normalized(direction, weights):
     """d / |d| |w| over all tensors together, with loops over every number."""
-    norms = [math.sqrt(math.fsum(float(value) ** 2 for tensor in tensors.values() for value in tensor.flatten())) for tensors in (direction, weights)]
+    norms = [
+        math.sqrt(math.fsum(float(value) ** 2 for tensor in tensors.values() for value in tensor.flatten()))
+        for tensors in (direction, weights)
+    ]
     return {name: value / norms[0] * norms[1] for name, value in direction.items()}

@@ -18,7 +18,9 @@ from lossmap.components.stores.runs import links, load_run_manifest
 
 
 class Place(nn.Module):
-    """A network whose output is its own weights, whatever goes in: the loss is a function of the place alone."""
+    """A network whose output is its own weights, whatever goes in: the loss is a function of the place
+    alone.
+    """
 
     def __init__(self, *place):
         super().__init__()
@@ -29,13 +31,17 @@ class Place(nn.Module):
 
 
 def height(function):
-    """The loss function(x, y, …) of a `Place`; targets are added, one for each sample, so that samples differ."""
+    """The loss function(x, y, …) of a `Place`; targets are added, one for each sample, so that samples
+    differ.
+    """
     return lambda outputs, targets: function(*outputs.unbind(dim=1)) + targets
 
 
 def naive_barrier(t, values):
     """max over t of f(t) - ((1-t) f(0) + t f(1)), in a loop over the points."""
-    return max(value - ((1 - place) * values[0] + place * values[-1]) for place, value in zip(t, values, strict=True))
+    return max(
+        value - ((1 - place) * values[0] + place * values[-1]) for place, value in zip(t, values, strict=True)
+    )
 
 
 def naive_rise(values):
@@ -44,7 +50,9 @@ def naive_rise(values):
 
 
 def naive_losses(network, states, t, inputs, labels):
-    """Cross-entropy and whether the answer is wrong, image by image in float64, of the network (1-t) a + t b, all tensors interpolated."""
+    """Cross-entropy and whether the answer is wrong, image by image in float64, of the network (1-t) a + t
+    b, all tensors interpolated.
+    """
     moved = copy.deepcopy(network).double().eval()
     a, b = states
     moved.load_state_dict({name: (1 - t) * a[name].double() + t * b[name].double() for name in a})
@@ -60,22 +68,40 @@ def naive_losses(network, states, t, inputs, labels):
 def profile(t, group_losses, group_errors=None):
     """A profile of equally large groups; its losses are the means over them."""
     group_losses = np.asarray(group_losses, dtype=float)
-    group_errors = np.full_like(group_losses, np.nan) if group_errors is None else np.asarray(group_errors, dtype=float)
+    group_errors = (
+        np.full_like(group_losses, np.nan) if group_errors is None else np.asarray(group_errors, dtype=float)
+    )
     with np.errstate(invalid="ignore"):
         spread = group_losses.std(axis=1, ddof=1) / math.sqrt(group_losses.shape[1])
-    return Profile(np.asarray(t, dtype=float), group_losses.mean(axis=1), group_errors.mean(axis=1), spread, spread, group_losses, group_errors)
+    return Profile(
+        np.asarray(t, dtype=float),
+        group_losses.mean(axis=1),
+        group_errors.mean(axis=1),
+        spread,
+        spread,
+        group_losses,
+        group_errors,
+    )
 
 
 def permuted(network, order):
-    """The perceptron Flatten, Linear, ReLU, Linear with its hidden units in another order: the same function."""
+    """The perceptron Flatten, Linear, ReLU, Linear with its hidden units in another order: the same
+    function.
+    """
     copied = copy.deepcopy(network)
     first, second = copied[1], copied[3]
-    first.weight.data, first.bias.data, second.weight.data = first.weight.data[order], first.bias.data[order], second.weight.data[:, order]
+    first.weight.data, first.bias.data, second.weight.data = (
+        first.weight.data[order],
+        first.bias.data[order],
+        second.weight.data[:, order],
+    )
     return copied
 
 
 def finished_run(settings, run, experiment, network, steps=0):
-    """A run in the store whose network is trained here and now, by plain gradient descent on all training images."""
+    """A run in the store whose network is trained here and now, by plain gradient descent on all training
+    images.
+    """
     prepare(run, experiment, settings)
     store = open_store(settings.store)
     inputs, targets = load_packed(store, load_run_manifest(store, run), "train")
@@ -86,5 +112,8 @@ def finished_run(settings, run, experiment, network, steps=0):
         cross_entropy(network.train()(inputs), targets).mean().backward()
         optimizer.step()
     training = links(store, run).training
-    store.write(layout.weights(training), save({name: tensor.contiguous() for name, tensor in network.eval().state_dict().items()}))
+    store.write(
+        layout.weights(training),
+        save({name: tensor.contiguous() for name, tensor in network.eval().state_dict().items()}),
+    )
     store.write(layout.training_result(training), b"{}")

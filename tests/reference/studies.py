@@ -27,23 +27,44 @@ def cell(network: str, seed: int, levels: Mapping[str, str] | None = None, study
     return Cell(network, levels or {}, seed, Experiment(), f"{study_name}-{network}-s{seed}-abcdef01")
 
 
-def outcomes(values: Mapping[str, Sequence[float | None]], measure: str = "m", levels: Mapping[str, str] | None = None) -> list[Outcome]:
+def outcomes(
+    values: Mapping[str, Sequence[float | None]], measure: str = "m", levels: Mapping[str, str] | None = None
+) -> list[Outcome]:
     """One run for each value, by network."""
-    return [Outcome(cell(network, seed, levels), {measure: value}) for network, found in values.items() for seed, value in enumerate(found)]
+    return [
+        Outcome(cell(network, seed, levels), {measure: value})
+        for network, found in values.items()
+        for seed, value in enumerate(found)
+    ]
 
 
-def joined(network: str, ends: Iterable[tuple[float, float, float]], path: str = "curve", threshold: float = 0.05) -> list[Joined]:
+def joined(
+    network: str, ends: Iterable[tuple[float, float, float]], path: str = "curve", threshold: float = 0.05
+) -> list[Joined]:
     """Pairs of seeds of a network with barriers: value and the ends of its interval."""
-    return [Joined(cell(network, seed), cell(network, seed + 1), {path: found}, threshold) for seed, found in enumerate(ends)]
+    return [
+        Joined(cell(network, seed), cell(network, seed + 1), {path: found}, threshold)
+        for seed, found in enumerate(ends)
+    ]
 
 
 def sample(*values: float, network: str = "a", measure: str = "m") -> Sample:
     """Values without intervals."""
-    return Sample(network, {}, measure, tuple(Observation(f"{network}-{seed}", seed, value, value, value) for seed, value in enumerate(values)), len(values))
+    return Sample(
+        network,
+        {},
+        measure,
+        tuple(
+            Observation(f"{network}-{seed}", seed, value, value, value) for seed, value in enumerate(values)
+        ),
+        len(values),
+    )
 
 
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Twice the lesser share of all divisions whose difference of means is as great or greater, or as small or smaller; at most 1."""
+    """Twice the lesser share of all divisions whose difference of means is as great or greater, or as
+    small or smaller; at most 1.
+    """
     values = [*first, *second]
     observed = sum(first) / len(first) - sum(second) / len(second)
     greater = less = count = 0
@@ -58,7 +79,9 @@ def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def holm_rejects(p: Sequence[float], level: float) -> set[int]:
-    """Holm's procedure as it is written: compare the smallest p with level / m, the next with level / (m - 1), …, and stop at the first that is greater."""
+    """Holm's procedure as it is written: compare the smallest p with level / m, the next with level / (m -
+    1), …, and stop at the first that is greater.
+    """
     rejected: set[int] = set()
     for step, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
         if p[index] > level / (len(p) - step):

@@ -10,9 +10,9 @@ from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.config.manifest import Manifest, Shard
 from lossmap.components.config.models import Model, ResNet
 from lossmap.components.config.training import Training
-from lossmap.components.figures.run import RunSummary
-from lossmap.components.landscape.found import Found
+from lossmap.components.figures.run.summary import RunSummary
 from lossmap.components.landscape.grid import Surface
+from lossmap.components.surveys.result import Found
 from reference.landscape import surface as surface_of
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -28,7 +28,11 @@ def rugged(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Ridges and side valleys, up to 1e4 far out."""
     waves = 1.3 * np.sin(5 * x + 1) * np.cos(4 * y) + 0.8 * np.sin(9 * x * y + 2 * x)
     radius = np.hypot(x, y)
-    return 0.03 + np.expm1(3.2 * radius + waves * np.minimum(radius * 2, 1) * 0.8) * 0.4 * radius + 8 * np.maximum(radius - 0.9, 0) ** 3 * 300
+    return (
+        0.03
+        + np.expm1(3.2 * radius + waves * np.minimum(radius * 2, 1) * 0.8) * 0.4 * radius
+        + 8 * np.maximum(radius - 0.9, 0) ** 3 * 300
+    )
 
 
 def evaluate(formula: Formula, x: np.ndarray, y: np.ndarray) -> Surface:
@@ -66,27 +70,47 @@ def epochs(count: int, error: float = 0.08) -> tuple[dict[str, float], ...]:
 
 
 def summary(
-    run: str = "cifar-resnet-56-a1b2c3", plane: Surface | None = None, line: Surface | None = None, model: Model | None = None, source: str = "cifar10"
+    run: str = "cifar-resnet-56-a1b2c3",
+    plane: Surface | None = None,
+    line: Surface | None = None,
+    model: Model | None = None,
+    source: str = "cifar10",
 ) -> RunSummary:
     """A whole run around a plane; the bowl on 41 × 41 points without one."""
     model = model or ResNet(depth=56)
     side = np.linspace(-1, 1, 41)
     experiment = Experiment(
-        name="cifar", data=Data(source=source), model=model, training=Training(epochs=30), landscape=Landscape(plane=Plane(x=Axis(), y=Axis()), samples=512)
+        name="cifar",
+        data=Data(source=source),
+        model=model,
+        training=Training(epochs=30),
+        landscape=Landscape(plane=Plane(x=Axis(), y=Axis()), samples=512),
     )
     return RunSummary(
         run=run,
         experiment=experiment,
         manifest=manifest(source),
         epochs=epochs(30),
-        scalars={"test_error": 0.0832, "train_loss": 0.0121, "parameters": 853018, "centre_loss": None, "ceiling": float("inf"), "basin_fraction": 0.41},
-        found=Found(planes=(evaluate(bowl, side, side) if plane is None else plane,), lines=() if line is None else (line,)),
+        scalars={
+            "test_error": 0.0832,
+            "train_loss": 0.0121,
+            "parameters": 853018,
+            "centre_loss": None,
+            "ceiling": float("inf"),
+            "basin_fraction": 0.41,
+        },
+        found=Found(
+            planes=(evaluate(bowl, side, side) if plane is None else plane,),
+            lines=() if line is None else (line,),
+        ),
     )
 
 
 def manifest(source: str) -> Manifest:
     """Ten classes of colour images."""
-    train, test = (Shard(key=name, sha256="0" * 64, count=count) for name, count in (("train", 50000), ("test", 10000)))
+    train, test = (
+        Shard(key=name, sha256="0" * 64, count=count) for name, count in (("train", 50000), ("test", 10000))
+    )
     return Manifest(
         digest="d" * 64,
         source=source,

@@ -11,7 +11,9 @@ from reference.manifests import manifest
 
 
 class SmallConvolutional(nn.Module):
-    """Convolutions with biases and no norms, pooling, and a flattening with 4 pixels a channel, all as functions."""
+    """Convolutions with biases and no norms, pooling, and a flattening with 4 pixels a channel, all as
+    functions.
+    """
 
     def __init__(self, channels=1):
         super().__init__()
@@ -37,12 +39,17 @@ def networks():
 
 
 def randomized(network, seed=0):
-    """The network in float64 and evaluation mode; every tensor gets random values, biases, norms and statistics too, as training gives them."""
+    """The network in float64 and evaluation mode; every tensor gets random values, biases, norms and
+    statistics too, as training gives them.
+    """
     generator = torch.Generator().manual_seed(seed)
     network = network.double().eval()
     for name, tensor in network.state_dict().items():
         if tensor.dim() > 1:
-            tensor.copy_(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) * math.sqrt(2 / tensor[0].numel()))
+            tensor.copy_(
+                torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+                * math.sqrt(2 / tensor[0].numel())
+            )
         elif tensor.is_floating_point():
             noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
             tensor.copy_(noise - 0.5 if name.endswith(("bias", "mean")) else 0.5 + noise)
@@ -50,7 +57,9 @@ def randomized(network, seed=0):
 
 
 def images(count=6, channels=1, size=8, seed=3):
-    return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        count, channels, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def permuted(state, spaces, seed):
@@ -67,7 +76,9 @@ def permuted(state, spaces, seed):
             old = state[column.name].clone()
             for new_place, old_place in enumerate(order):
                 for pixel in range(column.repeat):
-                    state[column.name][:, new_place * column.repeat + pixel] = old[:, old_place * column.repeat + pixel]
+                    state[column.name][:, new_place * column.repeat + pixel] = old[
+                        :, old_place * column.repeat + pixel
+                    ]
     return state
 
 

@@ -5,9 +5,11 @@ from scipy import ndimage
 
 
 def persistences(heights):
-    """(row, column) to persistence: the lowest level at which a point's component of {height <= level} holds a lower point, minus its height.
+    """(row, column) to persistence: the lowest level at which a point's component of {height <= level} holds
+    a lower point, minus its height.
 
-    Of equal heights the one that is read first is the lower. Zero persistence (every point that is no minimum) is left out.
+    Of equal heights the one that is read first is the lower. Zero persistence (every point that is no
+    minimum) is left out.
     """
     points = [tuple(point) for point in np.argwhere(np.isfinite(heights)).tolist()]
     points.sort(key=lambda point: (heights[point], point))

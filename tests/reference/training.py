@@ -1,4 +1,6 @@
-"""Slow, obvious second implementations of training: one process that does by hand what data-parallel processes do."""
+"""Slow, obvious second implementations of training: one process that does by hand what data-parallel
+processes do.
+"""
 
 import copy
 import math
@@ -6,7 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from lossmap.components.config.randomness import stream
+from lossmap.components.core.randomness import stream
 from lossmap.components.data.batches import augment, epoch_order, normalize
 
 
@@ -20,14 +22,24 @@ def learning_rate(training, step, steps_per_epoch):
             if epoch >= milestone:
                 rate *= schedule.decay
     if schedule.shape == "cosine" and epoch > schedule.warmup_epochs:
-        rate = base * 0.5 * (1 + math.cos(math.pi * (epoch - schedule.warmup_epochs) / (training.epochs - schedule.warmup_epochs)))
+        rate = (
+            base
+            * 0.5
+            * (
+                1
+                + math.cos(
+                    math.pi * (epoch - schedule.warmup_epochs) / (training.epochs - schedule.warmup_epochs)
+                )
+            )
+        )
     if epoch < schedule.warmup_epochs:
         rate *= epoch / schedule.warmup_epochs
     return rate
 
 
 def train(training, manifest, network, images, world):
-    """SGD with momentum in float64: each share of the global batch goes through a copy of the network, gradients are averaged by hand.
+    """SGD with momentum in float64: each share of the global batch goes through a copy of the network,
+    gradients are averaged by hand.
 
     The running statistics are those of the first share's copy, as DistributedDataParallel keeps rank 0's.
     """
@@ -42,10 +54,27 @@ def train(training, manifest, network, images, world):
         gradients = []
         for rank in range(world):
             mine = batch[rank * share : (rank + 1) * share]
-            pixels = augment(images.pixels[mine], training.augmentation, manifest, stream("augment", training.seed, step, rank))
+            pixels = augment(
+                images.pixels[mine],
+                training.augmentation,
+                manifest,
+                stream("augment", training.seed, step, rank),
+            )
             replica = copy.deepcopy(network).train()
-            loss = F.cross_entropy(replica(normalize(pixels, manifest).double()), images.labels[mine], label_smoothing=training.label_smoothing)
-            gradients.append(dict(zip((name for name, _ in replica.named_parameters()), torch.autograd.grad(loss, list(replica.parameters())), strict=True)))
+            loss = F.cross_entropy(
+                replica(normalize(pixels, manifest).double()),
+                images.labels[mine],
+                label_smoothing=training.label_smoothing,
+            )
+            gradients.append(
+                dict(
+                    zip(
+                        (name for name, _ in replica.named_parameters()),
+                        torch.autograd.grad(loss, list(replica.parameters())),
+                        strict=True,
+                    )
+                )
+            )
             if rank == 0:
                 statistics = dict(replica.named_buffers())
         _descend(network, velocity, gradients, training, learning_rate(training, step, steps_per_epoch))
@@ -63,4 +92,6 @@ def _descend(network, velocity, gradients, training, rate):
         for name, parameter in network.named_parameters():
             slope = scale * mean[name] + settings.weight_decay * parameter
             velocity[name] = settings.momentum * velocity[name] + slope
-            parameter.data = parameter.data - rate * (slope + settings.momentum * velocity[name] if settings.nesterov else velocity[name])
+            parameter.data = parameter.data - rate * (
+                slope + settings.momentum * velocity[name] if settings.nesterov else velocity[name]
+            )

@@ -2,9 +2,9 @@ import pytest
 
 from lossmap.components import steps
 from lossmap.components.config.data import Blobs, Data
-from lossmap.components.config.errors import DataError, ExperimentError
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import DataError, ExperimentError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_run_manifest
@@ -46,7 +46,9 @@ def test_a_run_whose_images_have_changed_is_not_continued_with_others(settings, 
     store.delete(load_run_manifest(store, "run").train[0].key)
     with pytest.raises(DataError) as refused:
         steps.prepare("run", experiment, settings)
-    assert str(refused.value) == f"{tmp_path}/images has other images than when run run began; start a new run"
+    assert (
+        str(refused.value) == f"{tmp_path}/images has other images than when run run began; start a new run"
+    )
 
 
 def test_a_runs_experiment_never_changes(settings):

@@ -1,4 +1,5 @@
-"""Permutation alignment by weight matching: which channel of one network plays the part of which channel of another.
+"""Permutation alignment by weight matching: which channel of one network plays the part of which channel of
+another.
 
 Ainsworth, Hayase and Srinivasa 2023, "Git Re-Basin", section 3.2 and algorithm 1.
 """
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from lossmap.components.config.errors import ExperimentError
-from lossmap.components.config.randomness import stream
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.connectivity.symmetries import Space, channel_spaces
 
 Permutation = NDArray[np.int64]  # channel i of the result is channel permutation[i] of the network
@@ -48,9 +49,10 @@ class _Axis:
 def align(network_a: nn.Module, network_b: nn.Module, seed: int = 0) -> Alignment:
     """Permute b's free channel spaces so that its parameters are as near to a's as coordinate descent finds.
 
-    Maximise sum over parameters of <w_a, P w_b>, which is to minimise |w_a - P w_b|^2: for one space after the other, in random order,
-    the best permutation given all others is a linear assignment; repeat until none gains. BatchNorm's statistics are permuted
-    with their channels and do not count in the sum. The maximum is a local one, and depends on the seed.
+    Maximise sum over parameters of <w_a, P w_b>, which is to minimise |w_a - P w_b|^2: for one space after
+    the other, in random order, the best permutation given all others is a linear assignment; repeat until
+    none gains. BatchNorm's statistics are permuted with their channels and do not count in the sum. The
+    maximum is a local one, and depends on the seed.
 
     Raises:
         ExperimentError: the networks do not have the same tensors.
@@ -60,7 +62,13 @@ def align(network_a: nn.Module, network_b: nn.Module, seed: int = 0) -> Alignmen
     spaces = [space for space in channel_spaces(network_b).spaces if space.free]
     axes = _axes(spaces)
     matched = [name for name, _ in network_b.named_parameters() if name in axes]
-    permutations = _match([a[name] for name in matched], [b[name] for name in matched], [axes[name] for name in matched], spaces, seed)
+    permutations = _match(
+        [a[name] for name in matched],
+        [b[name] for name in matched],
+        [axes[name] for name in matched],
+        spaces,
+        seed,
+    )
     state = {name: _permuted(value, axes.get(name, []), permutations) for name, value in b.items()}
     moved = sum(bool((permutation != np.arange(len(permutation))).any()) for permutation in permutations)
     return Alignment(state, len(spaces), moved)
@@ -70,7 +78,10 @@ def _check_equal_shapes(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Non
     for name in [*a, *b]:
         shapes = [tuple(state[name].shape) if name in state else "missing" for state in (a, b)]
         if shapes[0] != shapes[1]:
-            raise ExperimentError(f"tensor {name} is {shapes[0]} in one network and {shapes[1]} in the other, expected two networks of the same architecture")
+            raise ExperimentError(
+                f"tensor {name} is {shapes[0]} in one network and {shapes[1]} in the other, expected two"
+                " networks of the same architecture"
+            )
 
 
 def _axes(spaces: Sequence[Space]) -> dict[str, list[_Axis]]:
@@ -83,11 +94,20 @@ def _axes(spaces: Sequence[Space]) -> dict[str, list[_Axis]]:
     return axes
 
 
-def _match(a: Sequence[Tensor], b: Sequence[Tensor], axes: Sequence[Sequence[_Axis]], spaces: Sequence[Space], seed: int) -> list[Permutation]:
+def _match(
+    a: Sequence[Tensor],
+    b: Sequence[Tensor],
+    axes: Sequence[Sequence[_Axis]],
+    spaces: Sequence[Space],
+    seed: int,
+) -> list[Permutation]:
     """Algorithm 1: the permutations of the spaces at which no single space can gain."""
     a, b = [value.detach().cpu().double() for value in a], [value.detach().cpu().double() for value in b]
     least = _GAIN * sum(float(one.norm() * two.norm()) for one, two in zip(a, b, strict=True))
-    touching = [[index for index, found in enumerate(axes) if any(axis.space == space for axis in found)] for space in range(len(spaces))]
+    touching = [
+        [index for index, found in enumerate(axes) if any(axis.space == space for axis in found)]
+        for space in range(len(spaces))
+    ]
     permutations = [np.arange(space.channels) for space in spaces]
     order = stream("align", seed)
     gained = True
@@ -102,8 +122,12 @@ def _match(a: Sequence[Tensor], b: Sequence[Tensor], axes: Sequence[Sequence[_Ax
     return permutations
 
 
-def _best(tensors: Sequence[tuple[Tensor, Tensor, Sequence[_Axis]]], space: int, permutations: Sequence[Permutation]) -> Permutation:
-    """The assignment of b's channels to a's, all other axes as they are permuted now (equation 2 of the paper)."""
+def _best(
+    tensors: Sequence[tuple[Tensor, Tensor, Sequence[_Axis]]], space: int, permutations: Sequence[Permutation]
+) -> Permutation:
+    """The assignment of b's channels to a's, all other axes as they are permuted now (equation 2 of the
+    paper).
+    """
     channels = len(permutations[space])
     similarity = torch.zeros(channels, channels, dtype=torch.float64)
     for a, b, axes in tensors:
@@ -114,7 +138,9 @@ def _best(tensors: Sequence[tuple[Tensor, Tensor, Sequence[_Axis]]], space: int,
     return np.asarray(linear_sum_assignment(similarity.numpy(), maximize=True)[1])
 
 
-def _similarity(tensors: Sequence[tuple[Tensor, Tensor, Sequence[_Axis]]], permutations: Sequence[Permutation]) -> float:
+def _similarity(
+    tensors: Sequence[tuple[Tensor, Tensor, Sequence[_Axis]]], permutations: Sequence[Permutation]
+) -> float:
     return sum(float((a * _permuted(b, axes, permutations)).sum()) for a, b, axes in tensors)
 
 

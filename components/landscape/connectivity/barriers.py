@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lossmap.components.config.randomness import stream
+from lossmap.components.core.randomness import stream
 
 Array = NDArray[np.float64]
 
@@ -24,7 +24,8 @@ class Profile:
         error: (T,) share of misclassified samples; NaN where there are no classes.
         loss_standard_error: (T,) s / sqrt(n), s the standard deviation over the n samples.
         error_standard_error: (T,) likewise.
-        group_losses: (T, G) mean loss of each group of samples, the same groups at all points (Samples.groups).
+        group_losses: (T, G) mean loss of each group of samples, the same groups at all points
+            (Samples.groups).
         group_errors: (T, G) likewise.
     """
 
@@ -39,7 +40,9 @@ class Profile:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval over other samples of the same kind, and the t at which it was found."""
+    """A number with its 95 % interval over other samples of the same kind, and the t at which it was
+    found.
+    """
 
     value: float
     low: float
@@ -48,22 +51,30 @@ class Estimate:
 
 
 def barrier(profile: Profile, quantity: Literal["loss", "error"] = "loss") -> Estimate | None:
-    """max over t of f(t) - ((1-t) f(0) + t f(1)) (Entezari et al. 2022, section 2), at least 0 since t = 0 and 1 take part.
+    """max over t of f(t) - ((1-t) f(0) + t f(1)) (Entezari et al. 2022, section 2), at least 0 since t = 0
+    and 1 take part.
 
-    Infinite where f is NaN or infinite anywhere on the path; None for the error where there are no classes. The interval holds 95 % of what
-    resampled groups of samples give, the maximum taken again in each; the value lies in it.
+    Infinite where f is NaN or infinite anywhere on the path; None for the error where there are no classes.
+    The interval holds 95 % of what resampled groups of samples give, the maximum taken again in each; the
+    value lies in it.
     """
     return _estimate(profile, quantity, _over_the_chord)
 
 
 def largest_rise(profile: Profile, quantity: Literal["loss", "error"] = "loss") -> Estimate | None:
-    """max over s <= t of f(t) - f(s): how far f is from falling all the way at t (Lucas et al. 2021, Delta-monotonicity)."""
+    """max over s <= t of f(t) - f(s): how far f is from falling all the way at t (Lucas et al. 2021,
+    Delta-monotonicity).
+    """
     return _estimate(profile, quantity, _rise)
 
 
 def _estimate(profile: Profile, quantity: str, function: Callable[[Array, Array], Array]) -> Estimate | None:
-    """The maximum over the path of a function of (t, values), for all samples and for 1000 resamples of their groups, with one seed for all paths."""
-    values, groups = (profile.loss, profile.group_losses) if quantity == "loss" else (profile.error, profile.group_errors)
+    """The maximum over the path of a function of (t, values), for all samples and for 1000 resamples of
+    their groups, with one seed for all paths.
+    """
+    values, groups = (
+        (profile.loss, profile.group_losses) if quantity == "loss" else (profile.error, profile.group_errors)
+    )
     if quantity == "error" and np.isnan(values).all():
         return None
     heights = _known(function, profile.t, values[:, None])[:, 0]
@@ -73,7 +84,9 @@ def _estimate(profile: Profile, quantity: str, function: Callable[[Array, Array]
         resampled = _known(function, profile.t, groups @ shares.T).max(axis=0)
     low, high = np.quantile(resampled, (0.025, 0.975), method="inverted_cdf")
     value = float(heights.max())
-    return Estimate(value, min(value, float(low)), max(value, float(high)), float(profile.t[int(heights.argmax())]))
+    return Estimate(
+        value, min(value, float(low)), max(value, float(high)), float(profile.t[int(heights.argmax())])
+    )
 
 
 def _known(function: Callable[[Array, Array], Array], t: Array, values: Array) -> Array:

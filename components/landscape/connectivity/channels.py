@@ -9,7 +9,8 @@ class Column:
 
     Attributes:
         name: of the parameter.
-        repeat: neighbouring columns that belong to one channel: the number of pixels after a flattening, else 1.
+        repeat: neighbouring columns that belong to one channel: the number of pixels after a flattening, else
+            1.
     """
 
     name: str
@@ -18,7 +19,9 @@ class Column:
 
 @dataclass(eq=False)
 class Channels:
-    """Channels that belong together, found so far. Joined ones share a root, which has all that is known (union-find)."""
+    """Channels that belong together, found so far. Joined ones share a root, which has all that is known
+    (union-find).
+    """
 
     channels: int
     rows: list[str] = field(default_factory=list)
@@ -39,7 +42,11 @@ class Channels:
         one, two = self.root(), other.root()
         if one is not two:
             two._parent = one
-            one.rows, one.columns, one.norms = one.rows + two.rows, one.columns + two.columns, one.norms + two.norms
+            one.rows, one.columns, one.norms = (
+                one.rows + two.rows,
+                one.columns + two.columns,
+                one.norms + two.norms,
+            )
             one.fixed = one.fixed or two.fixed
 
 
@@ -49,7 +56,8 @@ class Flow:
 
     Attributes:
         space: those that are permuted together.
-        scale: those that are rescaled together: a BatchNorm's output has the same space as its input and a scale of its own.
+        scale: those that are rescaled together: a BatchNorm's output has the same space as its input and a
+            scale of its own.
         spatial: dimensions after the channel's; 0: the channel is the last dimension.
         flattened: each channel has several neighbouring columns.
     """

@@ -1,4 +1,6 @@
-"""Curves with one bend between two networks, whose bend is trained so that the loss along the curve is low (Garipov et al. 2018)."""
+"""Curves with one bend between two networks, whose bend is trained so that the loss along the curve is low
+(Garipov et al. 2018).
+"""
 
 import copy
 import math
@@ -9,22 +11,28 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lossmap.components.config.errors import TrainingError
-from lossmap.components.config.progress import Progress, silent
-from lossmap.components.config.randomness import stream
+from lossmap.components.core.errors import TrainingError
+from lossmap.components.core.progress import Progress, silent
+from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.connectivity.paths import Coefficients, State
 from lossmap.components.landscape.objective import Loss
 
-Epoch = Callable[[int], Iterable[tuple[Tensor, Tensor]]]  # number of an epoch, from 0, to its batches of inputs and targets
+Epoch = Callable[
+    [int], Iterable[tuple[Tensor, Tensor]]
+]  # number of an epoch, from 0, to its batches of inputs and targets
 
 
 def bezier(t: float) -> tuple[float, ...]:
-    """Coefficients of the quadratic Bezier curve (1-t)^2 a + 2 t (1-t) theta + t^2 b (Garipov et al. 2018, eq. 4)."""
+    """Coefficients of the quadratic Bezier curve (1-t)^2 a + 2 t (1-t) theta + t^2 b (Garipov et al. 2018,
+    eq. 4).
+    """
     return (1 - t) ** 2, 2 * t * (1 - t), t**2
 
 
 def polygon(t: float) -> tuple[float, ...]:
-    """Coefficients of the polygonal chain a, theta, b (Garipov et al. 2018, eq. 3): 2 (t theta + (1/2 - t) a), then 2 ((t - 1/2) b + (1 - t) theta)."""
+    """Coefficients of the polygonal chain a, theta, b (Garipov et al. 2018, eq. 3): 2 (t theta + (1/2 - t)
+    a), then 2 ((t - 1/2) b + (1 - t) theta).
+    """
     return (1 - 2 * t, 2 * t, 0.0) if t <= 0.5 else (0.0, 2 - 2 * t, 2 * t - 1)
 
 
@@ -41,7 +49,8 @@ class Descent:
         learning_rate: at the start; it falls to 0 along a cosine.
         seed: of the values of t.
         momentum: of the heavy ball.
-        batch_statistics: whether BatchNorm normalises by each batch's own statistics, as in training, or by those that the path interpolates.
+        batch_statistics: whether BatchNorm normalises by each batch's own statistics, as in training, or by
+            those that the path interpolates.
     """
 
     epochs: int
@@ -53,12 +62,19 @@ class Descent:
 
 
 def train_bend(
-    problem: tuple[nn.Module, Loss], ends: tuple[State, State], coefficients: Coefficients, epoch: Epoch, descent: Descent, progress: Progress = silent
+    problem: tuple[nn.Module, Loss],
+    ends: tuple[State, State],
+    coefficients: Coefficients,
+    epoch: Epoch,
+    descent: Descent,
+    progress: Progress = silent,
 ) -> State:
-    """The theta that minimises E over t ~ U(0, 1) of f(phi(t)) (Garipov et al. 2018, eq. 2), starting from (a + b) / 2.
+    """The theta that minimises E over t ~ U(0, 1) of f(phi(t)) (Garipov et al. 2018, eq. 2), starting from (a
+    + b) / 2.
 
-    One t is drawn for each batch; the gradient with respect to theta is c_1(t) grad f(phi(t)). Buffers are not trained: they are (a + b) / 2,
-    so that on a Bezier curve and on a chain they go from a's to b's as they do on the straight line.
+    One t is drawn for each batch; the gradient with respect to theta is c_1(t) grad f(phi(t)). Buffers are
+    not trained: they are (a + b) / 2, so that on a Bezier curve and on a chain they go from a's to b's as
+    they do on the straight line.
 
     Args:
         problem: a network, which stays as it is, and the loss.
@@ -75,29 +91,42 @@ def train_bend(
     bend = {name: _middle(ends[0][name], ends[1][name]) for name in ends[0]}
     theta: dict[nn.Parameter, Tensor] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
-        bend[name] = theta.setdefault(parameter, bend[name].requires_grad_())  # a parameter with two names is one
+        bend[name] = theta.setdefault(
+            parameter, bend[name].requires_grad_()
+        )  # a parameter with two names is one
     optimizer = torch.optim.SGD(theta.values(), descent.learning_rate, descent.momentum)
-    moving = [name for name, _ in network.named_parameters()] + ([] if descent.batch_statistics else [name for name, _ in network.named_buffers()])
+    moving = [name for name, _ in network.named_parameters()] + (
+        [] if descent.batch_statistics else [name for name, _ in network.named_buffers()]
+    )
     draws, total = stream("curve", descent.seed), descent.epochs * descent.steps
     step = 0
     for number in range(descent.epochs):
         sum_of_losses, count = 0.0, 0
         for inputs, targets in epoch(number):
-            optimizer.param_groups[0]["lr"] = descent.learning_rate * (1 + math.cos(math.pi * step / total)) / 2
+            optimizer.param_groups[0]["lr"] = (
+                descent.learning_rate * (1 + math.cos(math.pi * step / total)) / 2
+            )
             state = _state(coefficients(float(draws.random())), ends, bend)
-            value = loss(functional_call(network, {name: state[name] for name in moving}, (inputs,)), targets).mean()
+            value = loss(
+                functional_call(network, {name: state[name] for name in moving}, (inputs,)), targets
+            ).mean()
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
             step, count, sum_of_losses = step + 1, count + 1, sum_of_losses + float(value.detach())
             progress(step, total, f"loss {sum_of_losses / count:.3g}")
         if not math.isfinite(sum_of_losses):
-            raise TrainingError(f"the loss on the curve is {sum_of_losses} in epoch {number + 1}; lower --curve-learning-rate ({descent.learning_rate})")
+            raise TrainingError(
+                f"the loss on the curve is {sum_of_losses} in epoch {number + 1}; lower --curve-learning-rate"
+                f" ({descent.learning_rate})"
+            )
     return {name: tensor.detach() for name, tensor in bend.items()}
 
 
 def _for_training(network: nn.Module, batch_statistics: bool) -> nn.Module:
-    """A copy in evaluation mode, so that nothing is dropped, but for BatchNorm where it takes the statistics of each batch."""
+    """A copy in evaluation mode, so that nothing is dropped, but for BatchNorm where it takes the
+    statistics of each batch.
+    """
     copied = copy.deepcopy(network).eval().requires_grad_(False)
     for module in copied.modules():
         if batch_statistics and isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -111,4 +140,11 @@ def _middle(a: Tensor, b: Tensor) -> Tensor:
 
 def _state(coefficients: tuple[float, ...], ends: tuple[State, State], bend: State) -> dict[str, Tensor]:
     first, middle, last = coefficients
-    return {name: first * ends[0][name] + middle * tensor + last * ends[1][name] if tensor.is_floating_point() else tensor for name, tensor in bend.items()}
+    return {
+        name: (
+            first * ends[0][name] + middle * tensor + last * ends[1][name]
+            if tensor.is_floating_point()
+            else tensor
+        )
+        for name, tensor in bend.items()
+    }

@@ -10,7 +10,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from lossmap.components.landscape.connectivity.channels import Channels, Column, Flow, Followed
-from lossmap.components.landscape.connectivity.operations import after_function, by_channel, flattened, only_reads_the_shape
+from lossmap.components.landscape.connectivity.operations import (
+    after_function,
+    by_channel,
+    flattened,
+    only_reads_the_shape,
+)
 
 # dimensions after the channel's in what they return
 _LAYERS: dict[type[nn.Module], int] = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
@@ -47,7 +52,11 @@ class _Tracing:
         inputs = [flow for source in node.all_input_nodes if (flow := flows[source]) is not None]
         if node.op == "call_module":
             source = node.args[0] if node.args else None
-            result = self._module(str(node.target), flows[source] if isinstance(source, fx.Node) else None, len(node.all_input_nodes))
+            result = self._module(
+                str(node.target),
+                flows[source] if isinstance(source, fx.Node) else None,
+                len(node.all_input_nodes),
+            )
         elif node.op in ("call_function", "call_method") and inputs:
             result = after_function(node, inputs)
         else:
@@ -59,7 +68,11 @@ class _Tracing:
 
     def _module(self, name: str, source: Followed, arguments: int) -> Followed:
         module = self._network.get_submodule(name)
-        if arguments != 1 or _is_computed(module) or any(id(tensor) in self._shared for tensor in module.state_dict(keep_vars=True).values()):
+        if (
+            arguments != 1
+            or _is_computed(module)
+            or any(id(tensor) in self._shared for tensor in module.state_dict(keep_vars=True).values())
+        ):
             return None
         if isinstance(module, nn.Linear | _ConvNd) and type(module) in _LAYERS:
             return self._layer(name, module, source)
@@ -78,7 +91,11 @@ class _Tracing:
         if source is not None and (source.spatial != spatial or (source.flattened and spatial)):
             return None
         if groups > 1:
-            return _depthwise(rows, source) if source is not None and groups == outputs == source.space.channels else None
+            return (
+                _depthwise(rows, source)
+                if source is not None and groups == outputs == source.space.channels
+                else None
+            )
         if source is not None:
             column = Column(f"{name}.weight", inputs // source.space.channels)
             source.space.root().columns.append(column)
@@ -87,7 +104,9 @@ class _Tracing:
 
     def _norm(self, name: str, norm: _BatchNorm, source: Followed) -> Followed:
         affine = [f"{name}.{part}" for part in ("weight", "bias") if getattr(norm, part) is not None]
-        statistics = [f"{name}.{part}" for part in ("running_mean", "running_var") if getattr(norm, part) is not None]
+        statistics = [
+            f"{name}.{part}" for part in ("running_mean", "running_var") if getattr(norm, part) is not None
+        ]
         if source is None:
             return self._norm_of_unknown(norm, affine)
         if source.flattened or source.space.channels != norm.num_features:
@@ -100,7 +119,9 @@ class _Tracing:
         return replace(source, scale=scale)
 
     def _norm_of_unknown(self, norm: _BatchNorm, affine: list[str]) -> Followed:
-        """A norm's scale is its own even where its channels are bound to places, as behind a concatenation."""
+        """A norm's scale is its own even where its channels are bound to places, as behind a
+        concatenation.
+        """
         if not affine or type(norm) is nn.BatchNorm1d:
             return None
         flow = self._new(norm.num_features, affine, _NORMS[type(norm)])
@@ -115,7 +136,9 @@ class _Tracing:
 
 
 def _is_computed(module: nn.Module) -> bool:
-    """Whether weight or bias are no parameters, but made from others before each use (pruning, spectral norm)."""
+    """Whether weight or bias are no parameters, but made from others before each use (pruning, spectral
+    norm).
+    """
     return bool({"weight", "bias"} & vars(module).keys())
 
 
@@ -124,7 +147,10 @@ def _shared_tensors(network: nn.Module, nodes: Sequence[fx.Node]) -> set[int]:
     used: Counter[int] = Counter()
     for node in nodes:
         if node.op == "call_module":
-            used.update(id(tensor) for tensor in network.get_submodule(str(node.target)).state_dict(keep_vars=True).values())
+            used.update(
+                id(tensor)
+                for tensor in network.get_submodule(str(node.target)).state_dict(keep_vars=True).values()
+            )
         elif node.op == "get_attr":
             used[id(operator.attrgetter(str(node.target))(network))] += 1
     named = Counter(id(tensor) for tensor in network.state_dict(keep_vars=True).values())

@@ -13,24 +13,111 @@ from lossmap.components.landscape.connectivity.channels import Flow, Followed
 # f(r x) = r f(x) for every r > 0, for each number by itself
 _HOMOGENEOUS = {
     *(nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
-    *(F.relu, F.relu_, torch.relu, torch.relu_, F.leaky_relu, F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.abs, torch.clone),
+    *(
+        F.relu,
+        F.relu_,
+        torch.relu,
+        torch.relu_,
+        F.leaky_relu,
+        F.dropout,
+        F.dropout1d,
+        F.dropout2d,
+        F.dropout3d,
+        torch.abs,
+        torch.clone,
+    ),
     *("relu", "relu_", "abs", "clone", "contiguous", "detach", "float", "double"),
 }
 _ELEMENTWISE = {
-    *(nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.ReLU6),
+    *(
+        nn.ELU,
+        nn.CELU,
+        nn.SELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Mish,
+        nn.Sigmoid,
+        nn.Tanh,
+        nn.Softplus,
+        nn.Softsign,
+        nn.LogSigmoid,
+        nn.ReLU6,
+    ),
     *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid),
-    *(F.elu, F.celu, F.selu, F.gelu, F.silu, F.mish, F.sigmoid, F.tanh, F.softplus, F.softsign, F.logsigmoid, F.relu6, F.hardtanh),
-    *(F.hardswish, F.hardsigmoid, torch.sigmoid, torch.tanh, torch.exp, torch.sin, torch.cos, "sigmoid", "tanh", "exp", "sin", "cos"),
+    *(
+        F.elu,
+        F.celu,
+        F.selu,
+        F.gelu,
+        F.silu,
+        F.mish,
+        F.sigmoid,
+        F.tanh,
+        F.softplus,
+        F.softsign,
+        F.logsigmoid,
+        F.relu6,
+        F.hardtanh,
+    ),
+    *(
+        F.hardswish,
+        F.hardsigmoid,
+        torch.sigmoid,
+        torch.tanh,
+        torch.exp,
+        torch.sin,
+        torch.cos,
+        "sigmoid",
+        "tanh",
+        "exp",
+        "sin",
+        "cos",
+    ),
 }
 # for each channel by itself, over its pixels, and homogeneous
 _POOLS = {
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.Upsample),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    *(
+        nn.AdaptiveAvgPool1d,
+        nn.AdaptiveAvgPool2d,
+        nn.AdaptiveAvgPool3d,
+        nn.AdaptiveMaxPool1d,
+        nn.AdaptiveMaxPool2d,
+        nn.AdaptiveMaxPool3d,
+    ),
     *(F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.interpolate),
-    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
+    *(
+        F.adaptive_avg_pool1d,
+        F.adaptive_avg_pool2d,
+        F.adaptive_avg_pool3d,
+        F.adaptive_max_pool1d,
+        F.adaptive_max_pool2d,
+        F.adaptive_max_pool3d,
+    ),
 }
-_SUMS = {operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_"}
-_PRODUCTS = {operator.mul, operator.imul, operator.truediv, torch.mul, torch.div, "mul", "mul_", "div", "div_"}
+_SUMS = {
+    operator.add,
+    operator.iadd,
+    operator.sub,
+    operator.isub,
+    torch.add,
+    torch.sub,
+    "add",
+    "add_",
+    "sub",
+    "sub_",
+}
+_PRODUCTS = {
+    operator.mul,
+    operator.imul,
+    operator.truediv,
+    torch.mul,
+    torch.div,
+    "mul",
+    "mul_",
+    "div",
+    "div_",
+}
 _FLATTENINGS = {nn.Flatten, torch.flatten, "flatten"}
 _MEANS = {torch.mean, "mean"}
 
@@ -71,7 +158,11 @@ def _arithmetic(node: fx.Node, inputs: list[Flow], is_sum: bool) -> Followed:
     one, two = inputs[0], inputs[-1]
     numbers = [value for value in node.args[:2] if isinstance(value, int | float)]
     if len(inputs) == 2:
-        if (one.space.channels, one.spatial, one.flattened) != (two.space.channels, two.spatial, two.flattened):
+        if (one.space.channels, one.spatial, one.flattened) != (
+            two.space.channels,
+            two.spatial,
+            two.flattened,
+        ):
             return None
         one.space.join(two.space)
         one.scale.join(two.scale)
@@ -114,9 +205,16 @@ def _is_batch(node: fx.Node) -> bool:
     source = node.args[0]
     if node.op == "call_method":
         return node.target == "size" and bool(node.args[1:] == (0,))
-    return node.target is operator.getitem and bool(node.args[1] == 0) and isinstance(source, fx.Node) and only_reads_the_shape(source)
+    return (
+        node.target is operator.getitem
+        and bool(node.args[1] == 0)
+        and isinstance(source, fx.Node)
+        and only_reads_the_shape(source)
+    )
 
 
 def only_reads_the_shape(node: fx.Node) -> bool:
     """Whether a node asks for sizes and touches no value."""
-    return (node.op == "call_method" and node.target in ("size", "dim")) or bool(node.target is getattr and node.args[1] == "shape")
+    return (node.op == "call_method" and node.target in ("size", "dim")) or bool(
+        node.target is getattr and node.args[1] == "shape"
+    )

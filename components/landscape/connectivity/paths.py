@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lossmap.components.config.progress import Progress, silent
+from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.barriers import Profile
 from lossmap.components.landscape.objective import Loss, Samples, evaluated, group_means, standard_error
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
 Coefficients = Callable[[float], tuple[float, ...]]
-Settle = Callable[[nn.Module, float], None]  # brings the network's statistics in order at t, after its weights were set
+Settle = Callable[
+    [nn.Module, float], None
+]  # brings the network's statistics in order at t, after its weights were set
 
 
 def line(t: float) -> tuple[float, ...]:
@@ -39,21 +41,32 @@ class Path:
     coefficients: Coefficients = line
 
     def at(self, t: float) -> dict[str, Tensor]:
-        """The state at t, summed in float64 and rounded once; a point whose coefficient is 0 takes no part, so that the ends are exact.
+        """The state at t, summed in float64 and rounded once; a point whose coefficient is 0 takes no part,
+        so that the ends are exact.
 
         Integers, such as the number of batches that BatchNorm has seen, are the first point's.
         """
         parts = [(c, point) for c, point in zip(self.coefficients(t), self.points, strict=True) if c]
         return {
-            name: sum((c * point[name].double() for c, point in parts), torch.zeros((), dtype=torch.float64, device=first.device)).to(first.dtype)
-            if first.is_floating_point()
-            else first.clone()
+            name: (
+                sum(
+                    (c * point[name].double() for c, point in parts),
+                    torch.zeros((), dtype=torch.float64, device=first.device),
+                ).to(first.dtype)
+                if first.is_floating_point()
+                else first.clone()
+            )
             for name, first in self.points[0].items()
         }
 
 
 def evaluate(
-    problem: tuple[nn.Module, Loss], samples: Mapping[str, Samples], path: Path, points: Sequence[float], settle: Settle, progress: Progress = silent
+    problem: tuple[nn.Module, Loss],
+    samples: Mapping[str, Samples],
+    path: Path,
+    points: Sequence[float],
+    settle: Settle,
+    progress: Progress = silent,
 ) -> dict[str, Profile]:
     """Loss and error at every t of `points`, for each of the named sets of samples.
 
@@ -65,7 +78,10 @@ def evaluate(
         settle: called at every point before anything is evaluated there.
         progress: called after every point.
     """
-    network, loss = copy.deepcopy(problem[0]).eval().requires_grad_(False), problem[1]  # the path's ends may be its own tensors
+    network, loss = (
+        copy.deepcopy(problem[0]).eval().requires_grad_(False),
+        problem[1],
+    )  # the path's ends may be its own tensors
     groups = {name: chosen.groups() for name, chosen in samples.items()}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in samples}
     for done, t in enumerate(points, start=1):
@@ -74,7 +90,10 @@ def evaluate(
         for name, chosen in samples.items():
             rows[name].append(_measure(network, loss, chosen, groups[name]))
         progress(done, len(points), f"t = {t:.3g}")
-    return {name: Profile(t=np.array(points), **{key: np.array([row[key] for row in found]) for key in found[0]}) for name, found in rows.items()}
+    return {
+        name: Profile(t=np.array(points), **{key: np.array([row[key] for row in found]) for key in found[0]})
+        for name, found in rows.items()
+    }
 
 
 @torch.inference_mode()

@@ -1,8 +1,10 @@
-"""REPAIR: give every channel of an interpolated network the statistics between those of its two ends (Jordan et al. 2023).
+"""REPAIR: give every channel of an interpolated network the statistics between those of its two ends (Jordan
+et al. 2023).
 
-Between two networks the preactivations lose variance. Their method inserts a normalisation after every hidden layer; here the rows of the
-layer itself are scaled and its bias is shifted, which is the same affine map of every channel and needs no new modules. A network with
-BatchNorm is repaired by re-estimating the statistics of that.
+Between two networks the preactivations lose variance. Their method inserts a normalisation after every hidden
+layer; here the rows of the layer itself are scaled and its bias is shifted, which is the same affine map of
+every channel and needs no new modules. A network with BatchNorm is repaired by re-estimating the statistics
+of that.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,9 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and standard deviation of a layer's output by channel, (C,) float64, over samples and positions."""
+    """Mean and standard deviation of a layer's output by channel, (C,) float64, over samples and
+    positions.
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -26,10 +30,15 @@ class Moments:
 
 @torch.inference_mode()
 def hidden_layers(network: nn.Module, inputs: Tensor) -> list[str]:
-    """Names of the linear and convolutional layers in the order in which they are reached; the last one makes the output and is left out."""
+    """Names of the linear and convolutional layers in the order in which they are reached; the last one
+    makes the output and is left out.
+    """
     order: dict[str, None] = {}
     modules = {name: module for name, module in network.named_modules() if isinstance(module, _LAYERS)}
-    hooks = [module.register_forward_hook(lambda *_, name=name: order.setdefault(name)) for name, module in modules.items()]
+    hooks = [
+        module.register_forward_hook(lambda *_, name=name: order.setdefault(name))
+        for name, module in modules.items()
+    ]
     network(inputs)
     for hook in hooks:
         hook.remove()
@@ -37,15 +46,27 @@ def hidden_layers(network: nn.Module, inputs: Tensor) -> list[str]:
 
 
 @torch.inference_mode()
-def moments(network: nn.Module, names: Sequence[str], batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Moments]:
+def moments(
+    network: nn.Module, names: Sequence[str], batches: Sequence[tuple[Tensor, Tensor]]
+) -> dict[str, Moments]:
     """Moments of the named layers' outputs over all batches together, summed in float64."""
     sums = {name: torch.zeros(3, 1, dtype=torch.float64) for name in names}
 
     def add(name: str, module: nn.Module, output: Tensor) -> None:
         channels = output.movedim(-1 if isinstance(module, nn.Linear) else 1, 0).flatten(1).double()
-        sums[name] = sums[name] + torch.stack([torch.ones_like(channels).sum(dim=1), channels.sum(dim=1), (channels**2).sum(dim=1)]).cpu()
+        sums[name] = (
+            sums[name]
+            + torch.stack(
+                [torch.ones_like(channels).sum(dim=1), channels.sum(dim=1), (channels**2).sum(dim=1)]
+            ).cpu()
+        )
 
-    hooks = [network.get_submodule(name).register_forward_hook(lambda module, _, output, name=name: add(name, module, output)) for name in names]
+    hooks = [
+        network.get_submodule(name).register_forward_hook(
+            lambda module, _, output, name=name: add(name, module, output)
+        )
+        for name in names
+    ]
     for inputs, _ in batches:
         network(inputs)
     for hook in hooks:
@@ -75,10 +96,12 @@ def between(a: Moments, b: Moments, t: float) -> Moments:
 
 @torch.no_grad()
 def repair(network: nn.Module, targets: dict[str, Moments], batches: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Give each named layer's output its target moments, in place, layer after layer in the order of `targets`.
+    """Give each named layer's output its target moments, in place, layer after layer in the order of
+    `targets`.
 
-    w_i <- s w_i and b_i <- s b_i + (target mean - s mean) with s = target deviation / deviation. A channel that is constant is only shifted.
-    Every layer has a bias (`with_biases`). At the ends of a path, where moments are the targets, no bit changes.
+    w_i <- s w_i and b_i <- s b_i + (target mean - s mean) with s = target deviation / deviation. A channel
+    that is constant is only shifted. Every layer has a bias (`with_biases`). At the ends of a path, where
+    moments are the targets, no bit changes.
     """
     for name, target in targets.items():
         found = moments(network, [name], batches)[name]

@@ -1,4 +1,6 @@
-"""The extreme eigenvalues of the Hessian at points of a plane: is the loss convex there, and if not, by how much?"""
+"""The extreme eigenvalues of the Hessian at points of a plane: is the loss convex there, and if not, by
+how much?
+"""
 
 import math
 from collections.abc import Mapping
@@ -7,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lossmap.components.landscape.evaluator import Directions
 from lossmap.components.landscape.hessian.lanczos import NotFinite, eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.objective import Problem
-from lossmap.components.landscape.surface import Directions
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class ConvexityResult:
 
 
 class ConvexityEvaluator:
-    """The Hessian's extreme eigenvalues at w + x d1 + y d2, with BatchNorm's statistics frozen, or moving where they have directions.
+    """The Hessian's extreme eigenvalues at w + x d1 + y d2, with BatchNorm's statistics frozen, or moving
+    where they have directions.
 
-    The Hessian is that of all trainable parameters, also of those that the directions leave alone. The same point gives the same bits in
-    every process, in any order: the start vector is always the same, and the network itself stays where it is.
+    The Hessian is that of all trainable parameters, also of those that the directions leave alone. The same
+    point gives the same bits in every process, in any order: the start vector is always the same, and the
+    network itself stays where it is.
 
     Args:
         problem: network, loss and samples.
@@ -46,15 +50,23 @@ class ConvexityEvaluator:
         self._problem, self._tolerance = problem, tolerance
         own = {**dict(problem.network.named_parameters()), **dict(problem.network.named_buffers())}
         self._weights = {name: own[name].detach().clone() for name in directions[0]}
-        self._x, self._y = ({name: direction[name].to(weight) for name, weight in self._weights.items()} for direction in directions)
+        self._x, self._y = (
+            {name: direction[name].to(weight) for name, weight in self._weights.items()}
+            for direction in directions
+        )
 
     def __call__(self, x: float, y: float) -> ConvexityResult:
         """Evaluate the point (x, y)."""
-        moved = {name: torch.add(weight, self._x[name], alpha=x).add_(self._y[name], alpha=y) for name, weight in self._weights.items()}
+        moved = {
+            name: torch.add(weight, self._x[name], alpha=x).add_(self._y[name], alpha=y)
+            for name, weight in self._weights.items()
+        }
         return convexity_at(self._problem, self._tolerance, moved)
 
 
-def convexity_at(problem: Problem, tolerance: float, weights: Mapping[str, Tensor] | None = None) -> ConvexityResult:
+def convexity_at(
+    problem: Problem, tolerance: float, weights: Mapping[str, Tensor] | None = None
+) -> ConvexityResult:
     """The Hessian's extreme eigenvalues where the network is, or with other weights in its place.
 
     Args:

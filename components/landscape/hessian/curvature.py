@@ -1,4 +1,6 @@
-"""Everything about the loss's second derivatives at a trained network, each number with what is known of its error."""
+"""Everything about the loss's second derivatives at a trained network, each number with what is known of
+its error.
+"""
 
 import math
 from collections.abc import Callable
@@ -6,16 +8,24 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lossmap.components.config.frozen import Frozen
 from lossmap.components.config.landscape import Curvature
-from lossmap.components.config.randomness import stream
-from lossmap.components.landscape.estimates import Interval, both, interval, scalars_of
+from lossmap.components.core.frozen import Frozen
+from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.hessian.convexity import ConvexityEvaluator, ConvexityResult, convexity_at
 from lossmap.components.landscape.hessian.fisher import EmpiricalFisher, has_labels
-from lossmap.components.landscape.hessian.lanczos import Density, Eigenpairs, SmoothedDensity, eigenpairs, least_steps, smoothed_density, spectral_density
+from lossmap.components.landscape.hessian.lanczos import (
+    Density,
+    Eigenpairs,
+    SmoothedDensity,
+    eigenpairs,
+    least_steps,
+    smoothed_density,
+    spectral_density,
+)
 from lossmap.components.landscape.hessian.operators import CurvatureMatrix, GaussNewton, Hessian
 from lossmap.components.landscape.hessian.sharpness import Sharpness, average_case, keskar_box, worst_case
 from lossmap.components.landscape.hessian.traces import layer_traces, trace
+from lossmap.components.landscape.measures.estimates import Interval, both, interval, scalars_of
 from lossmap.components.landscape.objective import Problem
 from lossmap.components.landscape.parameters import gradient, sum_over_ranks
 
@@ -52,7 +62,8 @@ class Eigenvalue(Frozen):
     """An eigenvalue.
 
     Attributes:
-        estimate: v' A v; the 95 % interval is over draws of the samples for a fixed vector v, as in CurvatureMatrix.sampling_covariance.
+        estimate: v' A v; the 95 % interval is over draws of the samples for a fixed vector v, as in
+            CurvatureMatrix.sampling_covariance.
         residual: |A v - value v|: an eigenvalue of the matrix on these samples is no further away.
     """
 
@@ -80,19 +91,24 @@ class CurvatureResult(Frozen):
         parameters: of the network, n.
         largest: the Hessian's greatest eigenvalues, falling.
         smallest: its least ones, rising.
-        negative_to_positive: minus the least over the greatest eigenvalue: below 0 where the Hessian is positive definite, 1 where curvature is
-            as negative as positive. Interval over samples, by the delta method. None where the greatest is not positive.
+        negative_to_positive: minus the least over the greatest eigenvalue: below 0 where the Hessian is
+            positive definite, 1 where curvature is as negative as positive. Interval over samples, by the
+            delta method. None where the greatest is not positive.
         trace: of the Hessian, with the interval over probes and samples.
         trace_probe_error: what of its standard error comes from the random probes.
-        trace_sample_error: what comes from the samples; rather too large, since it is from few probes' v' H v. None with one sample.
-        layer_traces: of each parameter tensor's block on the diagonal, with intervals over the probes only; they add up to the trace.
+        trace_sample_error: what comes from the samples; rather too large, since it is from few probes' v' H
+            v. None with one sample.
+        layer_traces: of each parameter tensor's block on the diagonal, with intervals over the probes only;
+            they add up to the trace.
         density: of the Hessian's eigenvalues; None where none was asked for.
-        effective_dimension: sum of lambda / (lambda + alpha) over the positive eigenvalues of the Hessian (MacKay 1992; Maddox et al. 2020), from
-            the density, with the interval over its probes. None without a density.
+        effective_dimension: sum of lambda / (lambda + alpha) over the positive eigenvalues of the Hessian
+            (MacKay 1992; Maddox et al. 2020), from the density, with the interval over its probes. None
+            without a density.
         alpha: of the effective dimension, in units of eigenvalues.
         gauss_newton: the generalised Gauss-Newton matrix; None where it was not asked for.
-        fisher: the Fisher matrix. For cross-entropy and squared errors it IS the Gauss-Newton matrix (see fisher.Fisher), so it is not measured
-            again; None for other losses, which have no labels of their own.
+        fisher: the Fisher matrix. For cross-entropy and squared errors it IS the Gauss-Newton matrix (see
+            fisher.Fisher), so it is not measured again; None for other losses, which have no labels of their
+            own.
         empirical_fisher: the mean of the samples' g g'.
         sharpness: for every radius that was asked for, one of each kind.
     """
@@ -115,7 +131,9 @@ class CurvatureResult(Frozen):
     sharpness: tuple[Sharpness, ...] = ()
 
     def scalars(self) -> dict[str, float | None]:
-        """The numbers by which networks are compared, with the ends of their 95 % intervals as `_low` and `_high` where these are known."""
+        """The numbers by which networks are compared, with the ends of their 95 % intervals as `_low` and
+        `_high` where these are known.
+        """
         intervals: dict[str, Interval | None] = {
             "hessian_largest": self.largest[0].estimate,
             "hessian_smallest": self.smallest[0].estimate,
@@ -131,7 +149,11 @@ class CurvatureResult(Frozen):
 
 
 def measure(
-    problem: Problem, settings: Curvature, seed: int, alpha: float | None = None, progress: Progress = lambda done, total, text: None
+    problem: Problem,
+    settings: Curvature,
+    seed: int,
+    alpha: float | None = None,
+    progress: Progress = lambda done, total, text: None,
 ) -> CurvatureResult:
     """Everything that the settings ask for, at the network's own weights, with BatchNorm's statistics frozen.
 
@@ -139,7 +161,8 @@ def measure(
         problem: network, loss and samples, all of which are used.
         settings: of the experiment.
         seed: of the experiment's landscape.
-        alpha: of the effective dimension; without it 1 % of the Hessian's greatest eigenvalue, which few Lanczos steps resolve.
+        alpha: of the effective dimension; without it 1 % of the Hessian's greatest eigenvalue, which few
+            Lanczos steps resolve.
         progress: is told after every product.
 
     Raises:
@@ -154,7 +177,9 @@ def measure(
     covariance, groups = hessian.sampling_covariance(np.hstack([pairs.vectors, _sign_probes(hessian, seed)]))
     values = _eigenvalues(pairs, covariance, groups)
     whole, sample_error = traces.pop(""), _probe_error(covariance, len(values))
-    density, effective, alpha = _density(hessian, settings, seed, alpha or _ALPHA * abs(pairs.values[0]), step)
+    density, effective, alpha = _density(
+        hessian, settings, seed, alpha or _ALPHA * abs(pairs.values[0]), step
+    )
     gauss_newton, empirical = _other_matrices(problem, settings, seed, step)
     return CurvatureResult(
         samples=int(sum_over_ranks(np.array([float(len(problem.samples))]))[0]),
@@ -194,7 +219,16 @@ def _planned(problem: Problem, settings: Curvature) -> int:
     pair = min(least_steps(settings.tolerance, size), size) + 1
     density = settings.density_probes * min(settings.density_steps, size)
     others = 2 * (pair + settings.trace_products) if settings.gauss_newton else 0
-    return pair + settings.top + settings.bottom - 1 + settings.trace_products + density + others + len(_KINDS) * len(settings.sharpness_radii)
+    return (
+        pair
+        + settings.top
+        + settings.bottom
+        - 1
+        + settings.trace_products
+        + density
+        + others
+        + len(_KINDS) * len(settings.sharpness_radii)
+    )
 
 
 def _sign_probes(matrix: CurvatureMatrix, seed: int) -> NDArray[np.float64]:
@@ -208,8 +242,13 @@ def _probe_error(covariance: NDArray[np.float64], before: int) -> float | None:
 
 
 def _eigenvalues(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> list[Eigenvalue]:
-    found = zip(pairs.values.tolist(), np.diagonal(covariance).tolist(), pairs.residuals.tolist(), strict=False)  # the sign probes' variances follow
-    return [Eigenvalue(estimate=interval(value, math.sqrt(variance), groups - 1), residual=residual) for value, variance, residual in found]
+    found = zip(
+        pairs.values.tolist(), np.diagonal(covariance).tolist(), pairs.residuals.tolist(), strict=False
+    )  # the sign probes' variances follow
+    return [
+        Eigenvalue(estimate=interval(value, math.sqrt(variance), groups - 1), residual=residual)
+        for value, variance, residual in found
+    ]
 
 
 def _ratio(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> Interval | None:
@@ -222,15 +261,23 @@ def _ratio(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> I
     return interval(-a / b, math.sqrt(slope @ covariance @ slope), groups - 1)
 
 
-def _density(hessian: Hessian, settings: Curvature, seed: int, alpha: float, step: _Steps) -> tuple[Density | None, Interval | None, float | None]:
+def _density(
+    hessian: Hessian, settings: Curvature, seed: int, alpha: float, step: _Steps
+) -> tuple[Density | None, Interval | None, float | None]:
     if not settings.density_probes:
         return None, None, None
     step.text = "density of the Hessian's eigenvalues"
     density = spectral_density(hessian, settings.density_probes, settings.density_steps, seed)
-    return density, density.average(lambda nodes: density.size * np.maximum(nodes, 0) / (np.maximum(nodes, 0) + alpha)), alpha
+    return (
+        density,
+        density.average(lambda nodes: density.size * np.maximum(nodes, 0) / (np.maximum(nodes, 0) + alpha)),
+        alpha,
+    )
 
 
-def _other_matrices(problem: Problem, settings: Curvature, seed: int, step: _Steps) -> tuple[Matrix | None, Matrix | None]:
+def _other_matrices(
+    problem: Problem, settings: Curvature, seed: int, step: _Steps
+) -> tuple[Matrix | None, Matrix | None]:
     if not settings.gauss_newton:
         return None, None
     step.text = "Gauss-Newton matrix"

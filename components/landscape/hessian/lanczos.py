@@ -1,8 +1,10 @@
-"""Eigenpairs and spectral densities of symmetric operators by the Lanczos process with full reorthogonalisation.
+"""Eigenpairs and spectral densities of symmetric operators by the Lanczos process with full
+reorthogonalisation.
 
-Why not scipy.sparse.linalg.eigsh: ARPACK stops when a residual is small against its own eigenvalue. The least eigenvalue of a convex loss
-is exactly 0, so that with products in float32 it never stops (softmax regression: not after 1,000 products); here residuals are measured
-against the greatest eigenvalue. One Krylov space serves both ends, and its tridiagonal matrix is what a spectral density needs, too.
+Why not scipy.sparse.linalg.eigsh: ARPACK stops when a residual is small against its own eigenvalue. The least
+eigenvalue of a convex loss is exactly 0, so that with products in float32 it never stops (softmax regression:
+not after 1,000 products); here residuals are measured against the greatest eigenvalue. One Krylov space
+serves both ends, and its tridiagonal matrix is what a spectral density needs, too.
 """
 
 import math
@@ -15,10 +17,10 @@ from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import LinearOperator
 from scipy.special import stdtrit
 
-from lossmap.components.config.errors import TrainingError
-from lossmap.components.config.frozen import Frozen
-from lossmap.components.config.randomness import stream
-from lossmap.components.landscape.estimates import Interval, mean_of
+from lossmap.components.core.errors import TrainingError
+from lossmap.components.core.frozen import Frozen
+from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.measures.estimates import Interval, mean_of
 
 Array = NDArray[np.float64]
 
@@ -31,7 +33,10 @@ class NotFinite(TrainingError):
     """A product has NaN or infinity in it: the loss is not finite where the network is."""
 
     def __init__(self) -> None:
-        super().__init__("the second derivatives of the loss are not finite at these weights, expected a network whose loss is; train it with a lower rate")
+        super().__init__(
+            "the second derivatives of the loss are not finite at these weights, expected a network whose"
+            " loss is; train it with a lower rate"
+        )
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Eigenpairs:
     Attributes:
         values: (K,) v' A v of each vector.
         vectors: (n, K), of length 1.
-        residuals: (K,) |A v - value v|, computed and not estimated. A symmetric A has an eigenvalue within the residual of the value
-            (Parlett, The Symmetric Eigenvalue Problem, theorem 4.5.1).
+        residuals: (K,) |A v - value v|, computed and not estimated. A symmetric A has an eigenvalue within
+            the residual of the value (Parlett, The Symmetric Eigenvalue Problem, theorem 4.5.1).
         top: how many of them are greatest ones.
     """
 
@@ -53,7 +58,8 @@ class Eigenpairs:
 
 
 class Density(Frozen):
-    """A density of eigenvalues: for each random probe a measure of mass one, which are all drawn around the true one.
+    """A density of eigenvalues: for each random probe a measure of mass one, which are all drawn around the
+    true one.
 
     Attributes:
         nodes: of each probe, rising.
@@ -67,12 +73,18 @@ class Density(Frozen):
 
     def average(self, function: Callable[[Array], Array]) -> Interval:
         """(1/n) sum of function(eigenvalue) over all n eigenvalues, with the interval over the probes."""
-        return mean_of([np.asarray(weights) @ function(np.asarray(nodes)) for nodes, weights in zip(self.nodes, self.weights, strict=True)])
+        return mean_of(
+            [
+                np.asarray(weights) @ function(np.asarray(nodes))
+                for nodes, weights in zip(self.nodes, self.weights, strict=True)
+            ]
+        )
 
 
 @dataclass(frozen=True)
 class SmoothedDensity:
-    """A density of eigenvalues at some points, with a 95 % interval over the probes at each point on its own; NaN with one probe.
+    """A density of eigenvalues at some points, with a 95 % interval over the probes at each point on its own;
+    NaN with one probe.
 
     Attributes:
         eigenvalues: (P,) the points.
@@ -91,7 +103,9 @@ class SmoothedDensity:
 
 @dataclass
 class _Krylov:
-    """An orthonormal basis q_1 … q_m of span(q, A q, …), and A within it: the tridiagonal matrix of alphas and betas."""
+    """An orthonormal basis q_1 … q_m of span(q, A q, …), and A within it: the tridiagonal matrix of alphas
+    and betas.
+    """
 
     basis: list[Array]
     alphas: list[float] = field(default_factory=list)
@@ -123,7 +137,13 @@ class _Krylov:
     def vectors(self, chosen: list[int]) -> Array:
         """The chosen Ritz vectors (n, K)."""
         columns = self.eigen()[1][:, chosen].T
-        return np.stack([np.asarray(sum(weight * q for weight, q in zip(column, self.basis, strict=True))) for column in columns], axis=1)
+        return np.stack(
+            [
+                np.asarray(sum(weight * q for weight, q in zip(column, self.basis, strict=True)))
+                for column in columns
+            ],
+            axis=1,
+        )
 
 
 def eigenpairs(operator: LinearOperator, top: int, bottom: int, tolerance: float, seed: int) -> Eigenpairs:
@@ -131,9 +151,11 @@ def eigenpairs(operator: LinearOperator, top: int, bottom: int, tolerance: float
 
     The process stops when both hold:
     - the residuals of all wanted pairs are at most `tolerance` times the greatest magnitude of an eigenvalue;
-    - with probability 95 % over the start vector, no eigenvalue lies further outside than `tolerance` times the width of the spectrum: m steps miss more with
-      a probability of at most 1.648 sqrt(n) exp(-sqrt(tolerance) (2m - 1)) (Kuczynski & Wozniakowski 1992, theorem 4.2).
-    After 400 steps it stops in any case; residuals tell how far it got. Keeps a vector of n float64 for each step.
+    - with probability 95 % over the start vector, no eigenvalue lies further outside than `tolerance` times
+      the width of the spectrum: m steps miss more with a probability of at most
+      1.648 sqrt(n) exp(-sqrt(tolerance) (2m - 1)) (Kuczynski & Wozniakowski 1992, theorem 4.2).
+    After 400 steps it stops in any case; residuals tell how far it got. Keeps a vector of n float64 for each
+    step.
 
     Args:
         operator: symmetric, n x n.
@@ -164,10 +186,12 @@ def eigenpairs(operator: LinearOperator, top: int, bottom: int, tolerance: float
 
 
 def spectral_density(operator: LinearOperator, probes: int, steps: int, seed: int) -> Density:
-    """The density of a symmetric operator's eigenvalues by stochastic Lanczos quadrature (Ghorbani et al. 2019, algorithm 1).
+    """The density of a symmetric operator's eigenvalues by stochastic Lanczos quadrature (Ghorbani et al.
+    2019, algorithm 1).
 
-    Each probe is a Gaussian vector of length 1. Its Ritz values are nodes, and the squares of the FIRST coordinates of the Ritz vectors weights,
-    which sum to one; they integrate polynomials up to degree 2 steps - 1 exactly against the probe's own measure v' p(A) v. Keeps `steps` vectors.
+    Each probe is a Gaussian vector of length 1. Its Ritz values are nodes, and the squares of the FIRST
+    coordinates of the Ritz vectors weights, which sum to one; they integrate polynomials up to degree 2 steps
+    - 1 exactly against the probe's own measure v' p(A) v. Keeps `steps` vectors.
 
     Args:
         operator: symmetric, n x n.
@@ -178,8 +202,15 @@ def spectral_density(operator: LinearOperator, probes: int, steps: int, seed: in
     Raises:
         NotFinite: a product is.
     """
-    rules = [_quadrature(operator, stream("density", seed, probe).standard_normal(operator.shape[0]), steps) for probe in range(probes)]
-    return Density(nodes=tuple(nodes for nodes, _ in rules), weights=tuple(weights for _, weights in rules), size=operator.shape[0])
+    rules = [
+        _quadrature(operator, stream("density", seed, probe).standard_normal(operator.shape[0]), steps)
+        for probe in range(probes)
+    ]
+    return Density(
+        nodes=tuple(nodes for nodes, _ in rules),
+        weights=tuple(weights for _, weights in rules),
+        size=operator.shape[0],
+    )
 
 
 def smoothed_density(density: Density, width: float | None = None, points: int = 500) -> SmoothedDensity:
@@ -187,13 +218,19 @@ def smoothed_density(density: Density, width: float | None = None, points: int =
 
     Args:
         density: of which.
-        width: the Gaussian's standard deviation, in units of eigenvalues; without it 1 % of the range of the nodes.
+        width: the Gaussian's standard deviation, in units of eigenvalues; without it 1 % of the range of the
+            nodes.
         points: equally spaced from five widths below the least node to five above the greatest.
     """
     least, greatest = min(nodes[0] for nodes in density.nodes), max(nodes[-1] for nodes in density.nodes)
     width = width or 0.01 * (greatest - least) or 0.01 * abs(greatest) or 1.0
     at = np.linspace(least - 5 * width, greatest + 5 * width, points)
-    curves = np.stack([_kernels(at, np.asarray(nodes), width) @ weights for nodes, weights in zip(density.nodes, density.weights, strict=True)])
+    curves = np.stack(
+        [
+            _kernels(at, np.asarray(nodes), width) @ weights
+            for nodes, weights in zip(density.nodes, density.weights, strict=True)
+        ]
+    )
     mean, count = curves.mean(axis=0), len(curves)
     spread = curves.std(axis=0, ddof=1) if count > 1 else np.full(points, np.nan)
     margin = float(stdtrit(max(count - 1, 1), 0.975)) * spread / math.sqrt(count)
@@ -201,10 +238,14 @@ def smoothed_density(density: Density, width: float | None = None, points: int =
 
 
 def _kernels(points: Array, nodes: Array, width: float) -> Array:
-    return np.asarray(np.exp(-(((points[:, None] - nodes) / width) ** 2) / 2) / (width * math.sqrt(2 * math.pi)))
+    return np.asarray(
+        np.exp(-(((points[:, None] - nodes) / width) ** 2) / 2) / (width * math.sqrt(2 * math.pi))
+    )
 
 
-def _quadrature(operator: LinearOperator, start: Array, steps: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _quadrature(
+    operator: LinearOperator, start: Array, steps: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     krylov = _Krylov.started(start)
     for _ in range(min(steps, len(start))):
         rest = krylov.extend(operator.matvec(krylov.basis[-1]))
@@ -216,7 +257,9 @@ def _quadrature(operator: LinearOperator, start: Array, steps: int) -> tuple[tup
 
 
 def least_steps(tolerance: float, size: int) -> int:
-    """Steps after which `eigenpairs` has not missed more than `tolerance` of the spectrum's width with probability 95 %."""
+    """Steps after which `eigenpairs` has not missed more than `tolerance` of the spectrum's width with
+    probability 95 %.
+    """
     return math.ceil((math.log(1.648 * math.sqrt(size) / _RISK) / math.sqrt(tolerance) + 1) / 2)
 
 
@@ -246,7 +289,9 @@ def _dense(operator: LinearOperator) -> Array:
 
 
 def _orthogonal(vector: Array, basis: list[Array]) -> Array:
-    """The vector without its components along the basis: Gram-Schmidt, twice, which is enough (Parlett, section 6.9)."""
+    """The vector without its components along the basis: Gram-Schmidt, twice, which is enough (Parlett,
+    section 6.9).
+    """
     rest = vector.copy()
     for q in [*basis, *basis]:
         rest -= (q @ rest) * q

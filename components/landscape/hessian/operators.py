@@ -1,8 +1,9 @@
 """Products of vectors with the Hessian, Gauss-Newton and Fisher matrices of the mean loss over samples.
 
-Every matrix is a SciPy LinearOperator over one flat float64 vector: chosen parameters of the network in the order of named_parameters.
-All are MEANS over samples, so that eigenvalues do not depend on the batch size. Where torch.distributed runs, every rank has its share
-of the samples; sums and counts go over all ranks, so that every rank gets the same bits of the mean over all ranks' samples.
+Every matrix is a SciPy LinearOperator over one flat float64 vector: chosen parameters of the network in the
+order of named_parameters. All are MEANS over samples, so that eigenvalues do not depend on the batch size.
+Where torch.distributed runs, every rank has its share of the samples; sums and counts go over all ranks, so
+that every rank gets the same bits of the mean over all ranks' samples.
 
 A network keeps its parameters, gradients, buffers and modes: its derivatives are taken at stand-ins.
 """
@@ -46,17 +47,24 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
         super().__init__(np.dtype(np.float64), (self.parameters.size, self.parameters.size))
 
     def sampling_covariance(self, vectors: Vectors) -> tuple[NDArray[np.float64], int]:
-        """Covariance (K, K) of the v_k' A v_k over draws of the samples, for fixed vectors (n, K); and the number of groups it is from.
+        """Covariance (K, K) of the v_k' A v_k over draws of the samples, for fixed vectors (n, K); and the
+        number of groups it is from.
 
-        Of q_g = v' A_g v, the mean over the samples of group g, and its size n_g: G / (G - 1) sum of (n_g / N)^2 (q_g - q)(q_g - q)'. By
-        first-order perturbation it is the covariance of simple eigenvalues whose eigenvectors the v are. It does not tell that the greatest
-        eigenvalue of a mean over few samples lies, on average, above that of the mean over many.
+        Of q_g = v' A_g v, the mean over the samples of group g, and its size n_g: G / (G - 1) sum of (n_g /
+        N)^2 (q_g - q)(q_g - q)'. By first-order perturbation it is the covariance of simple eigenvalues whose
+        eigenvectors the v are. It does not tell that the greatest eigenvalue of a mean over few samples lies,
+        on average, above that of the mean over many.
         """
         group = self.parameters.problem.samples.groups() % _GROUPS
         members = [torch.nonzero(group == g).flatten() for g in range(int(group.max()) + 1)]
         sizes = np.array([len(member) for member in members])
-        means = np.stack([np.einsum("nk,nk->k", vectors, self._sum(vectors, member)) for member in members]) / sizes[:, None]
-        count, groups, total = np.split(sum_over_ranks(np.concatenate([[len(group), len(members)], sizes @ means])), [1, 2])
+        means = (
+            np.stack([np.einsum("nk,nk->k", vectors, self._sum(vectors, member)) for member in members])
+            / sizes[:, None]
+        )
+        count, groups, total = np.split(
+            sum_over_ranks(np.concatenate([[len(group), len(members)], sizes @ means])), [1, 2]
+        )
         deviations = (means - total / count) * (sizes / count)[:, None]
         covariance = sum_over_ranks(deviations.T @ deviations)
         return covariance * groups / (groups - 1) if groups > 1 else covariance * np.nan, int(groups[0])
@@ -74,41 +82,72 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
 
     def _sum(self, vectors: Vectors, chosen: Tensor | None = None) -> Vectors:
         """Sum of A_n v over this rank's samples, or over the chosen ones: (n, K)."""
-        parameters = {name: tensor.detach().requires_grad_() for name, tensor in self.parameters.tensors.items()}
+        parameters = {
+            name: tensor.detach().requires_grad_() for name, tensor in self.parameters.tensors.items()
+        }
         columns = [list(self.parameters.split(vector).values()) for vector in vectors.T]
-        total = torch.zeros(len(columns), self.parameters.size, dtype=torch.float64, device=self.parameters.device)
+        total = torch.zeros(
+            len(columns), self.parameters.size, dtype=torch.float64, device=self.parameters.device
+        )
         for index, inputs, targets in self.parameters.batches(chosen):
             outputs = self.parameters.outputs(parameters, inputs)
-            for row, product in enumerate(self._products(list(parameters.values()), outputs, (index, targets), columns)):
+            for row, product in enumerate(
+                self._products(list(parameters.values()), outputs, (index, targets), columns)
+            ):
                 total[row] += flattened(product)
         return np.ascontiguousarray(total.cpu().numpy().T)
 
     @abstractmethod
-    def _products(self, parameters: list[Tensor], outputs: Tensor, batch: tuple[Tensor, Tensor], columns: list[list[Tensor]]) -> Iterator[tuple[Tensor, ...]]:
+    def _products(
+        self,
+        parameters: list[Tensor],
+        outputs: Tensor,
+        batch: tuple[Tensor, Tensor],
+        columns: list[list[Tensor]],
+    ) -> Iterator[tuple[Tensor, ...]]:
         """Sums over a batch (indices, targets) of A_n v for every column v."""
 
 
 class Hessian(CurvatureMatrix):
-    """H = (1/N) sum of the second derivatives of each sample's loss. H v = d/dw (v . d/dw f): reverse over reverse (Pearlmutter 1994)."""
+    """H = (1/N) sum of the second derivatives of each sample's loss. H v = d/dw (v . d/dw f): reverse over
+    reverse (Pearlmutter 1994).
+    """
 
-    def _products(self, parameters: list[Tensor], outputs: Tensor, batch: tuple[Tensor, Tensor], columns: list[list[Tensor]]) -> Iterator[tuple[Tensor, ...]]:
-        gradient = derivative([self.parameters.problem.loss(outputs, batch[1]).sum()], parameters, create_graph=True)
+    def _products(
+        self,
+        parameters: list[Tensor],
+        outputs: Tensor,
+        batch: tuple[Tensor, Tensor],
+        columns: list[list[Tensor]],
+    ) -> Iterator[tuple[Tensor, ...]]:
+        gradient = derivative(
+            [self.parameters.problem.loss(outputs, batch[1]).sum()], parameters, create_graph=True
+        )
         for column in columns:
             yield derivative(gradient, parameters, column)
 
 
 class OutputCurvature(CurvatureMatrix):
-    """(1/N) sum of J_n' M_n J_n, J_n the derivative of a sample's outputs to the parameters, M_n a matrix over its outputs.
+    """(1/N) sum of J_n' M_n J_n, J_n the derivative of a sample's outputs to the parameters, M_n a matrix
+    over its outputs.
 
     J v is the derivative of J' u to u, times v: two backward passes, no forward derivatives needed.
     """
 
-    def _products(self, parameters: list[Tensor], outputs: Tensor, batch: tuple[Tensor, Tensor], columns: list[list[Tensor]]) -> Iterator[tuple[Tensor, ...]]:
+    def _products(
+        self,
+        parameters: list[Tensor],
+        outputs: Tensor,
+        batch: tuple[Tensor, Tensor],
+        columns: list[list[Tensor]],
+    ) -> Iterator[tuple[Tensor, ...]]:
         dummy = torch.zeros_like(outputs, requires_grad=True)
         transposed = derivative([outputs], parameters, [dummy], create_graph=True)
         for column in columns:
             (tangent,) = derivative(transposed, [dummy], column)
-            yield derivative([outputs], parameters, [self._weighted(outputs.detach(), *batch, tangent).to(outputs.dtype)])
+            yield derivative(
+                [outputs], parameters, [self._weighted(outputs.detach(), *batch, tangent).to(outputs.dtype)]
+            )
 
     @abstractmethod
     def _weighted(self, outputs: Tensor, index: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
@@ -116,9 +155,11 @@ class OutputCurvature(CurvatureMatrix):
 
 
 class GaussNewton(OutputCurvature):
-    """The generalised Gauss-Newton matrix (Schraudolph 2002): M is the Hessian of each sample's loss to its outputs.
+    """The generalised Gauss-Newton matrix (Schraudolph 2002): M is the Hessian of each sample's loss to its
+    outputs.
 
-    Positive semidefinite where the loss is convex in the outputs. H - G is what the curvature of the network itself adds.
+    Positive semidefinite where the loss is convex in the outputs. H - G is what the curvature of the network
+    itself adds.
     """
 
     def _weighted(self, outputs: Tensor, index: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
@@ -127,10 +168,24 @@ class GaussNewton(OutputCurvature):
         return derivative(slope, [at], [tangent])[0]
 
 
-def derivative(values: Sequence[Tensor], to: Sequence[Tensor], times: Sequence[Tensor] | None = None, create_graph: bool = False) -> tuple[Tensor, ...]:
-    """Derivative of sum(values * times) to some tensors; zero where nothing depends on them, also where nothing depends on anything."""
+def derivative(
+    values: Sequence[Tensor],
+    to: Sequence[Tensor],
+    times: Sequence[Tensor] | None = None,
+    create_graph: bool = False,
+) -> tuple[Tensor, ...]:
+    """Derivative of sum(values * times) to some tensors; zero where nothing depends on them, also where
+    nothing depends on anything.
+    """
     known = [i for i, value in enumerate(values) if value.requires_grad]
     if not known:
         return tuple(torch.zeros_like(tensor) for tensor in to)
     weights = None if times is None else [times[i].to(values[i].dtype) for i in known]
-    return torch.autograd.grad([values[i] for i in known], to, weights, retain_graph=True, create_graph=create_graph, materialize_grads=True)
+    return torch.autograd.grad(
+        [values[i] for i in known],
+        to,
+        weights,
+        retain_graph=True,
+        create_graph=create_graph,
+        materialize_grads=True,
+    )

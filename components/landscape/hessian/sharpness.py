@@ -1,7 +1,8 @@
-"""How much the loss rises close to the weights. There are many such numbers; each has a name of its own, and none is the one.
+"""How much the loss rises close to the weights. There are many such numbers; each has a name of its own, and
+none is the one.
 
-f is the mean loss over the samples, w the n trainable parameters, d a displacement. None of these numbers is known to tell how well a
-network generalises (Andriushchenko et al. 2023).
+f is the mean loss over the samples, w the n trainable parameters, d a displacement. None of these numbers is
+known to tell how well a network generalises (Andriushchenko et al. 2023).
 """
 
 import math
@@ -12,11 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
-from lossmap.components.config.frozen import Frozen
-from lossmap.components.config.randomness import stream
-from lossmap.components.landscape.estimates import Interval, both, interval, mean_of
+from lossmap.components.core.frozen import Frozen
+from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.measures.estimates import Interval, both, interval, mean_of
 from lossmap.components.landscape.objective import Problem
-from lossmap.components.landscape.parameters import Parameters, sample_losses, sum_over_ranks, value_and_gradient
+from lossmap.components.landscape.parameters import (
+    Parameters,
+    sample_losses,
+    sum_over_ranks,
+    value_and_gradient,
+)
 
 Array = NDArray[np.float64]
 Kind = Literal["worst_case", "adaptive_worst_case", "average_case", "adaptive_average_case", "keskar_box"]
@@ -31,9 +37,10 @@ class Sharpness(Frozen):
     Attributes:
         kind: which of this module's functions.
         radius: its radius.
-        rise: with its 95 % interval: over the samples for fixed displacements, and, for averages, over the drawn displacements, too. None
-            where the loss is not finite somewhere within.
-        found: the rise that each start of a search led to, or each pair of draws; the greatest of a search is the rise.
+        rise: with its 95 % interval: over the samples for fixed displacements, and, for averages, over the
+            drawn displacements, too. None where the loss is not finite somewhere within.
+        found: the rise that each start of a search led to, or each pair of draws; the greatest of a search is
+            the rise.
     """
 
     kind: Kind
@@ -42,12 +49,16 @@ class Sharpness(Frozen):
     found: tuple[float, ...]
 
 
-def worst_case(problem: Problem, radius: float, adaptive: bool = False, seed: int = 0, starts: int = 3, steps: int = 20) -> Sharpness:
-    """max f(w + d) - f(w) over |d| <= radius (Foret et al. 2021, equation 1); adaptive: over |d / |w|| <= radius (Kwon et al. 2021, equation 3).
+def worst_case(
+    problem: Problem, radius: float, adaptive: bool = False, seed: int = 0, starts: int = 3, steps: int = 20
+) -> Sharpness:
+    """max f(w + d) - f(w) over |d| <= radius (Foret et al. 2021, equation 1); adaptive: over |d / |w|| <=
+    radius (Kwon et al. 2021, equation 3).
 
-    |.| is Euclidean, d / |w| element by element, so that parameters that are 0 stay. By projected gradient ascent: u <- projection of
-    u + 2 radius g / |g| onto the ball, d = u or |w| u, g the derivative to u. The first start is at the centre, whose first step leads to SAM's
-    own point radius g / |g|, the others are random on the sphere. What is found is a LOWER bound of the maximum: the best point visited.
+    |.| is Euclidean, d / |w| element by element, so that parameters that are 0 stay. By projected gradient
+    ascent: u <- projection of u + 2 radius g / |g| onto the ball, d = u or |w| u, g the derivative to u. The
+    first start is at the centre, whose first step leads to SAM's own point radius g / |g|, the others are
+    random on the sphere. What is found is a LOWER bound of the maximum: the best point visited.
     """
     parameters = Parameters(problem)
     centre = parameters.flat()
@@ -55,14 +66,20 @@ def worst_case(problem: Problem, radius: float, adaptive: bool = False, seed: in
     beginnings = _starts(len(centre), starts, "worst", seed)
     beginnings = [radius * u / max(float(np.linalg.norm(u)), 1.0) for u in beginnings]
     reached = [_ascent(parameters, centre, scale, radius, u, steps) for u in beginnings]
-    return _of_search("adaptive_worst_case" if adaptive else "worst_case", radius, parameters, centre, reached)
+    return _of_search(
+        "adaptive_worst_case" if adaptive else "worst_case", radius, parameters, centre, reached
+    )
 
 
-def average_case(problem: Problem, radius: float, adaptive: bool = False, seed: int = 0, draws: int = 10) -> Sharpness:
-    """E f(w + d) - f(w) over d ~ N(0, radius^2 I / n), so that E |d|^2 = radius^2; adaptive: d ~ N(0, radius^2 diag(w^2) / n).
+def average_case(
+    problem: Problem, radius: float, adaptive: bool = False, seed: int = 0, draws: int = 10
+) -> Sharpness:
+    """E f(w + d) - f(w) over d ~ N(0, radius^2 I / n), so that E |d|^2 = radius^2; adaptive: d ~ N(0,
+    radius^2 diag(w^2) / n).
 
-    For a small radius it is radius^2 tr(H) / 2n. (Andriushchenko et al. 2023, equation 1, whose d has the variance rho^2 in each element: rho =
-    radius / sqrt(n).) Draws are pairs of d and -d, in which the slope cancels; the standard error over pairs and that over samples add in squares.
+    For a small radius it is radius^2 tr(H) / 2n. (Andriushchenko et al. 2023, equation 1, whose d has the
+    variance rho^2 in each element: rho = radius / sqrt(n).) Draws are pairs of d and -d, in which the slope
+    cancels; the standard error over pairs and that over samples add in squares.
     """
     parameters = Parameters(problem)
     centre = parameters.flat()
@@ -71,32 +88,54 @@ def average_case(problem: Problem, radius: float, adaptive: bool = False, seed: 
     rises = []
     for draw in range(draws):
         displacement = scale * stream("sharpness", "average", seed, draw).standard_normal(len(centre))
-        rises.append((sample_losses(parameters, centre + displacement) + sample_losses(parameters, centre - displacement)) / 2 - base)
+        rises.append(
+            (
+                sample_losses(parameters, centre + displacement)
+                + sample_losses(parameters, centre - displacement)
+            )
+            / 2
+            - base
+        )
     found = [_mean(rise)[0] for rise in rises]
     over_samples = _mean(np.mean(rises, axis=0))[1]
     finite = np.isfinite(found).all()
     rise = both(mean_of(found), over_samples) if finite else None
-    return Sharpness(kind="adaptive_average_case" if adaptive else "average_case", radius=radius, rise=rise, found=tuple(found) if finite else ())
+    return Sharpness(
+        kind="adaptive_average_case" if adaptive else "average_case",
+        radius=radius,
+        rise=rise,
+        found=tuple(found) if finite else (),
+    )
 
 
 def keskar_box(problem: Problem, radius: float, seed: int = 0, starts: int = 3) -> Sharpness:
-    """100 (max f(w + d) - f(w)) / (1 + f(w)) over the box |d_i| <= radius (|w_i| + 1), in percent (Keskar et al. 2017, metric 2.1, A = I).
+    """100 (max f(w + d) - f(w)) / (1 + f(w)) over the box |d_i| <= radius (|w_i| + 1), in percent (Keskar et
+    al. 2017, metric 2.1, A = I).
 
-    As in the paper, the maximum is that of 10 iterations of L-BFGS-B, a LOWER bound; here the greatest of several starts, the first at w, as in
-    the paper, the others at random corners of a box half as large. The interval takes f(w) in the denominator as known.
+    As in the paper, the maximum is that of 10 iterations of L-BFGS-B, a LOWER bound; here the greatest of
+    several starts, the first at w, as in the paper, the others at random corners of a box half as large. The
+    interval takes f(w) in the denominator as known.
     """
     parameters = Parameters(problem)
     centre = parameters.flat()
     box = radius * (np.abs(centre) + 1)
-    reached = [_in_box(parameters, centre, box, np.sign(start) * box / 2) for start in _starts(len(centre), starts, "box", seed)]
+    reached = [
+        _in_box(parameters, centre, box, np.sign(start) * box / 2)
+        for start in _starts(len(centre), starts, "box", seed)
+    ]
     return _of_search("keskar_box", radius, parameters, centre, reached, lambda loss: 100 / (1 + loss))
 
 
 def _starts(size: int, count: int, purpose: str, seed: int) -> list[Array]:
-    return [np.zeros(size), *(stream("sharpness", purpose, seed, start).standard_normal(size) for start in range(1, count))]
+    return [
+        np.zeros(size),
+        *(stream("sharpness", purpose, seed, start).standard_normal(size) for start in range(1, count)),
+    ]
 
 
-def _ascent(parameters: Parameters, centre: Array, scale: Array, radius: float, start: Array, steps: int) -> tuple[float, Array]:
+def _ascent(
+    parameters: Parameters, centre: Array, scale: Array, radius: float, start: Array, steps: int
+) -> tuple[float, Array]:
     """The greatest loss on the way of projected gradient ascent, and the displacement there."""
     u, best = start, (-math.inf, np.zeros_like(centre))
     for step in range(steps + 1):
@@ -116,12 +155,24 @@ def _in_box(parameters: Parameters, centre: Array, box: Array, start: Array) -> 
         loss, slope = value_and_gradient(parameters, centre + displacement)
         return -loss, -slope
 
-    found = minimize(downhill, start, jac=True, method="L-BFGS-B", bounds=Bounds(-box, box), options={"maxiter": _KESKAR_ITERATIONS})
+    found = minimize(
+        downhill,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=Bounds(-box, box),
+        options={"maxiter": _KESKAR_ITERATIONS},
+    )
     return -float(found.fun), np.asarray(found.x)
 
 
 def _of_search(
-    kind: Kind, radius: float, parameters: Parameters, centre: Array, reached: list[tuple[float, Array]], factor: Callable[[float], float] = lambda loss: 1.0
+    kind: Kind,
+    radius: float,
+    parameters: Parameters,
+    centre: Array,
+    reached: list[tuple[float, Array]],
+    factor: Callable[[float], float] = lambda loss: 1.0,
 ) -> Sharpness:
     if not all(math.isfinite(loss) for loss, _ in reached):
         return Sharpness(kind=kind, radius=radius, rise=None, found=())
@@ -137,4 +188,8 @@ def _mean(values: Array) -> tuple[float, float, int]:
     """Mean over all ranks' samples, its standard error s / sqrt(N), and N."""
     total, count = sum_over_ranks(np.array([values.sum(), len(values)]))
     squares = float(sum_over_ranks(np.array([((values - total / count) ** 2).sum()]))[0])
-    return float(total / count), math.sqrt(squares / (count - 1) / count) if count > 1 else math.nan, int(count)
+    return (
+        float(total / count),
+        math.sqrt(squares / (count - 1) / count) if count > 1 else math.nan,
+        int(count),
+    )

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from lossmap.components.config.randomness import stream
-from lossmap.components.landscape.estimates import Interval, interval
+from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.hessian.lanczos import NotFinite
+from lossmap.components.landscape.measures.estimates import Interval, interval
 
 Array = NDArray[np.float64]
 
@@ -19,9 +19,10 @@ LEAST_PRODUCTS = 4
 def trace(operator: LinearOperator, products: int, seed: int) -> Interval:
     """tr A with a 95 % interval over the probes, by Hutch++ (Meyer et al. 2021, algorithm 1).
 
-    A third of the products finds an orthonormal Q near the greatest eigenvectors, a third gives tr(Q' A Q) exactly, and the rest estimates the
-    remainder tr(P A P), P = 1 - Q Q', as the mean of (P g)' A (P g) over random signs g (Hutchinson), which also tell the error. Unbiased; the
-    error falls at least as 1 / sqrt(products), and for positive semidefinite matrices as tr(A) / products.
+    A third of the products finds an orthonormal Q near the greatest eigenvectors, a third gives tr(Q' A Q)
+    exactly, and the rest estimates the remainder tr(P A P), P = 1 - Q Q', as the mean of (P g)' A (P g) over
+    random signs g (Hutchinson), which also tell the error. Unbiased; the error falls at least as 1 /
+    sqrt(products), and for positive semidefinite matrices as tr(A) / products.
 
     Args:
         operator: symmetric, n x n; where n products suffice for its diagonal, the trace is exact.
@@ -34,11 +35,15 @@ def trace(operator: LinearOperator, products: int, seed: int) -> Interval:
     return layer_traces(operator, {"": operator.shape[0]}, products, seed)[""]
 
 
-def layer_traces(operator: LinearOperator, sizes: Mapping[str, int], products: int, seed: int) -> dict[str, Interval]:
-    """Sums of the diagonal of A over consecutive parts, each with a 95 % interval over the probes, and "" for the sum of all: tr A.
+def layer_traces(
+    operator: LinearOperator, sizes: Mapping[str, int], products: int, seed: int
+) -> dict[str, Interval]:
+    """Sums of the diagonal of A over consecutive parts, each with a 95 % interval over the probes, and "" for
+    the sum of all: tr A.
 
-    Every probe serves all parts at once. As in `trace`, but split by element: with R = P A P and B = Q' A Q, the diagonal of A is that of
-    A - R, known exactly: 2 q_i * A q_i - q_i * (Q B)_i summed over i; plus that of R, estimated by (P g) * (A P g). The parts add up to the trace.
+    Every probe serves all parts at once. As in `trace`, but split by element: with R = P A P and B = Q' A Q,
+    the diagonal of A is that of A - R, known exactly: 2 q_i * A q_i - q_i * (Q B)_i summed over i; plus that
+    of R, estimated by (P g) * (A P g). The parts add up to the trace.
 
     Args:
         operator: as in `trace`; so are products and seed.
@@ -49,7 +54,10 @@ def layer_traces(operator: LinearOperator, sizes: Mapping[str, int], products: i
     size = operator.shape[0]
     if products >= size:
         diagonal = np.diagonal(_products(operator, np.eye(size)))
-        return {name: Interval(value=value, standard_error=0.0, low=value, high=value) for name, value in _by_part(diagonal, sizes).items()}
+        return {
+            name: Interval(value=value, standard_error=0.0, low=value, high=value)
+            for name, value in _by_part(diagonal, sizes).items()
+        }
     products = max(products, LEAST_PRODUCTS)
     sketch = products // 3
     known, basis = _deflated(operator, _signs(size, sketch, seed, "sketch"))
@@ -68,7 +76,9 @@ def _deflated(operator: LinearOperator, sketch: Array) -> tuple[Array, Array]:
 
 
 def _signs(size: int, count: int, seed: int, purpose: str) -> Array:
-    return np.stack([stream("trace", purpose, seed, probe).choice([-1.0, 1.0], size) for probe in range(count)], axis=1)
+    return np.stack(
+        [stream("trace", purpose, seed, probe).choice([-1.0, 1.0], size) for probe in range(count)], axis=1
+    )
 
 
 def _products(operator: LinearOperator, vectors: Array) -> Array:
@@ -80,10 +90,15 @@ def _products(operator: LinearOperator, vectors: Array) -> Array:
 
 def _by_part(diagonal: Array, sizes: Mapping[str, int]) -> dict[str, float]:
     ends = np.cumsum(list(sizes.values()))
-    parts = {name: float(diagonal[end - length : end].sum()) for (name, length), end in zip(sizes.items(), ends, strict=True)}
+    parts = {
+        name: float(diagonal[end - length : end].sum())
+        for (name, length), end in zip(sizes.items(), ends, strict=True)
+    }
     return {"": float(diagonal.sum()), **parts}
 
 
 def _shifted_mean(exact: float, estimates: list[float]) -> Interval:
     count = len(estimates)
-    return interval(exact + float(np.mean(estimates)), float(np.std(estimates, ddof=1)) / math.sqrt(count), count - 1)
+    return interval(
+        exact + float(np.mean(estimates)), float(np.std(estimates, ddof=1)) / math.sqrt(count), count - 1
+    )

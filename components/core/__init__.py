@@ -1,0 +1,1 @@
+"""What imports nothing of ours: errors, frozen models, progress, processes, randomness, serialization."""

@@ -1,0 +1,1 @@
+"""Numbers, page and picture of a connection of two networks."""

@@ -1,0 +1,65 @@
+"""The picture of a connection of two networks."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from lossmap.components.figures.connection.summary import (
+    QUANTITIES,
+    SPLITS,
+    ConnectionSummary,
+    Quantity,
+    colour,
+    label,
+    statistics,
+    title,
+    verdict,
+)
+from lossmap.components.figures.pictures import captioned, png, styled
+from lossmap.components.figures.scale import CONFIDENCE
+
+
+def connection(summary: ConnectionSummary) -> bytes:
+    """Loss and error along every path: one row for each split, as a PNG file."""
+    splits = list(summary.paths[0].profiles)
+    with styled():
+        figure = captioned(9.6, 0.5 + 2.9 * len(splits), _caption(summary), title(summary))
+        axes = figure.subplots(len(splits), 2, squeeze=False, sharex=True)
+        for row, split in zip(axes, splits, strict=True):
+            for panel, quantity in zip(row, QUANTITIES, strict=True):
+                _draw(panel, summary, split, quantity)
+        for panel in axes[-1]:
+            panel.set_xlabel("t")
+        axes[0][0].legend(fontsize=8)
+        return png(figure)
+
+
+def _draw(axes: Axes, summary: ConnectionSummary, split: str, quantity: Quantity) -> None:
+    factor = 1 if quantity == "loss" else 100
+    for path in summary.paths:
+        profile, shade = path.profiles[split], colour(path.name)
+        value, half = (
+            factor * getattr(profile, quantity),
+            factor * CONFIDENCE * getattr(profile, f"{quantity}_standard_error"),
+        )
+        shown = np.where(np.isfinite(value), value, np.nan)
+        axes.fill_between(
+            profile.t, np.maximum(shown - half, 0), shown + half, color=shade, alpha=0.25, linewidth=0
+        )
+        axes.plot(profile.t, shown, ".-", color=shade, markersize=3, label=label(summary, path.name))
+    ends = factor * getattr(summary.paths[0].profiles[split], quantity)[[0, -1]]
+    axes.plot([0, 1], ends, ":", color="#555555", linewidth=1.2)
+    axes.set(
+        xlim=(0, 1),
+        ylabel=f"{SPLITS[split]} " + (f"loss, {summary.unit}" if quantity == "loss" else "error, percent"),
+    )
+    axes.set_ylim(bottom=0)
+
+
+def _caption(summary: ConnectionSummary) -> str:
+    samples = " and ".join(f"{summary.samples(split)} {SPLITS[split]}" for split in summary.paths[0].profiles)
+    return (
+        f"From {summary.runs[0]} (t = 0) to {summary.runs[1]} (t = 1). {verdict(summary)} Mean over {samples}"
+        f" samples at {summary.connecting.evaluation.points} points of each path; bands: 1.96 standard errors"
+        " on either side. Dotted: the chord between the ends; a barrier is the greatest height above it."
+        f" {statistics(summary)}"
+    )

@@ -1,0 +1,90 @@
+"""The sentences, captions and numbers that stand beside the pictures."""
+
+from math import isfinite, isnan
+
+ABSENT = "not available"
+LABELS = {
+    "test_error": "Test error",
+    "test_loss": "Test loss",
+    "train_error": "Training error",
+    "train_loss": "Training loss",
+    "parameters": "Parameters",
+    "centre_loss": "Loss at the trained weights",
+    "floor": "Lowest loss on the plane",
+    "ceiling": "Highest finite loss on the plane",
+    "basin_fraction": "Share of the plane below ln C",
+    "centre_basin_fraction": "Share of the plane below ln C, joined to the centre",
+    "convex_fraction": "Convex share of the plane",
+    "roughness": "Roughness of log loss on the plane",
+    "minima": "Minima that persist on the plane",
+    "largest_persistence": "Persistence of the second minimum",
+    "rise": "Largest rise on a walk from the centre",
+    "line_convex_fraction": "Convex share of the line",
+    "line_roughness": "Roughness of log loss on the line",
+    "line_fall": "Largest fall on a walk outwards along the line",
+    "line_rise": "Largest rise on a walk outwards along the line",
+    "hessian_largest": "Greatest eigenvalue of the Hessian",
+    "hessian_smallest": "Least eigenvalue of the Hessian",
+    "hessian_negative_to_positive": "Least eigenvalue, sign turned, over the greatest",
+    "hessian_trace": "Trace of the Hessian",
+    "hessian_convex_fraction": "Share of the plane where the Hessian is positive semidefinite",
+    "balance_loss": "Balance loss in the last epoch",
+    "importance_cv": "CV of the experts' importance in the last epoch",
+    "load_cv": "CV of the experts' load in the last epoch",
+    "load_max_over_mean": "Greatest load of an expert over the mean",
+    "dropped_share": "Share of the assignments that were dropped",
+    "trajectory_explained": "Share of the path of training in the plane",
+    "points": "Points on the plane",
+    "evaluated_points": "Evaluated points on the plane",
+    "masked_points": "Points without a finite loss",
+}
+
+
+def label(name: str) -> str:
+    """The name of a scalar, spelled out."""
+    measure, _, task = name.partition(".")
+    spelled = LABELS.get(measure) or measure.replace("_", " ").capitalize()
+    return f"{spelled}, {task}" if task else spelled
+
+
+def number(value: float | None) -> str:
+    """A number for people: four digits, thousands apart, words for what is not a number."""
+    if value is None:
+        return ABSENT
+    if isnan(value):
+        return "NaN"
+    if not isfinite(value):
+        return "infinite" if value > 0 else "minus infinite"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return grouped(int(value))
+    return f"{value:.4g}"
+
+
+def grouped(value: float, places: int = 0) -> str:
+    """With so many places after the point, and thousands apart."""
+    return f"{value:,.{places}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def scalar(name: str, value: float | None) -> str:
+    """The value of a scalar; errors and fractions are shares and shown as percentages."""
+    if (
+        value is None
+        or not isfinite(value)
+        or not (
+            name.partition(".")[0].endswith("error")
+            or "fraction" in name
+            or name in ("trajectory_explained", "dropped_share")
+        )
+    ):
+        return number(value)
+    return f"{100 * value:.4g}\N{NARROW NO-BREAK SPACE}%"
+
+
+def is_share(measure: str) -> bool:
+    """Whether a measure is shown in percent."""
+    return scalar(measure, 0.5).endswith("%")
+
+
+def coordinate(value: float) -> str:
+    """A coordinate with a proper minus sign."""
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")

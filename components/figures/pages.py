@@ -1,0 +1,31 @@
+"""What every page has in common: templates, and data for scripts. Whatever comes from a run is escaped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly import graph_objects as go
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def script_json(value: Any) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+BLANK = go.layout.Template()  # the page brings its own colours, light and dark
+
+
+def as_json(figure: go.Figure) -> Any:
+    """The figure as plain JSON values: NaN and infinity become null."""
+    return json.loads(figure.to_json(engine="json"))

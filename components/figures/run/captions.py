@@ -1,0 +1,301 @@
+"""The sentences and captions that stand beside the pictures of a run."""
+
+from collections.abc import Sequence
+
+from lossmap.components.config.data import IN_PROCESS
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import Imported
+from lossmap.components.figures.names import network_on_data
+from lossmap.components.figures.numbers import coordinate, scalar
+from lossmap.components.figures.run.summary import RunSummary
+from lossmap.components.figures.scale import HIGH, LOW, counts, lowest
+from lossmap.components.landscape.grid import Surface
+
+MOST_CLASSES = 100  # that are named one by one
+
+
+SCALE = f"Logarithmic scale from {LOW:g} to {HIGH:g}, the same for all runs."
+
+
+MAP = (
+    "In the map every point has one colour; thin lines (1, 2 and 5 times powers of ten) interpolate log loss"
+    " linearly between points; thick line: the loss of uniform guessing; plus: the trained network; ring: the"
+    " lowest point; hatched: NaN or infinite; dotted: not evaluated."
+)
+
+
+FACETS = (
+    "Flat facets join neighbouring points and have the colour of the mean log loss of their corners; a facet"
+    " with a corner without a finite loss is left out."
+)
+
+
+POINTING = (
+    f"{SCALE} The surface joins neighbouring points and blends their colours, with some shading; the map has"
+    " one colour for each evaluated point. Thin lines (1, 2 and 5 times powers of ten) interpolate log loss"
+    " linearly between points; the thick line is the loss of uniform guessing. Filled cross: the trained"
+    " network; ring: the lowest point; thin crosses: NaN or infinite; dots: not evaluated. Point at a place"
+    " for its values."
+)
+
+
+_DIRECTIONS = {
+    "random": "Random directions",
+    "networks": "Directions to the network of {networks}, which lie at coordinate 1",
+    "trajectory": "Directions of the two principal components of the path of training",
+    "hessian": "Eigenvectors of the Hessian's two greatest eigenvalues",
+    "gradient": "The gradient, and a random direction",
+}
+
+
+_PLANES = {
+    "random": "a random plane",
+    "networks": "the plane of other networks",
+    "trajectory": "the plane of its training's path",
+    "hessian": "the plane of greatest curvature",
+    "gradient": "the plane of its gradient and a random direction",
+}
+
+
+_NORMALIZATIONS = {
+    "none": "without normalisation",
+    "model": "as long as all the weights together",
+    "layer": "layer normalisation",
+    "filter": "filter normalisation",
+    "element": "element-wise normalisation",
+    "neuron": "neuron normalisation",
+}
+
+
+_STATISTICS = {
+    "frozen": "frozen as trained",
+    "reestimated": "re-estimated at every point",
+    "coordinates": "moved along with the weights",
+}
+
+
+CARDS = (
+    "test_error",
+    "train_error",
+    "train_loss",
+    "centre_loss",
+    "ceiling",
+    "basin_fraction",
+    "convex_fraction",
+    "line_convex_fraction",
+    "minima",
+    "hessian_largest",
+    "hessian_trace",
+    "parameters",
+)
+
+
+def interval(run: RunSummary, name: str) -> str:
+    """The 95 % interval of a scalar; empty where it has none."""
+    low, high = run.scalars.get(f"{name}_low"), run.scalars.get(f"{name}_high")
+    return f"{scalar(name, low)} to {scalar(name, high)}" if low is not None and high is not None else ""
+
+
+def with_interval(run: RunSummary, name: str) -> str:
+    """A scalar with its 95 % interval, where it has one."""
+    value, ends = scalar(name, run.scalars.get(name)), interval(run, name)
+    return f"{value} ({ends})" if ends else value
+
+
+def title(run: RunSummary) -> str:
+    """Network and data set."""
+    return network_on_data(run.experiment, run.manifest)
+
+
+def split(run: RunSummary) -> str:
+    """Which images the survey used: the adjective."""
+    return "training" if run.experiment.landscape.split == "train" else "test"
+
+
+def grid(surface: Surface) -> str:
+    """Size and extent of a grid."""
+    across = f"x from {coordinate(surface.x[0])} to {coordinate(surface.x[-1])}"
+    if len(surface.y) == 1:
+        return f"{len(surface.x)} points, {across}"
+    return (
+        f"{len(surface.x)} × {len(surface.y)} points, {across}, y from {coordinate(surface.y[0])} to"
+        f" {coordinate(surface.y[-1])}"
+    )
+
+
+def evaluation(run: RunSummary) -> str:
+    """What was evaluated, and how."""
+    landscape = run.experiment.landscape
+    return (
+        f"{objective(run)} of {run.samples} {split(run)} {samples_are(run)}. {directions(landscape)};"
+        f" BatchNorm statistics {_STATISTICS[landscape.batch_norm]}."
+    )
+
+
+def objective(run: RunSummary) -> str:
+    """The loss, averaged."""
+    loss = run.experiment.loss
+    return {"cross-entropy": "Mean cross-entropy", "mse": "Mean squared error"}.get(
+        loss, f"Mean of {loss.removeprefix(IN_PROCESS).strip()}"
+    )
+
+
+def samples_are(run: RunSummary) -> str:
+    """What a sample is."""
+    if run.manifest.tasks:
+        return f"samples of {run.experiment.landscape.task or 'all tasks'}"
+    return "samples" if run.experiment.data.holds_tensors else "images"
+
+
+def directions(landscape: Landscape) -> str:
+    """What spans the plane, and how it is scaled."""
+    kind = _DIRECTIONS[landscape.directions].format(networks=" and ".join(landscape.networks))
+    if landscape.directions in ("networks", "trajectory"):
+        return f"{kind}, all parameters"
+    moved = (
+        "biases and BatchNorm parameters stay"
+        if landscape.ignore_bias_and_norm
+        else "biases and BatchNorm parameters move too"
+    )
+    return f"{kind}, {_NORMALIZATIONS[landscape.normalization]}; {moved}"
+
+
+def tally(surface: Surface) -> str:
+    """How many points lie beyond the ends of the scale, and how many have no finite loss."""
+    found = counts(surface)
+    names = {"NaN": found.nan, "infinite": found.infinite, "not evaluated": found.missing}
+    interpolated = int(surface.interpolated.sum())
+    between = f", {interpolated} of them interpolated" if interpolated else ""
+    holes = ", ".join(f"{count} {name}" for name, count in names.items() if count)
+    beyond = f"{found.below} below and {found.above} above the scale, drawn at its ends"
+    return f"{beyond}; without a finite loss: {holes or 'none'}, of {found.points} points{between}."
+
+
+def guess(run: RunSummary) -> str:
+    """The loss of guessing uniformly, as a formula; `none` where that means nothing."""
+    if run.guessing_loss is None:
+        return "none"
+    if run.manifest.tasks:
+        return f"{run.guessing_loss:.3f}, the mean of ln C over the samples, C the classes of a sample's task"
+    return f"ln {len(run.manifest.classes)} = {run.guessing_loss:.3f}"
+
+
+def markers(surface: Surface) -> str:
+    """Where the lowest point is."""
+    place = lowest(surface)
+    return (
+        f"the lowest point, {place.loss:.4g} at ({coordinate(place.x)}, {coordinate(place.y)})"
+        if place
+        else "the lowest point (no loss is finite)"
+    )
+
+
+def contour_caption(run: RunSummary) -> str:
+    """The caption of the map."""
+    return (
+        f"{evaluation(run)} {SCALE} {grid(run.plane)}; {tally(run.plane)} {MAP} Here the thick line is"
+        f" {guess(run)} and the ring {markers(run.plane)}."
+    )
+
+
+def surface_caption(run: RunSummary) -> str:
+    """The caption of the three-dimensional picture."""
+    return f"{evaluation(run)} {SCALE} {grid(run.plane)}; {tally(run.plane)} {FACETS}"
+
+
+def page_caption(run: RunSummary) -> str:
+    """What is particular to one run's surface and map on an interactive page."""
+    return (
+        f"{evaluation(run)} {grid(run.plane)}; {tally(run.plane)} Thick line: {guess(run)}. Ring:"
+        f" {markers(run.plane)}."
+    )
+
+
+def line_caption(run: RunSummary, line: Surface) -> str:
+    """The caption of the line profile."""
+    dashed = "" if run.guessing_loss is None else f"Dashed: {guess(run)}, uniform guessing. "
+    return (
+        f"{evaluation(run)} {grid(line)}, along the first direction; {int((~line.finite).sum())} have no"
+        f" finite loss and are shaded. Band: 1.96 standard errors of the mean over the {samples_are(run)}, on"
+        f" either side. {dashed}Dotted: the trained network."
+    )
+
+
+def epochs_caption(runs: Sequence[RunSummary]) -> str:
+    """The caption of the learning curves; imported networks have none."""
+    trained = [
+        (run, run.manifest.count("train"), run.manifest.count("test"))
+        for run in runs
+        if run.experiment.training
+    ]
+    kinds = {run.run: "samples" if run.manifest.tasks else "images" for run in runs}
+    return " ".join(
+        f"{run.run}: {len(run.epochs)} epochs, {train} training and {test} test {kinds[run.run]}."
+        for run, train, test in trained
+    )
+
+
+def origin(run: RunSummary) -> str:
+    """Where the weights come from."""
+    model, training = run.experiment.model, run.experiment.training
+    if training:
+        return f"trained for {training.epochs} epochs"
+    if isinstance(model, Imported) and model.weights:
+        return f"imported from {model.weights.rpartition('/')[2]} (SHA-256 {str(model.weights_sha256)[:12]}…)"
+    if isinstance(model, Imported) and model.in_process:
+        return f"handed over in Python (SHA-256 of the weights {str(model.weights_sha256)[:12]}…)"
+    return "imported with the weights that its factory gives it"
+
+
+def network_source(run: RunSummary) -> str:
+    """What an imported network was made of, whole."""
+    model = run.experiment.model
+    if not isinstance(model, Imported):
+        return ""
+    parts = [
+        (
+            f"{model.factory}({', '.join(f'{name}={value!r}' for name, value in model.arguments.items())})"
+            if not model.in_process
+            else model.factory
+        )
+    ]
+    if model.source_sha256 and not model.in_process:
+        parts.append(f"defined in a file with SHA-256 {model.source_sha256}")
+    if model.weights_sha256:
+        parts.append(
+            f"weights {'from ' + model.weights if model.weights else 'as they were'}, SHA-256"
+            f" {model.weights_sha256}"
+        )
+    return "; ".join(parts) + "."
+
+
+def classes(run: RunSummary) -> str:
+    """The classes by name, where they are not too many."""
+    names = run.manifest.classes
+    if run.manifest.tasks:
+        tasks = [
+            f"{task.name} ({task.train_count} training and {task.test_count} test samples,"
+            f" {len(task.classes)} classes)"
+            for task in run.manifest.tasks
+        ]
+        return f"Tasks: {', '.join(tasks)}."
+    if not names:
+        return "The targets are no classes."
+    return (
+        f"Classes: {', '.join(names)}."
+        if len(names) <= MOST_CLASSES
+        else f"{len(names)} classes, {names[0]} to {names[-1]}."
+    )
+
+
+def sentence(run: RunSummary) -> str:
+    """One sentence: what the page shows."""
+    plane = run.plane
+    points = (
+        f"{plane.evaluated.sum()} of {plane.loss.size}" if plane.interpolated.any() else str(plane.loss.size)
+    )
+    kind = _PLANES[run.experiment.landscape.directions]
+    return (
+        f"The {split(run)} loss of {title(run)}, {origin(run)}, at {points} points of {kind} through its"
+        " weights."
+    )

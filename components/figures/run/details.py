@@ -1,0 +1,124 @@
+"""Figures of what a survey found beside the loss: convexity, the trajectory, the spectrum, curvature by
+layer.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from plotly import graph_objects as go
+
+from lossmap.components.figures.pages import BLANK
+from lossmap.components.figures.scale import COLOURS
+from lossmap.components.landscape.hessian.lanczos import Density, smoothed_density
+from lossmap.components.surveys.result import ConvexityMap, Passed
+
+if TYPE_CHECKING:
+    from lossmap.components.landscape.hessian.curvature import CurvatureResult
+
+_LEAST_DENSITY = (
+    1e-8  # of the greatest; between the nodes of the quadrature a smoothed density falls without end
+)
+_MARGIN = {"l": 60, "r": 20, "t": 20, "b": 50}
+
+
+def convexity_figure(found: ConvexityMap) -> go.Figure:
+    """|smallest / largest| eigenvalue where the smallest is negative beyond its residual, 0 elsewhere (Li
+    et al. 2018, figure 7).
+    """
+    ratio = np.where(
+        found.convex, 0.0, np.abs(found.smallest / np.where(found.largest == 0, np.nan, found.largest))
+    )
+    details = np.stack([found.smallest, found.largest, found.residual], axis=-1)
+    hover = (
+        "x %{x:.3f}, y %{y:.3f}<br>eigenvalues %{customdata[0]:.4g} to %{customdata[1]:.4g} ±"
+        " %{customdata[2]:.2g}<br>ratio %{z:.3g}<extra></extra>"
+    )
+    scale = {
+        "colorscale": "Cividis",
+        "zmin": 0.0,
+        "zmax": 1.0,
+        "colorbar": {"title": {"text": "|least / greatest|"}, "thickness": 10, "outlinewidth": 0},
+    }
+    sheet = go.Heatmap(x=found.x, y=found.y, z=ratio, customdata=details, hovertemplate=hover, **scale)
+    layout = go.Layout(
+        template=BLANK,
+        margin=_MARGIN,
+        xaxis={"title": {"text": "first direction"}},
+        yaxis={"title": {"text": "second direction"}},
+    )
+    return go.Figure([sheet], layout)
+
+
+def trajectory_figure(passed: tuple[Passed, ...]) -> go.Figure:
+    """Loss of each snapshot, and what the plane pretends it to be at its projection."""
+    curves = {
+        "the snapshot itself": [place.loss for place in passed],
+        "its projection onto the plane": [place.plane_loss for place in passed],
+    }
+    return go.Figure(_over_epochs(passed, curves), _curves("epoch", "loss", logarithmic=True))
+
+
+def distance_figure(passed: tuple[Passed, ...]) -> go.Figure:
+    """How far each snapshot is from the trained network, and how much of that is off the plane."""
+    curves = {
+        "from the trained network": [place.position.length for place in passed],
+        "from the plane": [place.position.distance for place in passed],
+    }
+    return go.Figure(_over_epochs(passed, curves), _curves("epoch", "Euclidean distance of the weights"))
+
+
+def _over_epochs(passed: tuple[Passed, ...], curves: dict[str, list[float]]) -> list[go.Scatter]:
+    epochs = [place.position.epoch for place in passed]
+    styles = zip(curves.items(), ("solid", "dash"), COLOURS[:2], strict=True)
+    return [
+        go.Scatter(x=epochs, y=values, name=name, mode="lines+markers", line={"dash": dash, "color": colour})
+        for (name, values), dash, colour in styles
+    ]
+
+
+def spectrum_figure(found: Density) -> go.Figure:
+    """Density of the Hessian's eigenvalues, smoothed, with its 95 % interval over the probes."""
+    density = smoothed_density(found)
+    lowest = float(density.density.max()) * _LEAST_DENSITY
+    band = go.Scatter(
+        x=np.concatenate([density.eigenvalues, density.eigenvalues[::-1]]),
+        y=np.concatenate([density.high, density.low[::-1]]).clip(min=lowest),
+        fill="toself",
+        fillcolor="rgba(68,119,170,0.25)",
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    curve = go.Scatter(
+        x=density.eigenvalues,
+        y=density.density.clip(min=lowest),
+        mode="lines",
+        line={"color": COLOURS[0]},
+        showlegend=False,
+    )
+    return go.Figure([band, curve], _curves("eigenvalue of the Hessian", "density", logarithmic=True))
+
+
+def layers_figure(found: "CurvatureResult") -> go.Figure:
+    """Trace of each layer's block of the Hessian, with its 95 % interval."""
+    names = list(found.layer_traces)
+    traces = [found.layer_traces[name] for name in names]
+    errors = [None if trace.high is None else trace.high - trace.value for trace in traces]
+    bars = go.Bar(
+        x=names,
+        y=[trace.value for trace in traces],
+        error_y={"type": "data", "array": errors},
+        marker={"color": COLOURS[0]},
+    )
+    return go.Figure([bars], _curves("", "trace of the layer's block"))
+
+
+def _curves(across: str, up: str, logarithmic: bool = False) -> go.Layout:
+    axis = {"title": {"text": up}, "type": "log" if logarithmic else "linear", "exponentformat": "power"}
+    return go.Layout(
+        template=BLANK,
+        margin=_MARGIN,
+        xaxis={"title": {"text": across}},
+        yaxis=axis,
+        legend={"orientation": "h", "y": 1.12},
+    )

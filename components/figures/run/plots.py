@@ -1,0 +1,157 @@
+"""Pictures of runs as PNG files: equal runs give equal bytes on one version of matplotlib."""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lossmap.components.core.errors import LossmapError
+from lossmap.components.figures.pictures import captioned, png, styled
+from lossmap.components.figures.run import captions
+from lossmap.components.figures.run.panels import (
+    TICKS,
+    draw_epochs,
+    draw_map,
+    draw_profile,
+    draw_surface,
+    mappable,
+    use_log_scale,
+)
+from lossmap.components.figures.run.summary import RunSummary
+from lossmap.components.figures.scale import COLOURS, Frame, frame
+from lossmap.components.landscape.grid import Surface
+
+COLUMNS = 4  # runs side by side before the next row begins
+
+
+def contour(run: RunSummary) -> bytes:
+    """The plane from above."""
+    with styled():
+        figure = captioned(7.2, 5.9, captions.contour_caption(run), captions.title(run))
+        axes = figure.add_subplot()
+        draw_map(axes, run, frame([run.plane]))
+        _colour_bar(figure, [axes])
+        return png(figure)
+
+
+def surface(run: RunSummary) -> bytes:
+    """The plane in perspective."""
+    with styled():
+        figure = captioned(7.2, 5.2, captions.surface_caption(run), captions.title(run))
+        axes = figure.add_subplot(projection="3d")
+        draw_surface(axes, run, frame([run.plane]))
+        _colour_bar(figure, [axes])
+        return png(figure)
+
+
+def learning_curves(run: RunSummary) -> bytes:
+    """Loss, error and learning rate over epochs."""
+    with styled():
+        figure = captioned(9.6, 3.4, captions.epochs_caption([run]), captions.title(run))
+        loss, error, rate = figure.subplots(1, 3)
+        for axes, quantity, text in ((loss, "loss", "loss"), (error, "error", "error, percent")):
+            draw_epochs(axes, run, quantity)
+            axes.set(xlabel="epoch", ylabel=text)
+        loss.legend()
+        use_log_scale(
+            loss, [entry.get(name, np.nan) for entry in run.epochs for name in ("train_loss", "test_loss")]
+        )
+        error.set_ylim(bottom=0)
+        rate.plot(
+            [entry["epoch"] for entry in run.epochs],
+            [entry.get("learning_rate", np.nan) for entry in run.epochs],
+            color="#555555",
+        )
+        rate.set(xlabel="epoch", ylabel="learning rate")
+        rate.set_ylim(bottom=0)
+        return png(figure)
+
+
+def line_profile(run: RunSummary) -> bytes:
+    """Loss and error along the first direction."""
+    if run.line is None:
+        raise LossmapError(
+            f"run {run.run} has no line, expected one for a profile; set landscape.line in the experiment and"
+            " survey again"
+        )
+    with styled():
+        figure = captioned(7.2, 5.2, captions.line_caption(run, run.line), captions.title(run))
+        loss, error = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        draw_profile(loss, error, run.line, COLOURS[0])
+        _finish_profile(loss, error, [run.line], [run.guessing_loss])
+        return png(figure)
+
+
+def comparison(runs: Sequence[RunSummary]) -> bytes:
+    """Surfaces in perspective, and below each its map, for several runs on one scale."""
+    if not runs:
+        raise LossmapError("no run to compare, expected at least one; name the runs")
+    limits = frame([run.plane for run in runs])
+    columns = min(COLUMNS, len(runs))
+    rows = -(-len(runs) // columns)
+    with styled():
+        figure = captioned(3.6 * columns + 1.2, 6.6 * rows, _comparison_caption(runs), None)
+        maps = [
+            axes
+            for index, run in enumerate(runs)
+            for axes in _draw_pair(figure, (2 * rows, columns), index, run, limits)
+        ]
+        _colour_bar(figure, maps, shrink=0.5)
+        return png(figure)
+
+
+def _draw_pair(
+    figure: Figure, shape: tuple[int, int], index: int, run: RunSummary, limits: Frame
+) -> list[Axes]:
+    rows, columns = shape
+    place = 2 * (index // columns) * columns + index % columns + 1
+    above = figure.add_subplot(rows, columns, place, projection="3d")
+    below = figure.add_subplot(rows, columns, place + columns)
+    draw_surface(above, run, limits)
+    draw_map(below, run, limits)
+    above.set_title(textwrap.fill(captions.title(run), 32), pad=16)
+    above.text2D(
+        0.5,
+        1.01,
+        textwrap.shorten(run.run, 48),
+        transform=above.transAxes,
+        ha="center",
+        fontsize=8,
+        color="#555555",
+    )
+    return [above, below]
+
+
+def _comparison_caption(runs: Sequence[RunSummary]) -> str:
+    """What all runs share is said once, what differs for each run by its name."""
+    evaluations = {captions.evaluation(run) for run in runs}
+    shared = evaluations.pop() if len(evaluations) == 1 else ""
+    each = [
+        f"{run.run}: {'' if shared else captions.evaluation(run) + ' '}{captions.grid(run.plane)};"
+        f" {captions.tally(run.plane)}"
+        for run in runs
+    ]
+    return "\n".join([f"{shared} {captions.SCALE} {captions.FACETS} {captions.MAP}".strip(), *each])
+
+
+def _finish_profile(
+    loss: Axes, error: Axes, lines: Sequence[Surface], guesses: Sequence[float | None]
+) -> None:
+    use_log_scale(loss, *(line.loss for line in lines))
+    for guess in {guess for guess in guesses if guess is not None}:
+        loss.axhline(guess, color="#555555", linestyle="--", linewidth=1)
+    for axes in (loss, error):
+        axes.axvline(0, color="#555555", linestyle=":", linewidth=1)
+    low, high = min(line.x[0] for line in lines), max(line.x[-1] for line in lines)
+    loss.set(ylabel="loss", xlim=(low, high))
+    error.set(xlabel="first direction", ylabel="error, percent")
+    error.set_ylim(bottom=0)
+
+
+def _colour_bar(figure: Figure, axes: Sequence[Axes], shrink: float = 0.72) -> None:
+    bar = figure.colorbar(mappable(), ax=list(axes), extend="both", shrink=shrink, aspect=28, pad=0.04)
+    bar.set_ticks(TICKS, labels=[f"{tick:g}" for tick in TICKS])
+    bar.set_label("loss")
+    bar.outline.set_visible(False)

@@ -1,0 +1,133 @@
+"""The report of a run: pictures, page and scalars in the store, and the whole run in MLflow."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lossmap.components.config.models import BALANCE
+from lossmap.components.core.progress import Progress, silent
+from lossmap.components.figures.run import plots
+from lossmap.components.figures.run.page import run_page
+from lossmap.components.figures.run.summary import RunSummary, guessing_loss
+from lossmap.components.landscape.grid import to_npz
+from lossmap.components.landscape.measures import surface as measures
+from lossmap.components.landscape.measures.estimates import scalars_of
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import Store
+from lossmap.components.stores.runs import links, load_epochs, load_experiment, load_json, load_run_manifest
+from lossmap.components.stores.tracking.runs import open_tracker
+from lossmap.components.surveys.result import Found
+from lossmap.components.surveys.stored_result import load_found
+
+PAGE = "page.html"
+
+
+def report(store: Store, run_id: str, tracking: str, progress: Progress = silent) -> RunSummary:
+    """Draw and write the report, scalars last, then log the run to MLflow.
+
+    Raises:
+        TrackingError: MLflow is out of reach; the report in the store is complete.
+    """
+    summary = summarize(store, run_id)
+    progress(1, 4, "drawing")
+    files = _files(summary)
+    progress(2, 4, "writing")
+    for name, content in files.items():
+        store.write(layout.report(run_id, name), content)
+    store.write(layout.scalars(run_id), json.dumps(dict(summary.scalars)).encode())
+    progress(3, 4, "logging to MLflow")
+    _track(store, summary, files, tracking)
+    progress(4, 4, "")
+    return summary
+
+
+def summarize(store: Store, run_id: str) -> RunSummary:
+    """Everything that a report shows of a run whose survey is merged."""
+    experiment, manifest, found = (
+        load_experiment(store, run_id),
+        load_run_manifest(store, run_id),
+        load_found(store, run_id),
+    )
+    training = links(store, run_id).training
+    result, epochs = load_json(store, layout.training_result(training)), tuple(load_epochs(store, training))
+    estimates = measures.summary(
+        found.planes, found.lines, guessing_loss(experiment, manifest), experiment.landscape
+    )
+    return RunSummary(
+        run=run_id,
+        experiment=experiment,
+        manifest=manifest,
+        epochs=epochs,
+        scalars=_of_training(result) | _of_experts(epochs) | scalars_of(estimates) | _of_the_rest(found),
+        found=found,
+    )
+
+
+def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
+    by_task = {
+        f"{split}_{quantity}.{task}": values[quantity]
+        for split in ("test", "train")
+        for task, values in result[split].get("tasks", {}).items()
+        for quantity in ("error", "loss")
+    }
+    return {
+        "test_error": result["test"]["error"],
+        "test_loss": result["test"]["loss"],
+        "train_error": result["train"]["error"],
+        "train_loss": result["train"]["loss"],
+        "parameters": result["parameters"],
+        "training_seconds": result["seconds"],
+        **by_task,
+    }
+
+
+def _of_experts(epochs: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """How evenly the experts were used in the last epoch, where there are any."""
+    return {name: epochs[-1][name] for name in BALANCE if epochs and name in epochs[-1]}
+
+
+def _of_the_rest(found: Found) -> dict[str, float | None]:
+    plane = found.planes[0]
+    scalars: dict[str, float | None] = {
+        "points": float(plane.known.sum()),
+        "evaluated_points": float(plane.evaluated.sum()),
+        "masked_points": float((~plane.finite).sum()),
+    }
+    if found.curvature:
+        scalars |= found.curvature.scalars()
+    if found.convexity:
+        scalars["hessian_convex_fraction"] = float(found.convexity.convex.mean())
+    if found.trajectory:
+        scalars["trajectory_explained"] = sum(found.explained)
+    return scalars
+
+
+def _files(summary: RunSummary) -> dict[str, bytes]:
+    files = {
+        "contour.png": plots.contour(summary),
+        "surface.png": plots.surface(summary),
+        PAGE: run_page(summary).encode(),
+        "experiment.yaml": summary.experiment.to_yaml().encode(),
+        "surface.npz": to_npz(**vars(summary.plane)),
+    }
+    if summary.epochs:
+        files["learning_curves.png"] = plots.learning_curves(summary)
+    if summary.line:
+        files |= {"line.png": plots.line_profile(summary), "line.npz": to_npz(**vars(summary.line))}
+    return files
+
+
+def _track(store: Store, summary: RunSummary, files: Mapping[str, bytes], tracking: str) -> None:
+    tracker = open_tracker(tracking, store.uri, summary.run, summary.experiment, summary.manifest)
+    tracker.log_epochs(summary.epochs)
+    tracker.log_final(
+        summary.scalars, step=summary.experiment.training.epochs if summary.experiment.training else 0
+    )
+    tracker.log_artifacts({**files, "scalars.json": json.dumps(dict(summary.scalars), indent=2).encode()})
+    tracker.log_dataset(
+        summary.manifest.source,
+        summary.manifest.digest,
+        f"{store.uri}/{layout.dataset(summary.manifest.digest)}",
+    )
+    tracker.log_model(summary.run, f"{store.uri}/{layout.weights(links(store, summary.run).training)}")
+    tracker.finish("FINISHED")

@@ -1,0 +1,75 @@
+"""Sentences on what a survey found beside the loss, and on how far to trust it."""
+
+from lossmap.components.figures import numbers
+from lossmap.components.figures.run.summary import RunSummary
+
+
+def sampling(run: RunSummary) -> str:
+    """How the plane was sampled, and what the intervals of its measures contain."""
+    return f"{_points(run)} {_intervals(len(run.found.planes))}".strip()
+
+
+def _points(run: RunSummary) -> str:
+    bound, adaptive = run.found.bound, run.experiment.landscape.adaptive
+    if not bound or not adaptive:
+        return ""
+    scale = "natural logarithm of the loss" if adaptive.scale == "log" else "loss"
+    evaluated = f"{bound.evaluated} of {bound.points} points were evaluated"
+    if not bound.held_out:
+        return f"{evaluated}."
+    return (
+        f"{evaluated}, the others are interpolated. No point is to differ by more than {bound.absolute:.3g}"
+        f" in the {scale}, {100 * bound.tolerance:g} % of its range: {bound.held_out} points drawn at random,"
+        f" unknown to the interpolant, differ by {bound.largest_seen:.3g} at most, so that with 95 %"
+        f" confidence less than {100 * bound.share_below:.2g} % of the points that it did not know differ by"
+        " more. This is verified, not proved. What second differences tell needs every point, and is left"
+        " out."
+    )
+
+
+def _intervals(pairs: int) -> str:
+    if pairs == 1:
+        return (
+            "Intervals are 95 % and hold the variation of the samples alone: with one pair of directions that"
+            " between directions is unknown."
+        )
+    return (
+        f"Intervals are 95 % and hold the variation of the samples and of {pairs} pairs of directions;"
+        " measures are means over the pairs."
+    )
+
+
+def trajectory(run: RunSummary) -> str:
+    """What the plane leaves out of the path of training."""
+    found = run.found
+    worst = max(found.trajectory, key=lambda place: abs(place.loss - place.plane_loss))
+    return (
+        f"The plane holds {100 * found.explained[0]:.1f} % and {100 * found.explained[1]:.1f} % of the path's"
+        " squared length along its two directions. Where the path is off the plane, contours do not show its"
+        f" loss: after epoch {worst.position.epoch} the snapshot's is {numbers.number(worst.loss)}, its"
+        f" projection's {numbers.number(worst.plane_loss)}."
+    )
+
+
+def convexity(run: RunSummary) -> str:
+    """What the map of the Hessian's extreme eigenvalues shows."""
+    found, settings = run.found.convexity, run.experiment.landscape.convexity
+    if found is None or settings is None:
+        return ""
+    return (
+        f"Magnitude of the Hessian's least eigenvalue over its greatest at {found.convex.size} points,"
+        f" {settings.samples} samples, BatchNorm statistics frozen; 0 where the least is not negative by more"
+        f" than its residual, at {int(found.convex.sum())} points. Eigenvalues are of the mean loss."
+    )
+
+
+def curvature(run: RunSummary) -> str:
+    """How curvature was measured."""
+    settings = run.experiment.landscape.curvature
+    if settings is None:
+        return ""
+    return (
+        f"Hessian of the mean loss over {settings.samples} samples, BatchNorm statistics frozen. Eigenvalues"
+        f" by Lanczos, each within its residual of a true one; traces from {settings.trace_products}"
+        " products. Intervals: 95 %."
+    )

@@ -1,0 +1,1 @@
+"""Networks, losses and tensors of others, made into what every run consists of."""

@@ -1,0 +1,1 @@
+"""Runs in MLflow; `client` is the only module that speaks to it."""

@@ -1,0 +1,1 @@
+"""The landscape's mathematics on what the store has: plan, tiles, pool, merge, results."""

@@ -1,0 +1,243 @@
+"""The paths between two trained networks: walked once, kept in the store, and found there afterwards."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from lossmap.components.config.connection import Connecting, Curve, Note, PathName
+from lossmap.components.core.progress import Progress, silent
+from lossmap.components.landscape.connectivity.alignment import align
+from lossmap.components.landscape.connectivity.barriers import Profile
+from lossmap.components.landscape.connectivity.curves import CURVES, Descent, train_bend
+from lossmap.components.landscape.connectivity.paths import Path, Settle, State, evaluate
+from lossmap.components.landscape.connectivity.repair import (
+    between,
+    hidden_layers,
+    moments,
+    repair,
+    with_biases,
+)
+from lossmap.components.landscape.connectivity.symmetries import channel_spaces
+from lossmap.components.landscape.evaluator import collecting_statistics
+from lossmap.components.landscape.grid import from_npz, to_npz
+from lossmap.components.stores import layout, software
+from lossmap.components.stores.addresses import PathTask, StateTask
+from lossmap.components.stores.objects import Store
+from lossmap.components.surveys.ends import Ends, Networks, TrainingBatches, load_networks
+
+
+class Connection:
+    """The paths between two networks. Each is walked when it is first asked for; interrupted, nothing of it
+    is in the store.
+
+    Args:
+        store: where the runs are, and where the paths are kept.
+        ends: the two networks.
+        connecting: how they are connected.
+    """
+
+    def __init__(self, store: Store, ends: Ends, connecting: Connecting):
+        self._store, self._ends, self._evaluation, self._curve = (
+            store,
+            ends,
+            connecting.evaluation,
+            connecting.curve,
+        )
+
+    @cached_property
+    def names(self) -> tuple[PathName, ...]:
+        """The paths that there are, in the order in which they are walked.
+
+        A network without free channels has no aligned path. Where a network has BatchNorm, to re-estimate its
+        statistics is the repair: where that is done at every point anyway, the aligned path is the repaired
+        one.
+        """
+        aligned: tuple[PathName, ...] = ("aligned",) if self.note.spaces else ()
+        differs = not (self.note.batch_norm and self._evaluation.batch_norm == "reestimated")
+        repaired: tuple[PathName, ...] = ("repaired",) if aligned and differs else ()
+        return ("linear", *aligned, *repaired, *(("curve",) if self._curve else ()))
+
+    @cached_property
+    def note(self) -> Note:
+        """What is known about the networks; aligns them where that was not done before."""
+        key = self._state_key("aligned", "alignment.json")
+        if not self._store.exists(key):
+            found = align(self._networks.a, self._networks.b, self._evaluation.seed)
+            self._write_state("aligned", found.state)
+            reason = channel_spaces(self._networks.b).reason
+            note = Note(
+                batch_norm=self._networks.have_batch_norm,
+                spaces=found.spaces,
+                permuted=found.permuted,
+                reason=reason,
+            )
+            self._store.write(key, note.model_dump_json().encode())
+        return Note.model_validate_json(self._store.read(key))
+
+    def address(self, name: PathName) -> str:
+        """Of the path in the store."""
+        curve = self._curve if name == "curve" else None
+        return PathTask(
+            trainings=self._ends.trainings,
+            path=name,
+            evaluation=self._evaluation,
+            curve=curve,
+            software=_software(),
+        ).address()
+
+    def train_curve(self, progress: Progress = silent) -> None:
+        """Train the bend of the curve, unless it is in the store.
+
+        Raises:
+            TrainingError: the training diverged.
+        """
+        if self._store.exists(layout.path_profile(self.address("curve"))) or self._store.exists(
+            self._state_key("bend")
+        ):
+            progress(1, 1, "found in the store")
+        elif self._curve:
+            self._write_state("bend", self._bend(self._curve, progress))
+
+    def walk(self, name: PathName, progress: Progress = silent) -> dict[str, Profile]:
+        """Loss and error along a path, on training samples and, where there are, on test samples. A curve
+        was trained before. Sets torch to one thread.
+        """
+        key = layout.path_profile(self.address(name))
+        if self._store.exists(key):
+            progress(1, 1, "found in the store")
+        else:
+            self._store.write(key, _packed(self._evaluated(name, progress)))
+        return _unpacked(self._store.read(key))
+
+    @cached_property
+    def _networks(self) -> Networks:
+        return load_networks(self._store, self._ends, self._evaluation)
+
+    def _evaluated(self, name: PathName, progress: Progress) -> dict[str, Profile]:
+        networks, path = self._networks, self._path(name)
+        network, batches = networks.a, networks.samples["train"].batches()
+        settle: Settle = _leave
+        if networks.have_batch_norm and (name == "repaired" or self._evaluation.batch_norm == "reestimated"):
+            settle = _reestimate(batches)
+        elif name == "repaired":
+            network = copy.deepcopy(networks.a)
+            path = Path(tuple(with_biases(network, *path.points)))
+            settle = _repair(network, path, batches)
+        return evaluate(
+            (network, networks.loss), networks.samples, path, self._evaluation.coordinates(), settle, progress
+        )
+
+    def _path(self, name: PathName) -> Path:
+        a, b = self._ends_with(
+            self._read_state("aligned") if name in ("aligned", "repaired") else self._networks.b.state_dict()
+        )
+        return (
+            Path((a, self._read_state("bend"), b), CURVES[self._curve.shape])
+            if name == "curve" and self._curve
+            else Path((a, b))
+        )
+
+    def _ends_with(self, b: State) -> tuple[State, State]:
+        """The first network and another; frozen statistics are the first one's in both."""
+        frozen = dict(self._networks.a.named_buffers()) if self._evaluation.batch_norm == "frozen" else {}
+        return self._networks.a.state_dict(), {**b, **frozen}
+
+    def _bend(self, curve: Curve, progress: Progress) -> State:
+        batches = TrainingBatches(
+            self._store, self._ends.manifest, curve.batch_size, self._evaluation.device, curve.seed
+        )
+        descent = Descent(
+            curve.epochs,
+            len(batches),
+            curve.learning_rate,
+            curve.seed,
+            batch_statistics=self._evaluation.batch_norm == "reestimated",
+        )
+        problem = self._networks.a, self._networks.loss
+        return train_bend(
+            problem,
+            self._ends_with(self._networks.b.state_dict()),
+            CURVES[curve.shape],
+            batches.epoch,
+            descent,
+            progress,
+        )
+
+    def _state_key(self, state: Literal["aligned", "bend"], name: str = "state.safetensors") -> str:
+        bend = state == "bend"
+        task = StateTask(
+            trainings=self._ends.trainings,
+            state=state,
+            curve=self._curve if bend else None,
+            batch_norm=self._evaluation.batch_norm if bend else None,
+            device=self._evaluation.device,
+            seed=self._evaluation.seed,
+            software=_software(),
+        )
+        return layout.path(task.address(), name)
+
+    def _write_state(self, state: Literal["aligned", "bend"], tensors: State) -> None:
+        self._store.write(
+            self._state_key(state),
+            save({name: tensor.contiguous().clone() for name, tensor in tensors.items()}),
+        )
+
+    def _read_state(self, state: Literal["aligned", "bend"]) -> dict[str, Tensor]:
+        tensors = load(self._store.read(self._state_key(state)))
+        return {name: tensor.to(self._evaluation.device) for name, tensor in tensors.items()}
+
+
+_Batches = list[tuple[Tensor, Tensor]]
+
+
+def _software() -> str:
+    return software.software_of(software.SURVEY)
+
+
+def _leave(network: nn.Module, t: float) -> None:
+    """The path carries the statistics."""
+
+
+def _reestimate(batches: _Batches) -> Settle:
+    @torch.inference_mode()
+    def settle(network: nn.Module, t: float) -> None:
+        with collecting_statistics(network):
+            for inputs, _ in batches:
+                network(inputs)
+
+    return settle
+
+
+def _repair(network: nn.Module, path: Path, batches: _Batches) -> Settle:
+    names, ends = hidden_layers(network, batches[0][0]), []
+    for state in path.points:
+        network.load_state_dict(state)
+        ends.append(moments(network, names, batches))
+    return lambda moved, t: repair(
+        moved, {name: between(ends[0][name], ends[1][name], t) for name in names}, batches
+    )
+
+
+def _packed(profiles: Mapping[str, Profile]) -> bytes:
+    return to_npz(
+        **{
+            f"{split}.{field.name}": getattr(profile, field.name)
+            for split, profile in profiles.items()
+            for field in fields(profile)
+        }
+    )
+
+
+def _unpacked(content: bytes) -> dict[str, Profile]:
+    found: dict[str, dict[str, Any]] = {}
+    for name, array in from_npz(content).items():
+        split, _, field = name.partition(".")
+        found.setdefault(split, {})[field] = np.asarray(array)
+    return {split: Profile(**arrays) for split, arrays in found.items()}

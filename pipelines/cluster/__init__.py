@@ -1,0 +1,1 @@
+"""Runs on a cluster: the pipeline's graph, submission, follow-up, cancellation."""

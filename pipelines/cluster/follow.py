@@ -1,0 +1,179 @@
+"""What goes on in a run on a cluster: its steps, their logs, why it waits, why it failed."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ClusterError, LossmapError
+from lossmap.components.jobs.deployment import STEP_BEGINS, STEP_ENDS, of_pipeline_run
+from lossmap.pipelines.cluster.kubeflow import Kubeflow, PipelineRun
+
+if TYPE_CHECKING:
+    from lossmap.components.jobs.connection import Api
+
+_NODE_NAME = "workflows.argoproj.io/node-name"
+_POLL_SECONDS = 2.0
+_LOG_SECONDS = 10.0
+# What Argo, Kubeflow's launcher and its executor say of themselves around what a step says.
+_NOISE = re.compile(
+    r'^(time="?\d{4}-\d\d-\d\dT.*argo=true|\[KFP Executor |[IWEF]\d{4} \d\d:|Error: exit status)'
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StepPod:
+    """The pod of a step's own code.
+
+    Attributes:
+        step: name of the step.
+        pod: as the Kubernetes client gives it.
+    """
+
+    step: str
+    pod: Any = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return str(self.pod.metadata.name)
+
+    @property
+    def phase(self) -> str:
+        """Pending, Running, Succeeded, Failed or Unknown."""
+        return str(self.pod.status.phase)
+
+
+def step_pods(api: "Api", settings: Settings, run: PipelineRun) -> list[StepPod]:
+    """The pods of a run's steps, oldest first, without those of Kubeflow's drivers."""
+    from lossmap.components.jobs.cluster import pods
+
+    found = []
+    for pod in pods(settings.namespace, of_pipeline_run(run.id), api):
+        node = str((pod.metadata.annotations or {}).get(_NODE_NAME, "")).split(
+            "."
+        )  # such as lossmap-5h2zz.root.exit-handler-1.train.executor
+        if len(node) > 1 and node[-1].startswith(("executor", "retry")):
+            found.append(StepPod(node[-2], pod))
+    return found
+
+
+def own_lines(lines: Iterator[str]) -> Iterator[str]:
+    """Of a step's log what the step itself said; all of it where the step did not come to say anything."""
+    before: list[str] = []
+    for line in lines:
+        before.append(line)
+        if line == STEP_BEGINS:
+            yield from (
+                text for text in takewhile(lambda text: text != STEP_ENDS, lines) if not _NOISE.match(text)
+            )
+            return
+    yield from (text for text in before if not _NOISE.match(text))
+
+
+def step_log(api: "Api", settings: Settings, pod: StepPod, follow: bool) -> Iterator[str]:
+    """The lines of a step."""
+    from lossmap.components.jobs.cluster import pod_log
+
+    return own_lines(pod_log(settings.namespace, pod.name, "main", follow, api))
+
+
+def waiting(api: "Api", settings: Settings, run: PipelineRun) -> list[str]:
+    """Why pods of a run do not start, one line each; the training's own pods among them."""
+    from lossmap.components.jobs.cluster import pods, why_waiting
+
+    pending = (
+        pod for pod in pods(settings.namespace, of_pipeline_run(run.id), api) if pod.status.phase == "Pending"
+    )
+    return list(dict.fromkeys(reason for reason in map(why_waiting, pending) if reason))
+
+
+def cause(api: "Api", settings: Settings, run: PipelineRun) -> str:
+    """Why a run failed: its first failed step, and the error that this ended with."""
+    failed = sorted(
+        (step for step in run.steps if step.state == "FAILED"), key=lambda step: str(step.started)
+    )
+    if not failed:
+        return "no step of it failed; look at Kubeflow's page of the run"
+    step = failed[0].name
+    pods = [pod for pod in step_pods(api, settings, run) if pod.step == step and pod.phase == "Failed"]
+    if not pods:
+        return f"{step}: its pod is gone, or never started; see: lossmap logs {run.name}"
+    return f"{step}: {_last_words(api, settings, pods[0])}"
+
+
+def _last_words(api: "Api", settings: Settings, pod: StepPod) -> str:
+    try:
+        lines = list(step_log(api, settings, pod, follow=False))
+    except ClusterError as error:
+        return str(error)
+    errors = [line.removeprefix("lossmap: ") for line in lines if line.startswith("lossmap: ")]
+    status = next(
+        (each.state.terminated for each in pod.pod.status.container_statuses or () if each.name == "main"),
+        None,
+    )
+    if status and status.reason == "OOMKilled":
+        return (
+            "killed for want of memory; raise"
+            f" cluster.{'survey' if pod.step in ('tile', 'merge') else 'steps'}.memory"
+        )
+    said = [line for line in lines if line.strip()]
+    return (
+        errors[-1]
+        if errors
+        else said[-1]
+        if said
+        else str(pod.pod.status.message or "it ended without a word")
+    )
+
+
+def follow(kubeflow: Kubeflow, api: "Api", settings: Settings, name: str, say: Say) -> PipelineRun:
+    """Tell what goes on in a run until it has ended: steps, their lines, and reasons to wait, once each.
+    Returns it as it ended.
+    """
+    lock, seen, threads = threading.Lock(), set[str](), dict[str, threading.Thread]()
+
+    def tell(line: str) -> None:
+        with lock:
+            say(line)
+
+    while True:
+        run = kubeflow.find(name)
+        for pod in step_pods(api, settings, run):
+            if pod.name not in threads and pod.phase != "Pending":
+                threads[pod.name] = threading.Thread(
+                    target=_stream, args=(api, settings, pod, tell), daemon=True
+                )
+                threads[pod.name].start()
+        for line in [*_changes(run), *(f"waiting: {reason}" for reason in waiting(api, settings, run))]:
+            if line not in seen:
+                seen.add(line)
+                tell(line)
+        if run.ended:
+            break
+        time.sleep(_POLL_SECONDS)
+    for thread in threads.values():
+        thread.join(_LOG_SECONDS)
+    return run
+
+
+def _changes(run: PipelineRun) -> Iterator[str]:
+    for number, step in enumerate(run.steps):
+        if step.state in ("SUCCEEDED", "CACHED", "FAILED"):
+            share = sum(other.name == step.name for other in run.steps[:number])
+            took = f" ({step.seconds:.0f} s)" if step.seconds is not None else ""
+            yield f"{step.name}{f' {share + 1}' if share else ''}: {step.state.lower()}{took}"
+
+
+def _stream(api: "Api", settings: Settings, pod: StepPod, tell: Say) -> None:
+    try:
+        for line in step_log(api, settings, pod, follow=True):
+            tell(f"  {pod.step} | {line}")
+    except LossmapError as error:
+        tell(f"  {pod.step} | its log cannot be read: {error}")

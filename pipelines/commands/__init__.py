@@ -1,0 +1,1 @@
+"""What is typed: every command of `lossmap`, light enough to be imported for --help."""

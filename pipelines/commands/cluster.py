@@ -1,0 +1,131 @@
+"""What is typed to run on a cluster."""
+
+from typing import Annotated
+
+import typer
+
+from lossmap.pipelines.commands.options import Sets, settings_of
+
+ClusterRun = Annotated[
+    str, typer.Argument(metavar="RUN", help="a run that was submitted: its name, or Kubeflow's id of it")
+]
+
+
+def submit(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="RECIPE|FILE.yaml...", help="recipes, or files of experiments")
+    ],
+    sets: Sets = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", "-f", help="tell what goes on until the runs have ended; the exit code says how"
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="print what the runs would ask of the cluster, and start nothing"),
+    ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache", help="carry out every step, also those that Kubeflow's cache could answer"
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Train, survey and report, on a cluster, as a run of Kubeflow Pipelines."""
+    from lossmap.pipelines import local
+    from lossmap.pipelines.cluster import submit as submitting
+    from lossmap.pipelines.recipes.resolve import resolve
+    from lossmap.pipelines.screens import cluster as cluster_screen
+    from lossmap.pipelines.survey import with_weights_noted
+
+    settings = settings_of(None, None)
+    experiments = [resolve(target, sets or []) for target in targets]
+    for experiment in experiments:
+        submitting.check(experiment)
+    experiments = [with_weights_noted(experiment) for experiment in experiments]
+    if dry_run:
+        cluster_screen.demands(experiments, as_json)
+        return
+    started = [
+        (run, submitting.submit(experiment, settings, run, not no_cache))
+        for experiment in experiments
+        for run in [local.new_run(experiment)]
+    ]
+    cluster_screen.submitted(started, as_json)
+    if follow:
+        raise typer.Exit(max(cluster_screen.follow(run, settings) for run, _ in started))
+
+
+def status(
+    run: ClusterRun, as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False
+) -> None:
+    """Tell how a run on a cluster is getting on: exit code 1 where it failed, 130 where it was cancelled,
+    else 0.
+    """
+    from lossmap.pipelines.screens import cluster as cluster_screen
+
+    raise typer.Exit(cluster_screen.status(run, settings_of(None, None), as_json))
+
+
+def logs(
+    run: ClusterRun,
+    step: Annotated[
+        str | None,
+        typer.Option("--step", help="prepare, train, plan, tile, merge, report or clean-up; all without it"),
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option("--rank", min=0, help="of the training's lines only those of this process")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until the run has ended")] = False,
+) -> None:
+    """Print what the steps of a run on a cluster say."""
+    from lossmap.pipelines.screens import cluster as cluster_screen
+
+    cluster_screen.logs(run, settings_of(None, None), step, rank, follow)
+
+
+def cancel(run: ClusterRun) -> None:
+    """End a run on a cluster, and leave nothing of it running."""
+    from lossmap.pipelines.screens import cluster as cluster_screen
+
+    cluster_screen.cancel(run, settings_of(None, None))
+
+
+def retry(
+    run: ClusterRun,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", "-f", help="tell what goes on until the run has ended; the exit code says how"
+        ),
+    ] = False,
+) -> None:
+    """Start a run that failed or was cancelled once more: what is finished stays, training goes on from
+    its last checkpoint.
+    """
+    from lossmap.pipelines.screens import cluster as cluster_screen
+
+    settings = settings_of(None, None)
+    cluster_screen.retry(run, settings)
+    if follow:
+        raise typer.Exit(cluster_screen.follow(run, settings))
+
+
+def compile_pipeline(
+    target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="where to write the pipeline")
+    ],
+    sets: Sets = None,
+) -> None:
+    """Write the pipeline of an experiment as YAML, to upload it to Kubeflow Pipelines."""
+    from lossmap.pipelines.cluster import submit as submitting
+    from lossmap.pipelines.recipes.resolve import resolve
+    from lossmap.pipelines.screens import cluster as cluster_screen
+
+    experiment = resolve(target, sets or [])
+    submitting.check(experiment)
+    cluster_screen.write_package(experiment, settings_of(None, None), output)

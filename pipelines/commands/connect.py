@@ -1,0 +1,86 @@
+"""The command `lossmap connect`."""
+
+from typing import Annotated
+
+import typer
+
+from lossmap.components.core.errors import Interrupted
+from lossmap.pipelines.commands.options import Store, Tracking, settings_of
+
+
+def connect(  # noqa: PLR0913  # the options of the command
+    runs: Annotated[
+        tuple[str, str],
+        typer.Argument(metavar="RUN RUN", help="two trained runs of one architecture and one data set"),
+    ],
+    *,
+    points: Annotated[
+        int | None, typer.Option("--points", help="on each path, both ends included (else 25)")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="training samples, and as many test samples (else 512)")
+    ] = None,
+    batch_norm: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-norm",
+            metavar="CHOICE",
+            help="BatchNorm's statistics: reestimated at every point (default), interpolated, or frozen",
+        ),
+    ] = None,
+    curve: Annotated[
+        str | None, typer.Option("--curve", metavar="SHAPE", help="bezier (default), polygon, or none")
+    ] = None,
+    curve_epochs: Annotated[
+        int | None, typer.Option("--curve-epochs", help="epochs that train the curve's bend (else 50)")
+    ] = None,
+    curve_learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--curve-learning-rate",
+            help="at their start (else the first run's, where SGD trained it, or 0.01)",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold", help="barrier of the loss up to which networks count as connected (else 0.05)"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="of the choice of samples, the alignment and the curve (else 0)"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    store: Store = None,
+    tracking: Tracking = None,
+) -> None:
+    """Tell whether two minima are connected: barriers along the straight line, after alignment and repair,
+    and along a trained curve.
+    """
+    from lossmap.pipelines import connect as connecting
+    from lossmap.pipelines.screens import connect as connect_screen
+    from lossmap.pipelines.screens import console as screen
+
+    settings = settings_of(store, tracking)
+    options = {
+        "points": points,
+        "samples": samples,
+        "batch_norm": batch_norm,
+        "seed": seed,
+        "threshold": threshold,
+    }
+    options |= {"curve": curve, "curve_epochs": curve_epochs, "curve_learning_rate": curve_learning_rate}
+    asked = connecting.asked(runs[0], options, settings)
+    try:
+        outcome = connecting.connect(
+            runs, asked, settings, connect_screen.plain_stage if as_json else screen.stage
+        )
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(
+            "interrupted; the paths that are finished are kept, and the same command goes on"
+        ) from None
+    if as_json:
+        typer.echo(connect_screen.as_json(outcome, settings))
+    else:
+        connect_screen.show(outcome, settings)

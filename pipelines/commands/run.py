@@ -1,0 +1,124 @@
+"""What is typed to run here, to look at recipes, and at what has run."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from lossmap.components.core.errors import ExperimentError, LossmapError
+from lossmap.pipelines.commands.options import Sets, Store, Tracking, settings_of
+
+
+def run(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RECIPE|FILE.yaml...", help="recipes, or files of experiments"),
+    ] = None,
+    sets: Sets = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="go on with a run that was interrupted")
+    ] = None,
+    store: Store = None,
+    tracking: Tracking = None,
+) -> None:
+    """Train, survey and report, here; several networks are then compared."""
+    from lossmap.pipelines import local
+    from lossmap.pipelines.recipes.resolve import resolve
+    from lossmap.pipelines.screens import console as screen
+    from lossmap.pipelines.survey import noted
+
+    settings = settings_of(store, tracking)
+    if bool(targets) == bool(resume):
+        raise ExperimentError("run takes recipes or files, or else --resume RUN; see `lossmap recipes`")
+    if resume and sets:
+        raise ExperimentError("--set cannot change a run that has begun; start a new one without --resume")
+    experiments = [
+        noted(resolve(target, sets or [])) for target in targets or []
+    ]  # all are checked before the first one starts
+    if resume:
+        experiments = [local.stored_experiment(resume, settings)]
+    names = []
+    for experiment in experiments:
+        names.append(resume or local.new_run(experiment))
+        screen.carry_out(names[-1], experiment, settings)
+    screen.conclude(names, settings)
+
+
+def recipes() -> None:
+    """List the recipes by scale; a line that begins with # is a heading."""
+    from lossmap.pipelines.recipes import resolve as known
+
+    width = max(map(len, known.names()))
+    for heading, names in known.groups().items():
+        typer.echo(f"# {heading}")
+        for name in names:
+            typer.echo(f"{name:{width}}  {known.describe(name)}")
+
+
+def show(target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml")], sets: Sets = None) -> None:
+    """Print the complete experiment as YAML, to read or to start a file of your own."""
+    from lossmap.pipelines.recipes.resolve import resolve
+
+    typer.echo(resolve(target, sets or []).to_yaml(), nl=False)
+
+
+def compare(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN...", help="finished runs")] = None,
+    study: Annotated[str | None, typer.Option("--study", help="all finished runs of this study")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON and draw no page")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="print comma-separated values and draw no page")
+    ] = False,
+    store: Store = None,
+) -> None:
+    """Compare finished runs: a table, and a page with their surfaces on one scale."""
+    from lossmap.components.stores.objects import open_store
+    from lossmap.pipelines import compare as comparing
+    from lossmap.pipelines.screens import console as screen
+
+    settings = settings_of(store, None)
+    opened = open_store(settings.store)
+    if bool(runs) == bool(study):
+        raise ExperimentError("compare takes names of runs, or else --study NAME")
+    chosen = runs or comparing.finished_runs(opened, study or "")
+    if not chosen:
+        raise LossmapError(f"{settings.store} has no finished run of study {study}; `lossmap run` makes one")
+    found = comparing.rows(opened, chosen)
+    if as_json:
+        typer.echo(json.dumps(comparing.as_records(found), indent=2))
+    elif as_csv:
+        typer.echo(comparing.as_csv(found), nl=False)
+    else:
+        screen.comparison(found, settings)
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="a finished run")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="npz, csv, vts or vtp (ParaView), gltf or glb (viewers of models)",
+        ),
+    ],
+    grid: Annotated[str, typer.Option("--grid", metavar="GRID", help="plane or line")] = "plane",
+    height: Annotated[
+        str,
+        typer.Option(
+            "--height",
+            metavar="SCALE",
+            help="what lies upwards: log (log10 of the loss) or linear (the loss)",
+        ),
+    ] = "log",
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="where to write it (else RUN-GRID.FORMAT)"),
+    ] = None,
+    store: Store = None,
+) -> None:
+    """Write a run's surface to a file for other programs, and print its path."""
+    from lossmap.components.stores.objects import open_store
+    from lossmap.pipelines import export as exporting
+
+    typer.echo(exporting.export(open_store(settings_of(store, None).store), run, grid, form, height, output))

@@ -1,0 +1,117 @@
+"""The command `lossmap study`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lossmap.components.core.errors import ExperimentError, LossmapError
+from lossmap.pipelines.commands.options import Sets, Store, Tracking, settings_of
+
+if TYPE_CHECKING:
+    from lossmap.components.config.settings import Settings
+
+
+def study(  # noqa: PLR0913  # the options of the command
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE.yaml",
+            help=(
+                "lesson, depth, shortcuts, equal-loss, minima, batch, experts, tasks, or the file of a study"
+            ),
+        ),
+    ],
+    *,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", metavar="SCALE", help="of a named study: digits (default), cifar10 or gpu"),
+    ] = None,
+    sets: Sets = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="repetitions of every network (else the study's)")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="tell which cells are finished and which are missing, and start nothing"
+        ),
+    ] = False,
+    submit: Annotated[
+        bool,
+        typer.Option(
+            "--submit", help="run the missing cells on the cluster, each as a pipeline run of its own"
+        ),
+    ] = False,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            "--parallel",
+            min=1,
+            help=(
+                "cells that run at the same time at most (else as many as fit on this machine's cores; with"
+                " --submit 4)"
+            ),
+        ),
+    ] = None,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="run and connect nothing; report on what the store has")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    store: Store = None,
+    tracking: Tracking = None,
+) -> None:
+    """Train and survey several networks with several seeds, and judge what is said of them: effects,
+    intervals, p-values, verdicts.
+    """
+    from lossmap.components.stores.objects import open_store
+    from lossmap.pipelines.screens import connect as connect_screen
+    from lossmap.pipelines.screens import console as screen
+    from lossmap.pipelines.screens import study as study_screen
+    from lossmap.pipelines.studies import cells as studying
+    from lossmap.pipelines.studies import cluster as study_cluster
+    from lossmap.pipelines.studies import local as study_local
+    from lossmap.pipelines.studies.named import load
+
+    if submit and report_only:
+        raise ExperimentError("--submit and --report-only exclude each other; --report-only runs no cell")
+    settings, asked = settings_of(store, tracking), load(target, scale, sets or [], seeds)
+    opened, cells = open_store(settings.store), studying.cells(asked)
+    finished, missing = studying.split(opened, cells)
+    if dry_run:
+        study_screen.plan(asked, finished, missing, as_json)
+        return
+    say, stage = (
+        (study_screen.say_aside, connect_screen.plain_stage) if as_json else (study_screen.say, screen.stage)
+    )
+    say(f"{asked.name}: {asked.title}\n{len(finished)} of {len(cells)} cells are finished")
+    failed: dict[str, str] = {}
+    if submit:
+        failed = study_cluster.run_there(missing, settings, parallel or 4, study_screen.say_aside)
+    elif not report_only and (beside := parallel or study_local.fitting(missing)) > 1:
+        failed = study_local.run_beside(missing, settings, beside, stage, say)
+    elif not report_only:
+        failed = study_local.run_in_turn(missing, settings, stage, say)
+    finished, _ = studying.split(opened, cells)
+    if not finished:
+        raise LossmapError(_nothing(asked.name, settings, submit, failed))
+    wanted = studying.pairs(asked, finished)
+    joined, apart = (
+        (studying.known(asked, wanted, settings), {})
+        if report_only
+        else studying.join(asked, wanted, settings, stage, say)
+    )
+    page = studying.report(opened, asked, cells, joined, settings, say)
+    failed |= apart
+    study_screen.conclude(page, failed, settings, as_json)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _nothing(name: str, settings: "Settings", submitted: bool, failed: "dict[str, str]") -> str:
+    if submitted and not failed:
+        where = "with --store s3://… and its keys in the environment, where the cluster keeps them"
+        return (
+            f"the runs of study {name} have ended, and {settings.store} has none of them; report on them"
+            f" {where}: the same command with --report-only"
+        )
+    because = f"; the first failed: {next(iter(failed.values()))}" if failed else ""
+    return f"{settings.store} has no finished cell of study {name}, so there is nothing to report{because}"

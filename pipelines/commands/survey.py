@@ -1,0 +1,105 @@
+"""The command `lossmap survey`."""
+
+from typing import Annotated
+
+import typer
+
+from lossmap.components.core.errors import ExperimentError
+from lossmap.pipelines.commands.options import Sets, Store, Tracking, settings_of
+
+
+def survey(  # noqa: PLR0913  # the options of the command
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODULE:FACTORY", help="function or class that returns the network"),
+    ] = None,
+    arguments: Annotated[
+        str,
+        typer.Option("--factory-arguments", metavar="JSON", help="its keyword arguments, as a JSON object"),
+    ] = "{}",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help=".safetensors, or .pt or .pth with weights only; path or s3:// URI",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="SOURCE", help="images: cifar10 …, folder, zip; tensors: .safetensors, .npz"
+        ),
+    ] = None,
+    loss: Annotated[
+        str, typer.Option("--loss", metavar="NAME", help="cross-entropy, mse, or package.module:function")
+    ] = "cross-entropy",
+    sets: Sets = None,
+    name: Annotated[str | None, typer.Option("--name", help="of the run; without it the factory's")] = None,
+    study: Annotated[
+        str, typer.Option("--study", help="the MLflow experiment in which the run is compared")
+    ] = "lossmap",
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove-invariance",
+            help="rescale the network, tell what each normalisation makes of it, and end",
+        ),
+    ] = False,
+    of_run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="with --prove-invariance: the network of this run"),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="go on with a survey that was interrupted")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="with --prove-invariance: print JSON")] = False,
+    store: Store = None,
+    tracking: Tracking = None,
+) -> None:
+    """Survey a network that lossmap did not train; or prove what rescaling it does to each normalisation's
+    picture.
+    """
+    from lossmap.pipelines import local
+    from lossmap.pipelines import survey as surveying
+    from lossmap.pipelines.screens import console as screen
+    from lossmap.pipelines.screens import proof as proof_screen
+
+    if [model, resume, of_run].count(None) != 2:
+        raise ExperimentError(
+            "survey takes --model with --data, or --resume RUN, or --run RUN with --prove-invariance; see"
+            " `lossmap survey --help`"
+        )
+    if (of_run or as_json) and not prove:
+        raise ExperimentError(
+            "--run and --json are for --prove-invariance, expected that too; to go on with a run, give"
+            " --resume RUN"
+        )
+    if not model and (weights or data or sets or name):
+        raise ExperimentError(
+            "a run that has begun keeps its network, its data and its settings; start a new one with --model"
+        )
+    settings = settings_of(store, tracking)
+    if model:
+        if not data:
+            raise ExperimentError(
+                "--data is missing, expected where the samples come from: cifar10, a folder or zip of images,"
+                " or a .npz or .safetensors file"
+            )
+        experiment = surveying.experiment(
+            surveying.Network(model, arguments, weights, loss), data, study, name, sets or []
+        )
+        run = local.new_run(experiment)
+    else:
+        run = resume or of_run or ""
+        experiment = local.stored_experiment(run, settings)
+    if prove:
+        proof = surveying.prove(run, experiment, settings, screen.stage)
+        if as_json:
+            typer.echo(proof_screen.as_json(proof, run))
+        else:
+            proof_screen.show(proof, run)
+    else:
+        screen.carry_out(run, experiment, settings)
+        screen.conclude([run], settings)

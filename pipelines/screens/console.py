@@ -1,0 +1,156 @@
+"""What a person sees while runs go on and when they are done."""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.settings import Settings
+from lossmap.components.core import progress as plain
+from lossmap.components.core.errors import Interrupted, TrackingError
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.pipelines import compare, local
+from lossmap.pipelines.doctor import Finding
+
+console = Console(highlight=False)
+_COLUMNS = {
+    "test_error": "error",
+    "parameters": "weights",
+    "floor": "floor",
+    "ceiling": "ceiling",
+    "basin_fraction": "basin",
+    "line_convex_fraction": "convex",
+}
+_SHARES = ("test_error", "basin_fraction", "line_convex_fraction")
+_LEGEND = (
+    " error: wrong answers on the test set; floor, ceiling: least and greatest loss\n"
+    " on the plane; basin: share of the plane with less loss than by guessing;\n"
+    " convex: share of the line where its second difference is not negative"
+)
+
+
+def carry_out(run: str, experiment: Experiment, settings: Settings) -> None:
+    """Run an experiment with a progress bar for each stage.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the message says how to go on.
+    """
+    console.print(run, style="bold")
+    start = time.monotonic()
+    try:
+        local.run(run, experiment, settings, stage)
+    except TrackingError as error:
+        console.print(
+            f"  MLflow did not get this run: {error}\n  the report is complete; send it later: lossmap run"
+            f" --resume {run}",
+            markup=False,
+        )
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(
+            f"interrupted; what is finished is kept. Go on with: lossmap run --resume {run}"
+        ) from None
+    console.print(f"  done in {time.monotonic() - start:.0f} s")
+
+
+def conclude(runs: Sequence[str], settings: Settings) -> None:
+    """Say what came out and where it lies."""
+    comparison(compare.rows(open_store(settings.store), runs), settings)
+    console.print(f"MLflow UI    {_command()} ui{_options(settings)}", soft_wrap=True, markup=False)
+
+
+def comparison(found: Sequence[compare.Row], settings: Settings) -> None:
+    """Show finished runs as a table and say where their reports are; of several, write the comparison
+    page.
+    """
+    console.print(_table(found), _LEGEND, sep="\n")
+    pages = [("report", layout.report(row.run, "page.html")) for row in found]
+    if len(found) > 1:
+        pages.append(
+            ("comparison", compare.write_page(open_store(settings.store), [row.run for row in found]))
+        )
+    for name, key in pages:
+        console.print(f"{name:12} {local.place(settings.store, key)}", soft_wrap=True, markup=False)
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """Show what `doctor` found, each with its cure where it is not well."""
+    table = Table("", "what", box=None)
+    table.add_column("found", overflow="fold")
+    for finding in found:
+        table.add_row(
+            "ok" if finding.ok else "NO",
+            finding.name,
+            escape(finding.detail if finding.ok else f"{finding.detail}; {finding.cure}"),
+        )
+    console.print(table)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[plain.Progress]:
+    """A progress bar for a stage, or plain lines where no terminal is."""
+    if not console.is_terminal:
+        yield plain.Printed(f"  {name}")
+        return
+    columns = (
+        TextColumn("  {task.description:8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("gone,"),
+        TimeRemainingColumn(),
+        TextColumn("left  {task.fields[detail]}"),
+    )
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(name, total=None, detail="")
+        yield lambda done, total, detail: bars.update(task, completed=done, total=total, detail=detail)
+        total = bars.tasks[task].total or 1
+        bars.update(task, completed=total, total=total)
+
+
+def _table(found: Sequence[compare.Row]) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("run", overflow="fold")
+    for column in _COLUMNS.values():
+        table.add_column(column, justify="right", no_wrap=True)
+    recipes = [row.experiment.name for row in found]
+    for row in found:  # the recipe's name is short, and enough where no two runs share it
+        name = row.experiment.name if recipes.count(row.experiment.name) == 1 else row.run
+        table.add_row(name, *(_shown(column, row.scalars.get(column)) for column in _COLUMNS))
+    return table
+
+
+def _shown(column: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if column in _SHARES:
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if column == "parameters" else f"{value:.3g}"
+
+
+def _command() -> str:
+    """How the user calls lossmap: by its name where the shell finds it, else by its path."""
+    found = shutil.which("lossmap")
+    return "lossmap" if found and Path(found).samefile(sys.argv[0]) else sys.argv[0]
+
+
+def _options(settings: Settings) -> str:
+    if settings.tracking == Settings().tracking:
+        return ""
+    beside_the_store = settings.tracking == Settings.model_validate({"store": settings.store}).tracking
+    return f" --store {settings.store}" if beside_the_store else f" --tracking {settings.tracking}"

@@ -1,0 +1,1 @@
+"""Studies: named ones, their cells, and where the cells run."""

@@ -1,0 +1,189 @@
+"""The cells of a study on this machine: one after the other, or several at the same time."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from lossmap.components import steps
+from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError
+from lossmap.components.core.frozen import canonical_json
+from lossmap.components.core.machine import available_cores
+from lossmap.components.core.progress import Progress, silent
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.studies.cells import Cell
+from lossmap.pipelines import local
+
+Stage = Callable[[str], AbstractContextManager[Progress]]
+Say = Callable[[str], None]
+
+_POLL_SECONDS = 0.2
+_CELL = """
+from lossmap.components.core.processes import stop_with_parent
+from lossmap.pipelines.cli import main
+
+stop_with_parent()
+main()
+"""
+
+
+def fitting(missing: Sequence[Cell]) -> int:
+    """How many of these cells fit beside each other on this machine's cores."""
+    cores = available_cores()
+    each = max(
+        (
+            max(
+                cell.experiment.trained.processes * cell.experiment.trained.threads,
+                cell.experiment.landscape.workers or cores,
+            )
+            for cell in missing
+        ),
+        default=1,
+    )
+    return max(1, cores // each)
+
+
+def run_in_turn(missing: Sequence[Cell], settings: Settings, stage: Stage, say: Say) -> dict[str, str]:
+    """Run cells one after the other; one that was begun goes on. Returns those that failed, and why: the
+    others go on without them.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; what is finished is kept.
+    """
+    failed, begun = {}, time.monotonic()
+    for index, cell in enumerate(missing):
+        say(f"cell {index + 1}/{len(missing)} {cell.run}{_left(begun, index, len(missing))}")
+        try:
+            local.run(cell.run, cell.experiment, settings, stage)
+        except (KeyboardInterrupt, Interrupted):
+            raise _interrupted(index, len(missing)) from None
+        except TrackingError as error:  # what the store holds is complete
+            say(f"  MLflow did not get this run: {error}; send it later: lossmap run --resume {cell.run}")
+        except LossmapError as error:
+            failed[cell.run] = str(error)
+            say(f"  failed: {error}")
+    return failed
+
+
+def run_beside(
+    missing: Sequence[Cell], settings: Settings, parallel: int, stage: Stage, say: Say
+) -> dict[str, str]:
+    """Run cells, several at the same time, each by a process `lossmap run --resume` of its own; else like
+    run_in_turn.
+
+    Cells of the same training do not run at the same time: the second finds it done.
+
+    Args:
+        missing: cells that the store does not have.
+        settings: where things are.
+        parallel: how many run at the same time at most.
+        stage: opens the display, which hears how many have ended and which go on.
+        say: hears what failed.
+    """
+    failed: dict[str, str] = {}
+    waiting, going = list(missing), dict[str, _Going]()
+    try:
+        with stage("cells") as progress:
+            while waiting or going:
+                for cell in startable(waiting, [one.cell for one in going.values()], parallel):
+                    waiting.remove(cell)
+                    try:
+                        going[cell.run] = _Going(cell, settings)
+                    except LossmapError as error:
+                        failed[cell.run] = str(error)
+                progress(len(missing) - len(waiting) - len(going), len(missing), ", ".join(going))
+                for run in _until_one_ends(going):
+                    if reason := going.pop(run).reason(settings):
+                        failed[run] = reason
+            progress(len(missing), len(missing), "")
+    except (KeyboardInterrupt, Interrupted):
+        raise _interrupted(len(missing) - len(waiting) - len(going) - len(failed), len(missing)) from None
+    finally:
+        for one in going.values():
+            one.process.terminate()
+        for one in going.values():
+            one.last_words()
+    for run, reason in failed.items():
+        say(f"{run} failed: {reason}")
+    return failed
+
+
+class _Going:
+    """A cell that is run by a process of its own. What it says goes to a file: a pipe that nobody reads
+    would stop it once it is full.
+    """
+
+    def __init__(self, cell: Cell, settings: Settings):
+        self.cell = cell
+        steps.prepare(cell.run, cell.experiment, settings, silent)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # open for as long as the process is
+        command = [sys.executable, "-c", _CELL, "run", "--resume", cell.run]
+        where = ["--store", settings.store, "--tracking", settings.tracking]
+        self.process = subprocess.Popen(
+            [*command, *where],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._said,
+            start_new_session=True,
+        )
+
+    def reason(self, settings: Settings) -> str:
+        """Why the run is not finished; empty if it is."""
+        said = self.last_words()
+        if open_store(settings.store).exists(layout.scalars(self.cell.run)):
+            return ""
+        return said.removeprefix("lossmap: ") or f"its process ended with exit code {self.process.returncode}"
+
+    def last_words(self) -> str:
+        """The last line that the process said, once it has ended; it is forgotten then."""
+        self.process.communicate()
+        with self._said as file:
+            file.seek(0)
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+def _until_one_ends(going: Mapping[str, _Going]) -> list[str]:
+    """Names of those that have ended; at least one, unless none goes on."""
+    while not (ended := [run for run, one in going.items() if one.process.poll() is not None]) and going:
+        time.sleep(_POLL_SECONDS)
+    return ended
+
+
+def startable(waiting: Sequence[Cell], going: Sequence[Cell], parallel: int) -> list[Cell]:
+    """The next cells that there is room for, and whose training does not go on in another cell."""
+    found: list[Cell] = []
+    busy = {_training(cell) for cell in going}
+    for cell in waiting:
+        if len(going) + len(found) < parallel and _training(cell) not in busy:
+            found.append(cell)
+            busy.add(_training(cell))
+    return found
+
+
+def _training(cell: Cell) -> str:
+    experiment = cell.experiment
+    return canonical_json(
+        [
+            section.model_dump(mode="json")
+            for section in (experiment.data, experiment.model, experiment.trained)
+        ]
+    )
+
+
+def _left(begun: float, done: int, total: int) -> str:
+    if not 0 < done < total:
+        return ""
+    seconds = (time.monotonic() - begun) / done * (total - done)
+    return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
+
+
+def _interrupted(finished: int, total: int) -> Interrupted:
+    return Interrupted(
+        f"interrupted; {finished} of {total} cells were finished and are kept. The same command goes on with"
+        " the others"
+    )

@@ -1,0 +1,339 @@
+"""A Kubernetes API server of a few routes, over HTTP, that is away, cuts connections and refuses as it is
+told.
+
+It knows PyTorchJobs, pods and their logs, events, services, Kueue's workloads and access reviews. Nothing
+happens by itself but what `on_create` does; a test plays the operator and the kubelet.
+"""
+
+import json
+import re
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlparse
+
+NAMESPACE = "tests"
+_ROUTES = {
+    "pytorchjobs": r"/apis/kubeflow.org/v1/namespaces/tests/pytorchjobs(?:/(?P<name>[^/]+))?",
+    "log": r"/api/v1/namespaces/tests/pods/(?P<name>[^/]+)/log",
+    "pods": r"/api/v1/namespaces/tests/pods(?:/(?P<name>[^/]+))?",
+    "services": r"/api/v1/namespaces/tests/services",
+    "events": r"/api/v1/namespaces/tests/events",
+    "workloads": r"/apis/kueue.x-k8s.io/v1beta1/namespaces/tests/workloads",
+    "workflows": r"/apis/argoproj.io/v1alpha1/namespaces/tests/workflows/(?P<name>[^/]+)",
+    "selfsubjectaccessreviews": r"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    "groups": r"/apis/?",
+    "kinds": r"/apis/(?P<name>[^/]+)/v1",
+}
+
+
+class Cluster:
+    """What the server has; tests change it at will.
+
+    Attributes:
+        objects: by kind, then name.
+        logs: lines with their time stamps, by pod and number of restarts.
+        forbidden: kinds that are answered with 403.
+        failures: statuses with which the next requests are answered.
+        requests: what was asked, as `GET pods`.
+    """
+
+    def __init__(self):
+        self.objects = {
+            kind: {} for kind in ("pytorchjobs", "pods", "services", "events", "workloads", "workflows")
+        }
+        self.logs = {}
+        self.forbidden, self.failures, self.requests = set(), [], []
+        self.on_create = lambda job: None
+        self.refused_verbs = {("delete", "pytorchjobs")}
+        self.groups = {"kubeflow.org": ["pytorchjobs", "pytorchjobs/status"], "apps": ["deployments"]}
+        self._away_until, self._cuts, self._uids = 0.0, 0, 0
+        self._lock = threading.RLock()
+
+    def go_away(self, seconds):
+        """Drop every connection, old and new, for some seconds."""
+        self._away_until = time.monotonic() + seconds
+        self.cut()
+
+    def cut(self):
+        """End every stream in the middle of a line."""
+        self._cuts += 1
+
+    def add_pod(self, name, job=None, **status):
+        """A pod with one container that runs, unless its status says something else."""
+        labels = {"training.kubeflow.org/job-name": job} if job else {}
+        pod = {
+            "metadata": self._metadata(name, labels),
+            "spec": {"containers": [{"name": "pytorch", "image": "image:1"}]},
+        }
+        running = {"phase": "Running", "containerStatuses": [container(running={})]}
+        self.objects["pods"][name] = pod | {"status": status or running}
+        self.logs[name, 0] = []
+        return pod
+
+    def print(self, pod, line, restarts=None):
+        """Print a line in a pod's log."""
+        restarts = self.restarts(pod) if restarts is None else restarts
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+        self.logs.setdefault((pod, restarts), []).append(f"{stamp} {line}")
+
+    def restart(self, pod, exit_code, reason="Error"):
+        """End a pod's container and start it again."""
+        ended = {
+            "terminated": {
+                "exitCode": exit_code,
+                "reason": reason,
+                "finishedAt": datetime.now(UTC).isoformat(),
+            }
+        }
+        self.logs[pod, self.restarts(pod) + 1] = []
+        self.status(pod)["containerStatuses"] = [
+            container(running={}, restarts=self.restarts(pod) + 1, last=ended)
+        ]
+
+    def restarts(self, pod):
+        """How often a pod's container was restarted."""
+        return (self.status(pod).get("containerStatuses") or [{"restartCount": 0}])[0]["restartCount"]
+
+    def status(self, pod):
+        """A pod's status."""
+        return self.objects["pods"][pod]["status"]
+
+    def finish(self, job, kind, message=""):
+        """End a job and its pods."""
+        conditions = self.objects["pytorchjobs"][job].setdefault("status", {}).setdefault("conditions", [])
+        for pod in self._pods_of(job):
+            pod["status"]["phase"] = kind
+        conditions.append({"type": kind, "status": "True", "message": message})
+
+    def remove(self, job):
+        """Delete a job with its pods and services."""
+        with self._lock:
+            self.objects["pytorchjobs"].pop(job, None)
+            for pod in self._pods_of(job):
+                self.objects["pods"].pop(pod["metadata"]["name"])
+
+    def event(self, of, message):
+        """A warning about an object."""
+        name = f"event-{len(self.objects['events'])}"
+        metadata = self._metadata(name, {})
+        self.objects["events"][name] = {
+            "metadata": metadata,
+            "involvedObject": {"uid": of["metadata"]["uid"]},
+            "type": "Warning",
+            "message": message,
+        }
+
+    def _pods_of(self, job):
+        return [
+            pod
+            for pod in self.objects["pods"].values()
+            if pod["metadata"]["labels"].get("training.kubeflow.org/job-name") == job
+        ]
+
+    def _metadata(self, name, labels):
+        self._uids += 1
+        return {
+            "name": name,
+            "namespace": NAMESPACE,
+            "uid": f"uid-{self._uids}",
+            "labels": labels,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        }
+
+    def answer(self, method, kind, name, query, body):
+        """Status and content of an answer."""
+        with self._lock:
+            self.requests.append(f"{method} {kind}")
+            if kind in self.forbidden:
+                return _refusal(403, f"{kind} is forbidden")
+            if self.failures:
+                return _refusal(self.failures.pop(0), "as told")
+            return getattr(self, f"_{method.lower()}")(kind, name, query, body)
+
+    def _get(self, kind, name, query, _):
+        if kind == "groups":
+            versions = [{"groupVersion": f"{group}/v1", "version": "v1"} for group in self.groups]
+            return 200, {
+                "groups": [
+                    {"name": group, "versions": [each], "preferredVersion": each}
+                    for group, each in zip(self.groups, versions, strict=True)
+                ]
+            }
+        if kind == "kinds":
+            resources = [
+                {"name": each, "kind": each, "namespaced": True, "singularName": "", "verbs": []}
+                for each in self.groups[name]
+            ]
+            return 200, {"groupVersion": f"{name}/v1", "resources": resources}
+        if name:
+            found = self.objects[kind].get(name)
+            return (200, found) if found else _refusal(404, f"{kind} {name} not found")
+        return 200, {"items": [each for each in self.objects[kind].values() if _selected(each, query)]}
+
+    def _post(self, kind, _name, _query, body):
+        if kind == "selfsubjectaccessreviews":
+            asked = body["spec"]["resourceAttributes"]
+            return 201, body | {
+                "status": {"allowed": (asked["verb"], asked["resource"]) not in self.refused_verbs}
+            }
+        if body["metadata"]["name"] in self.objects[kind]:
+            return _refusal(409, "already exists")
+        body["metadata"] |= {
+            key: value for key, value in self._metadata("", {}).items() if key in ("uid", "creationTimestamp")
+        }
+        self.objects[kind][body["metadata"]["name"]] = body
+        self.on_create(body)
+        return 201, body
+
+    def _delete(self, kind, name, _query, _body):
+        if name not in self.objects[kind]:
+            return _refusal(404, "not found")
+        self.remove(name)
+        return 200, {}
+
+    def lines(self, name, query):
+        """The lines of a log that come, and None as long as there may be more."""
+        begun, given, uid = self._cuts, 0, self._uid(name)
+        restarts = self.restarts(name) - (query.get("previous") == "true")
+        kept = [
+            line
+            for line in self.logs.get((name, restarts), [])
+            if line.split(" ")[0] >= query.get("sinceTime", "")[:19]
+        ]
+        skipped = len(self.logs.get((name, restarts), [])) - len(kept)
+        while self._uid(name) == uid:
+            for line in self.logs.get((name, restarts), [])[skipped + given :]:
+                given += 1
+                yield line
+            if self._cuts != begun:
+                yield None
+                return
+            if query.get("follow") != "true" or self._has_ended(name, restarts):
+                return
+            time.sleep(0.01)
+
+    def _uid(self, pod):
+        return self.objects["pods"].get(pod, {"metadata": {"uid": None}})["metadata"]["uid"]
+
+    def _has_ended(self, name, restarts):
+        return (
+            name not in self.objects["pods"]
+            or self.restarts(name) != restarts
+            or self.status(name)["phase"] in ("Succeeded", "Failed")
+        )
+
+    @property
+    def away(self):
+        """Whether connections are dropped."""
+        return time.monotonic() < self._away_until
+
+
+def container(running=None, waiting=None, terminated=None, restarts=0, last=None):
+    """A container's status."""
+    state = {"running": running, "waiting": waiting, "terminated": terminated}
+    fields = {
+        "name": "pytorch",
+        "image": "image:1",
+        "imageID": "",
+        "ready": True,
+        "restartCount": restarts,
+        "lastState": last or {},
+    }
+    return fields | {"state": {key: value for key, value in state.items() if value is not None}}
+
+
+@contextmanager
+def served(cluster):
+    """The address of a server for a cluster."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"cluster": cluster}))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    cluster: Cluster
+
+    def do_GET(self):
+        self._answer()
+
+    def do_POST(self):
+        self._answer()
+
+    def do_DELETE(self):
+        self._answer()
+
+    def log_message(self, *_):
+        pass
+
+    def _answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.cluster.away:
+            self.close_connection = True
+            return
+        parts = urlparse(self.path)
+        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        for kind, pattern in _ROUTES.items():
+            if match := re.fullmatch(pattern, parts.path):
+                self._route(kind, match.groupdict().get("name"), query, json.loads(body or "null"))
+                return
+        self._send(*_refusal(404, f"no route {parts.path}"))
+
+    def _route(self, kind, name, query, body):
+        if kind == "log" and kind not in self.cluster.forbidden and name in self.cluster.objects["pods"]:
+            self._stream(self.cluster.lines(name, query))
+        else:
+            self._send(
+                *self.cluster.answer(self.command, "pods" if kind == "log" else kind, name, query, body)
+            )
+
+    def _send(self, status, content):
+        text = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def _stream(self, lines):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for line in lines:
+            text = b"2026-01-01T00:00:00.0Z cut in the mid" if line is None else f"{line}\n".encode()
+            self.wfile.write(f"{len(text):x}\r\n".encode() + text + b"\r\n")
+            self.wfile.flush()
+            if line is None:
+                self.close_connection = True
+                return
+        self.wfile.write(b"0\r\n\r\n")
+
+
+def _refusal(status, message):
+    return status, {"kind": "Status", "message": message, "code": status}
+
+
+def _selected(found, query):
+    labels, uid = found["metadata"]["labels"], found.get("involvedObject", {}).get("uid")
+    fields = dict(part.split("=") for part in query.get("fieldSelector", "").split(",") if part)
+    if fields.get("involvedObject.uid", uid) != uid:
+        return False
+    return all(
+        _matches(labels, part) for part in re.split(r",(?![^(]*\))", query.get("labelSelector", "")) if part
+    )
+
+
+def _matches(labels, part):
+    if found := re.fullmatch(r"(\S+) in \((.*)\)", part):
+        return labels.get(found[1]) in found[2].split(",")
+    key, value = part.split("=")
+    return labels.get(key) == value

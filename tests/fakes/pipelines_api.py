@@ -1,0 +1,71 @@
+"""The API of Kubeflow Pipelines, over HTTP, with runs as a real server (2.0.5) answered for them
+(pipeline_runs.json).
+"""
+
+import json
+import re
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlparse
+
+RECORDED = Path(__file__).with_name("pipeline_runs.json")
+
+
+class Pipelines:
+    """What the server has; `started` and `terminated` are what it was asked to do."""
+
+    def __init__(self):
+        self.runs = json.loads(RECORDED.read_text())
+        self.started, self.terminated = [], []
+
+    def answer(self, method, path, query, body):
+        """Status and content of the answer to a request."""
+        if path.endswith("/healthz"):
+            return 200, {"multi_user": False}
+        if path.endswith("/runs") and method == "POST":
+            self.started.append(body)
+            return 200, {"run_id": "new", "display_name": body["display_name"]}
+        if path.endswith("/runs"):
+            wanted = (
+                json.loads(unquote(query["filter"][0]))["predicates"][0]["stringValue"]
+                if "filter" in query
+                else None
+            )
+            found = [run for run in self.runs.values() if wanted in (None, run["display_name"])]
+            return 200, {"runs": sorted(found, key=lambda run: run["created_at"], reverse=True)}
+        if found := re.search(r"/runs/([^/:]+):terminate$", path):
+            self.terminated.append(found[1])
+            return 200, {}
+        if found := re.search(r"/runs/([^/:]+)$", path):
+            run = next((run for run in self.runs.values() if run["run_id"] == found[1]), None)
+            return (200, run) if run else (404, {"error": f"run {found[1]} not found"})
+        return 200, {"experiment_id": "e", "display_name": "study"}
+
+
+@contextmanager
+def serving(pipelines):
+    """The server's address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self):
+            parts = urlparse(self.path)
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            status, content = pipelines.answer(self.command, parts.path, parse_qs(parts.query), body)
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+        do_GET = do_POST = _answer  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()

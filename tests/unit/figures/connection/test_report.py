@@ -1,0 +1,147 @@
+import base64
+import json
+import math
+
+import numpy as np
+import pytest
+from reference.paths import profile
+from reference.summaries import manifest
+
+from lossmap.components.config.connection import Connecting, Curve, Evaluation, Note
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import Mlp
+from lossmap.components.figures.connection import summary as found
+from lossmap.components.figures.connection.page import connection_page
+from lossmap.components.figures.connection.plot import connection
+from lossmap.components.figures.connection.summary import ConnectionSummary, Walked
+
+T = np.linspace(0, 1, 9)
+NOTE = Note(batch_norm=False, spaces=1, permuted=1, reason=None)
+
+
+def hill(height, spread=0.05, bad=None):
+    """A hill above ends of 0.1, whose groups differ by a share of its height."""
+    groups = 0.1 + height * 4 * np.outer(T * (1 - T), 1 + spread * np.linspace(-1.7, 1.7, 100))
+    if bad is not None:
+        groups[4] = bad
+    return profile(T, groups, np.clip(groups / 5, 0, 1))
+
+
+def summary(note=NOTE, runs=("first", "second"), batch_norm="reestimated", **heights):
+    paths = tuple(
+        Walked.of(name, {"train": hill(*height), "test": hill(*height)}) for name, height in heights.items()
+    )
+    connecting = Connecting(
+        evaluation=Evaluation(batch_norm=batch_norm), curve=Curve() if "curve" in heights else None
+    )
+    experiment = Experiment(model=Mlp(hidden=(8,)), study="mine")
+    return ConnectionSummary(
+        runs, ("a" * 64, "b" * 64), experiment, manifest("digits"), connecting, note, paths
+    )
+
+
+def test_the_verdict_names_what_connects_and_what_does_not():
+    assert (
+        found.verdict(summary(linear=(1.0,), aligned=(0.2,), repaired=(0.01,), curve=(0.05, 5.0)))
+        == "On these 512 training samples the networks are connected by the line after alignment and repair"
+        " (connected: the 95 % interval of the barrier ends at or below 0.05 nats); not by the straight"
+        " line and the line after alignment; it cannot be told of the Bezier curve."
+    )
+
+
+def test_the_verdict_does_not_claim_what_the_samples_do_not_tell():
+    assert (
+        found.verdict(summary(linear=(1.0,), aligned=(0.05, 5.0)))
+        == "On these 512 training samples it cannot be told whether the networks are connected by the line"
+        " after alignment (connected: the 95 % interval of the barrier ends at or below 0.05 nats); they"
+        " are not by the straight line."
+    )
+
+
+def test_the_verdict_says_where_no_path_connects():
+    assert (
+        found.verdict(summary(linear=(1.0,), curve=(0.2,)))
+        == "On these 512 training samples the networks are not connected by the straight line and the Bezier"
+        " curve (connected: the 95 % interval of the barrier ends at or below 0.05 nats)."
+    )
+
+
+def test_scalars_hold_the_barrier_of_each_path_with_its_interval():
+    scalars = found.scalars(summary(linear=(1.0,), aligned=(0.2,)))
+    assert scalars["barrier_linear"] == pytest.approx(1.0)
+    assert scalars["barrier_linear_low"] < 1 < scalars["barrier_linear_high"]
+    assert scalars["barrier_aligned_error"] == pytest.approx(0.04)
+    assert scalars["barrier_aligned_test"] == pytest.approx(0.2)
+    assert scalars["largest_rise_linear"] == pytest.approx(1.0)
+    assert not any("repaired" in name for name in scalars)
+
+
+def test_with_batch_norm_re_estimated_everywhere_the_aligned_path_is_the_repaired_one():
+    note = NOTE.model_copy(update={"batch_norm": True})
+    connected = summary(note=note, linear=(1.0,), aligned=(0.2,))
+    assert {path: barrier.value for path, barrier in connected.barriers.items()} == pytest.approx(
+        {"linear": 1.0, "aligned": 0.2, "repaired": 0.2}
+    )
+    scalars = found.scalars(connected)
+    assert scalars["barrier_repaired"] == scalars["barrier_aligned"]
+    assert scalars["barrier_repaired_high"] == scalars["barrier_aligned_high"]
+    frozen = summary(note=note, batch_norm="frozen", linear=(1.0,), aligned=(0.2,))
+    assert list(frozen.barriers) == ["linear", "aligned"]
+    assert not any("repaired" in name for name in found.scalars(frozen))
+
+
+def test_numbers_that_are_none_are_words_in_strict_json():
+    text = json.dumps(
+        found.record(summary(linear=(1.0, 0.05, math.nan), aligned=(1.0, 0.05, math.inf))), allow_nan=False
+    )
+    linear, aligned = json.loads(text)["paths"]
+    assert linear["train"]["loss"][4] == "NaN"
+    assert aligned["train"]["loss"][4] == "Infinity"
+    assert linear["train"]["barrier"]["loss"] == {
+        "value": "Infinity",
+        "low": "Infinity",
+        "high": "Infinity",
+        "t": 0.5,
+    }
+    assert len(linear["test"]["loss_standard_error"]) == 9
+
+
+def test_what_came_of_the_alignment_is_a_sentence():
+    assert (
+        found.alignment(summary(linear=(1.0,)))
+        == "1 of 1 permutable channel spaces of the second network were reordered by weight matching."
+    )
+    assert (
+        found.alignment(summary(note=NOTE.model_copy(update={"spaces": 0}), linear=(1.0,)))
+        == "There is nothing to align: no hidden channel can be permuted."
+    )
+    assert (
+        found.alignment(
+            summary(note=Note(batch_norm=False, spaces=0, permuted=0, reason="it branches"), linear=(1.0,))
+        )
+        == "Nothing was aligned: it branches."
+    )
+
+
+def test_the_page_holds_every_profile_and_escapes_names():
+    page = connection_page(
+        summary(runs=("<script>alert(1)</script>", "second"), linear=(1.0, 0.05, math.nan), curve=(0.01,))
+    )
+    data = json.loads(
+        page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
+    )
+    assert set(data["figures"]) == {"train-loss", "train-error", "test-loss", "test-error"}
+    values = data["figures"]["train-loss"]["data"][1]["y"]
+    assert (
+        np.isnan(np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"])).tolist()
+        == [False] * 4 + [True] + [False] * 4
+    )
+    assert "<script>alert" not in page
+    assert "http" not in page.partition("<script>")[0].replace('http-equiv="Content-Security-Policy"', "")
+
+
+def test_the_picture_is_a_png_and_the_same_every_time():
+    shown = summary(linear=(1.0, 0.05, math.nan), aligned=(0.5,), repaired=(0.1,), curve=(0.01,))
+    first = connection(shown)
+    assert first[:8] == b"\x89PNG\r\n\x1a\n"
+    assert connection(shown) == first

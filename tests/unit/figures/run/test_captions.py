@@ -1,0 +1,148 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from reference.summaries import bowl, evaluate, summary, with_values
+
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import (
+    DenseNet,
+    Linear,
+    MixtureOfExperts,
+    Mlp,
+    Model,
+    PreactivationResNet,
+    ResNet,
+    Vgg,
+    WideResNet,
+)
+from lossmap.components.figures import numbers
+from lossmap.components.figures.run import captions
+
+SIDE = np.linspace(-1, 0.5, 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "not available"),
+        (math.nan, "NaN"),
+        (math.inf, "infinite"),
+        (-math.inf, "minus infinite"),
+        (0.0123456, "0.01235"),
+        (853018, "853\u202f018"),
+        (2.0, "2"),
+    ],
+)
+def test_numbers_are_words_where_they_are_not_numbers(value: float | None, text: str):
+    assert numbers.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("test_error", 0.0832, "8.32\u202f%"),
+        ("basin_fraction", 0.5, "50\u202f%"),
+        ("train_loss", 0.5, "0.5"),
+        ("test_error", None, "not available"),
+        ("test_error", math.nan, "NaN"),
+    ],
+)
+def test_shares_are_percentages_and_losses_are_not(name: str, value: float | None, text: str):
+    assert numbers.scalar(name, value) == text
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (ResNet(depth=56), "ResNet-56 on cifar10"),
+        (ResNet(depth=20, shortcuts=False), "ResNet-20 without shortcuts on cifar10"),
+        (Mlp(hidden=(64, 32)), "Multi-layer perceptron 64-32 on cifar10"),
+        (Linear(), "Softmax regression on cifar10"),
+        (ResNet(depth=56, width=4), "ResNet-56, 4 times as wide on cifar10"),
+        (Vgg(), "VGG-9 on cifar10"),
+        (Vgg(channels=16), "VGG-9 from 16 channels on cifar10"),
+        (
+            PreactivationResNet(depth=110, shortcuts=False),
+            "Pre-activation ResNet-110 without shortcuts on cifar10",
+        ),
+        (WideResNet(depth=28, width=10), "WRN-28-10 on cifar10"),
+        (DenseNet(depth=100), "DenseNet-BC-100-12 on cifar10"),
+        (DenseNet(depth=40, bottleneck=False, compression=1), "DenseNet-40-12 on cifar10"),
+        (DenseNet(blocks=(6, 12, 24, 16), growth=32), "DenseNet-BC-121-32 on cifar10"),
+        (MixtureOfExperts(), "Mixture of 8 experts on cifar10"),
+        (MixtureOfExperts(body="convolutional"), "Mixture of 8 experts at every place on cifar10"),
+    ],
+)
+def test_the_title_names_network_and_data(model: Model, text: str):
+    assert captions.title(summary(model=model)) == text
+
+
+def test_the_contour_caption_says_what_was_evaluated_how_and_what_cannot_be_seen():
+    losses = {
+        (0, 0): np.nan,
+        (0, 1): np.inf,
+        (0, 2): np.inf,
+        (0, 3): None,
+        (1, 0): 0.002,
+        (1, 1): 400.0,
+        (2, 1): 101.0,
+    }
+    assert (
+        captions.contour_caption(summary(plane=with_values(evaluate(bowl, SIDE, SIDE), losses)))
+        == "Mean cross-entropy of 512 training images. Random directions, filter normalisation; biases and"
+        " BatchNorm parameters stay; BatchNorm statistics frozen as trained. Logarithmic scale from 0.01"
+        " to 100, the same for all runs. 4 × 4 points, x from −1 to 0.5, y from −1 to 0.5; 1 below and 2"
+        " above the scale, drawn at its ends; without a finite loss: 1 NaN, 2 infinite, 1 not evaluated,"
+        " of 16 points. In the map every point has one colour; thin lines (1, 2 and 5 times powers of ten)"
+        " interpolate log loss linearly between points; thick line: the loss of uniform guessing; plus:"
+        " the trained network; ring: the lowest point; hatched: NaN or infinite; dotted: not evaluated."
+        " Here the thick line is ln 10 = 2.303 and the ring the lowest point, 0.002 at (−1, −0.5)."
+    )
+
+
+def test_captions_follow_the_settings_of_the_survey():
+    landscape = Landscape(
+        split="test",
+        samples=20000,
+        normalization="none",
+        ignore_bias_and_norm=False,
+        batch_norm="reestimated",
+    )
+    run = dataclasses.replace(summary(), experiment=Experiment(landscape=landscape))
+    assert (
+        captions.evaluation(run)
+        == "Mean cross-entropy of 10000 test images. Random directions, without normalisation; biases and"
+        " BatchNorm parameters move too; BatchNorm statistics re-estimated at every point."
+    )
+
+
+def test_the_line_caption_counts_the_points_without_a_finite_loss():
+    line = with_values(evaluate(bowl, SIDE, np.array([0.0])), {(0, 0): np.inf, (0, 1): None})
+    assert (
+        "4 points, x from −1 to 0.5, along the first direction; 2 have no finite loss and are shaded."
+        in captions.line_caption(summary(), line)
+    )
+
+
+def test_a_surface_without_a_finite_loss_has_a_caption():
+    surface = with_values(evaluate(bowl, SIDE[:1], SIDE[:1]), {(0, 0): np.nan})
+    assert captions.contour_caption(summary(plane=surface)).endswith(
+        "the ring the lowest point (no loss is finite)."
+    )
+
+
+def test_an_unknown_scalar_is_named_by_its_key():
+    assert numbers.label("top_hessian_eigenvalue") == "Top hessian eigenvalue"
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [("digits", "digits"), ("../shared/data/cifar10.zip", "cifar10.zip"), ("s3://bucket/images/", "images")],
+)
+def test_a_title_names_the_data_set_without_its_path(source: str, shown: str):
+    run = summary()
+    run = dataclasses.replace(run, manifest=run.manifest.model_copy(update={"source": source}))
+    assert captions.title(run).endswith(f" on {shown}")

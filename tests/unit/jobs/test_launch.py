@@ -1,0 +1,452 @@
+import gc
+import json
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from fakes.kubernetes_api import NAMESPACE, Cluster, container, served
+from kubernetes import client
+
+from lossmap.components.config import experiment
+from lossmap.components.core.errors import ClusterError, Interrupted, TrainingError, TrainingKilled
+from lossmap.components.jobs.connection import api_at
+from lossmap.components.jobs.launch import carry_out
+from lossmap.components.jobs.pytorchjob import Request, name_of
+from lossmap.components.jobs.watch import Pace
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.training.listen import Listeners
+
+TRAINING = "0123456789abcdef" * 4
+PACE = Pace(poll=0.05, quiet=0.1, hopeless=0.5, result=0.5)
+# A request that SIGTERM or the server cuts off can leave its socket to the garbage collector, which comes by
+# in whichever test is next.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected():
+    """Not in the tests of another file, where such a socket is an error."""
+    yield
+    gc.collect()
+
+
+class Scene:
+    """A launcher and the cluster it speaks to."""
+
+    def __init__(self, cluster, api, folder):
+        self.cluster, self.api, self.store = cluster, api, open_store(str(folder))
+        self.said, self.progress, self.epochs = [], [], []
+        self.asked = self.request()
+
+    def request(self, **changes):
+        return Request(
+            TRAINING, "run-1", self.store.uri, experiment.Training(), experiment.Cluster(**changes), 2
+        )
+
+    @property
+    def job(self):
+        return name_of(self.asked)
+
+    @property
+    def pods(self):
+        return [f"{self.job}-worker-{index}" for index in range(2)]
+
+    def launch(self, **changes):
+        listeners = Listeners(lambda *step: self.progress.append(step), self.epochs.append)
+        carry_out(self.request(**changes), listeners, self.said.append, self.api, PACE)
+
+    def start(self, job=None, **status):
+        """What the operator does when a job is created."""
+        for pod in self.pods:
+            self.cluster.add_pod(pod, self.job, **status)
+
+    def succeed(self):
+        self.store.write(layout.training_result(TRAINING), b"{}")
+        self.cluster.finish(self.job, "Succeeded")
+
+    def say(self, rank, **event):
+        self.cluster.print(self.pods[rank], f"[rank {rank}]: {json.dumps(event)}")
+
+    def later(self, *acts, wait=0.3):
+        """Do one thing after the other while the launcher waits, once its job is there."""
+
+        def play():
+            self.until(lambda: self.job in self.cluster.objects["pytorchjobs"])
+            for act in acts:
+                time.sleep(wait)
+                act()
+
+        threading.Thread(target=play, daemon=True).start()
+
+    def until(self, condition, seconds=20):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "waited too long"
+            time.sleep(0.01)
+
+
+@contextmanager
+def _scene(folder, monkeypatch, patience=20.0):
+    cluster = Cluster()
+    cluster.add_pod("step")
+    monkeypatch.setenv("KFP_POD_NAME", "step")
+    with served(cluster) as address:
+        yield Scene(cluster, api_at(client.Configuration(host=address), NAMESPACE, patience), folder)
+
+
+@pytest.fixture
+def scene(tmp_path, monkeypatch):
+    with _scene(tmp_path, monkeypatch) as scene:
+        scene.cluster.on_create = scene.start
+        yield scene
+
+
+def test_a_training_is_carried_out_and_heard_of(scene):
+    def speak():
+        scene.say(0, event="progress", done=3, total=8, detail="epoch 1/2")
+        scene.say(0, event="epoch", epoch=1, test_error=0.25)
+        scene.say(1, event="warning", message="odd")
+        scene.cluster.print(scene.pods[1], "torchrun's own words")
+
+    scene.later(speak, scene.succeed)
+    scene.launch()
+    assert scene.progress == [(3, 8, "epoch 1/2")]
+    assert scene.epochs == [{"epoch": 1, "test_error": 0.25}]
+    assert f"created PyTorchJob tests/{scene.job}" in scene.said
+    assert 'rank 1: {"event": "warning", "message": "odd"}' in scene.said
+    assert f"{scene.pods[1]}: torchrun's own words" in scene.said
+
+
+def test_what_the_store_has_needs_no_cluster(scene):
+    scene.store.write(layout.training_result(TRAINING), b"{}")
+    scene.launch()
+    assert scene.cluster.requests == []
+
+
+def test_the_job_of_an_earlier_start_is_gone_on_with(scene):
+    scene.later(scene.succeed)
+    first = threading.Thread(target=scene.launch)
+    first.start()
+    scene.until(lambda: any("created" in line for line in scene.said))
+    scene.launch()
+    first.join()
+    assert f"going on with PyTorchJob tests/{scene.job}, which is there already" in scene.said
+
+
+def test_a_job_that_ended_without_a_result_is_made_anew(scene):
+    scene.later(lambda: scene.cluster.finish(scene.job, "Failed"))
+    with pytest.raises(TrainingError):
+        scene.launch()
+    _create(scene)
+    scene.cluster.finish(scene.job, "Failed")
+    scene.later(lambda: None, lambda: None, lambda: None, lambda: None, scene.succeed)
+    scene.launch()
+    assert scene.said[-1] == f"created PyTorchJob tests/{scene.job}"
+
+
+def test_a_job_of_an_earlier_pipeline_run_makes_room_when_it_has_noticed(scene):
+    _create(scene, {"pipeline/runid": "an-earlier-one"})
+    scene.later(
+        lambda: None,
+        lambda: scene.cluster.remove(scene.job),
+        lambda: None,
+        lambda: None,
+        lambda: None,
+        lambda: None,
+        scene.succeed,
+    )
+    scene.launch()
+    assert scene.said[-1] == f"created PyTorchJob tests/{scene.job}"
+    assert not [request for request in scene.cluster.requests if request.startswith("DELETE")]
+
+
+def test_a_job_of_somebody_else_is_left_alone(scene):
+    _create(scene, {"lossmap/run": "another"})
+    with pytest.raises(ClusterError) as refused:
+        scene.launch()
+    assert str(refused.value).startswith(
+        f"PyTorchJob {scene.job} is there for somebody else (lossmap/run: another; "
+    )
+    assert scene.job in scene.cluster.objects["pytorchjobs"]
+
+
+def _create(scene, labels=None):
+    from lossmap.components.jobs.pytorchjob import Launcher, render
+
+    job = render(scene.asked, Launcher.of(scene.api.core.read_namespaced_pod("step", NAMESPACE)))
+    job.metadata.labels |= labels or {}
+    scene.api.create_job(job, NAMESPACE)
+
+
+def test_success_is_what_the_store_has_not_what_the_job_says(scene):
+    scene.later(lambda: scene.cluster.finish(scene.job, "Succeeded", "all is well"))
+    with pytest.raises(TrainingError) as failed:
+        scene.launch()
+    assert str(failed.value) == "training failed: all is well"
+
+
+def test_a_result_may_come_after_the_jobs_success(scene):
+    scene.later(
+        lambda: scene.cluster.finish(scene.job, "Succeeded"),
+        lambda: scene.store.write(layout.training_result(TRAINING), b"{}"),
+        wait=0.2,
+    )
+    scene.launch()
+
+
+def test_a_job_that_was_removed_after_its_end_has_its_result(scene):
+    def vanish():
+        scene.store.write(layout.training_result(TRAINING), b"{}")
+        scene.cluster.remove(scene.job)
+
+    scene.later(vanish)
+    scene.launch()
+
+
+def test_a_job_deleted_by_somebody_else_was_interrupted(scene):
+    scene.later(lambda: scene.cluster.remove(scene.job))
+    with pytest.raises(Interrupted) as stopped:
+        scene.launch()
+    expected = (
+        "was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from its checkpoint"
+    )
+    assert str(stopped.value) == f"the PyTorchJob {expected}"
+
+
+def test_a_permanent_error_ends_the_job_at_once(scene):
+    scene.later(
+        lambda: scene.say(0, event="error", message="training.batch_size is 128, expected at most 96")
+    )
+    with pytest.raises(TrainingError) as failed:
+        scene.launch()
+    assert str(failed.value) == "training failed: training.batch_size is 128, expected at most 96"
+    assert scene.cluster.objects["pytorchjobs"] == {}
+
+
+def test_the_loss_of_a_peer_ends_nothing(scene):
+    scene.later(lambda: scene.say(0, event="lost", message="connection closed"), scene.succeed)
+    scene.launch()
+
+
+def test_the_last_words_of_a_rank_are_in_the_error(scene):
+    def crash():
+        scene.cluster.print(scene.pods[1], "[rank 1]: Traceback …")
+        scene.cluster.print(scene.pods[1], "[rank 1]: Segmentation fault")
+
+    scene.later(
+        crash,
+        lambda: scene.cluster.restart(scene.pods[1], 1),
+        lambda: scene.cluster.finish(scene.job, "Failed", "backoff limit"),
+    )
+    with pytest.raises(TrainingError) as failed:
+        scene.launch()
+    expected = (
+        f"pod {scene.pods[1]} ended with exit code 1; rank 1: Traceback … | Segmentation fault; backoff limit"
+    )
+    assert str(failed.value) == f"training failed: {expected}"
+
+
+def test_want_of_memory_is_named_with_the_limit_and_the_field(scene):
+    def crash():
+        scene.cluster.restart(scene.pods[0], 137, "OOMKilled")
+
+    scene.later(crash, crash)
+    with pytest.raises(TrainingError) as failed:
+        scene.launch(training={"memory": "3Gi"})
+    cure = "its limit is 3Gi: raise cluster.training.memory, or lower training.batch_size"
+    assert str(failed.value) == f"training failed: pod {scene.pods[0]} ran out of memory; {cure}"
+
+
+def test_a_killed_process_is_one_that_lacked_memory_perhaps(scene):
+    scene.later(
+        lambda: scene.cluster.print(scene.pods[0], "Signal 9 (SIGKILL) received by PID 7"),
+        lambda: scene.cluster.finish(scene.job, "Failed"),
+    )
+    with pytest.raises(TrainingKilled):
+        scene.launch()
+
+
+def test_a_training_that_takes_too_long_says_which_field_to_raise(scene):
+    scene.later(
+        lambda: scene.cluster.finish(
+            scene.job, "Failed", "Job x has failed because it was active longer than specified deadline"
+        )
+    )
+    with pytest.raises(TrainingError) as failed:
+        scene.launch(hours=2)
+    assert (
+        str(failed.value)
+        == "training took longer than cluster.hours (2); raise it and retry: training goes on from its"
+        " checkpoint"
+    )
+
+
+def test_processes_that_stopped_where_they_were_are_an_interruption(scene):
+    scene.later(
+        lambda: scene.say(0, event="stopped", message="saved step 7 of 9"),
+        lambda: scene.cluster.finish(scene.job, "Succeeded"),
+    )
+    with pytest.raises(Interrupted) as stopped:
+        scene.launch()
+    assert str(stopped.value) == "saved step 7 of 9"
+
+
+def test_sigterm_deletes_the_job(scene):
+    scene.later(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted) as stopped:
+        scene.launch()
+    assert str(stopped.value) == f"training was asked to stop; PyTorchJob {scene.job} is deleted"
+    assert scene.cluster.objects["pytorchjobs"] == {}
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("fault", ["away", "errors"])
+def test_an_api_server_that_is_away_for_a_while_is_waited_for(scene, fault):
+    def fail():
+        if fault == "away":
+            scene.cluster.go_away(3.0)
+        else:
+            scene.cluster.failures = [500, 503, 429, 502]
+
+    scene.later(fail, lambda: scene.say(1, event="warning", message="still here"), scene.succeed)
+    scene.launch()
+    assert scene.said.count('rank 1: {"event": "warning", "message": "still here"}') == 1
+
+
+def test_an_api_server_that_stays_away_is_one_line(tmp_path, monkeypatch):
+    with _scene(tmp_path, monkeypatch, patience=0.5) as scene:
+        scene.cluster.go_away(60)
+        with pytest.raises(ClusterError) as away:
+            scene.launch()
+    assert str(away.value).startswith("the API server 127.0.0.1:") and str(away.value).endswith(
+        "; check KUBECONFIG and the network"
+    )
+
+
+def test_a_right_that_is_missing_is_one_line_at_once(scene):
+    scene.cluster.forbidden.add("pytorchjobs")
+    with pytest.raises(ClusterError) as refused:
+        scene.launch()
+    path = "/apis/kubeflow.org/v1/namespaces/tests/pytorchjobs"
+    assert (
+        str(refused.value)
+        == f"the API server refuses POST {path}: pytorchjobs is forbidden; give the account this right, see"
+        " k8s/base"
+    )
+    assert scene.cluster.requests.count("POST pytorchjobs") == 1
+
+
+def test_no_node_is_told_once_and_ends_the_wait_for_the_start(scene):
+    words = (
+        "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are"
+        " available: 1 No preemption victims found"
+    )
+    _waiting_for_a_node(scene, words)
+    with pytest.raises(TrainingError) as failed:
+        scene.launch(start_minutes=0.01)
+    line = (
+        f"no node for pod {scene.pods[0]}: 0/1 nodes are available: 1 Insufficient cpu; wait for one, or ask"
+        " for less in cluster.training"
+    )
+    assert scene.said.count(line) == 1 and not any(scene.pods[1] in line for line in scene.said)
+    assert str(failed.value).startswith(
+        "training did not start within cluster.start_minutes (0.01): no node for pod train-run-1-"
+    )
+
+
+def _waiting_for_a_node(scene, words):
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+    scene.cluster.on_create = lambda job: scene.start(phase="Pending", conditions=[condition])
+
+
+def test_an_image_that_does_not_exist_is_not_waited_for(scene):
+    words = 'Back-off pulling image "image:1": ErrImagePull: image:1: not found'
+    waiting = container(waiting={"reason": "ImagePullBackOff", "message": words})
+    scene.cluster.on_create = lambda job: scene.start(phase="Pending", containerStatuses=[waiting])
+    with pytest.raises(TrainingError) as failed:
+        scene.launch()
+    expected = f"image image:1 cannot be pulled: {words}; check its name, its registry and imagePullSecrets"
+    assert str(failed.value) == f"training cannot start: {expected}"
+    assert scene.said.count(expected) == 1
+
+
+def test_a_quota_is_told_from_the_jobs_events_once_for_all_pods(scene):
+    def refuse(job):
+        for index in range(3):
+            scene.cluster.event(
+                job, f'Error creating: pods "x-worker-{index}" is forbidden: exceeded quota: small'
+            )
+
+    scene.cluster.on_create = refuse
+    with pytest.raises(TrainingError):
+        scene.launch(start_minutes=0.01)
+    told = [line for line in scene.said if "exceeded quota" in line]
+    assert told == [
+        f'PyTorchJob {scene.job}: Error creating: pods "x-worker-2" is forbidden: exceeded quota: small'
+    ]
+
+
+def test_without_the_right_to_read_events_the_wait_goes_on(scene):
+    scene.cluster.forbidden.add("events")
+    scene.cluster.on_create = lambda job: None
+    scene.later(scene.start, scene.succeed, wait=0.8)
+    scene.launch()
+    assert (
+        f"PyTorchJob {scene.job} has no pods yet; does the training operator run? See: lossmap doctor"
+        " --cluster" in scene.said
+    )
+
+
+def test_a_missing_secret_is_named(scene):
+    waiting = container(
+        waiting={"reason": "CreateContainerConfigError", "message": 'secret "lossmap-object-store" not found'}
+    )
+    scene.cluster.on_create = lambda job: scene.start(phase="Pending", containerStatuses=[waiting])
+    with pytest.raises(TrainingError):
+        scene.launch(start_minutes=0.01)
+    assert f'pod {scene.pods[0]} cannot start: secret "lossmap-object-store" not found' in scene.said
+
+
+def test_time_in_a_queue_does_not_count(scene):
+    def queue(job):
+        job["spec"]["runPolicy"]["suspend"] = True
+        condition = {
+            "type": "QuotaReserved",
+            "status": "False",
+            "message": "insufficient quota for nvidia.com/gpu",
+        }
+        owner = {"uid": job["metadata"]["uid"]}
+        metadata = {"name": "workload", "labels": {}, "ownerReferences": [owner]}
+        scene.cluster.objects["workloads"]["workload"] = {
+            "metadata": metadata,
+            "status": {"conditions": [condition]},
+        }
+
+    def admit():
+        scene.cluster.objects["pytorchjobs"][scene.job]["spec"]["runPolicy"]["suspend"] = False
+        scene.start()
+
+    scene.cluster.on_create = queue
+    scene.later(admit, scene.succeed, wait=1.2)
+    scene.launch(start_minutes=0.01, queue="research")
+    assert (
+        scene.said.count(f"{scene.job} is queued by Kueue in research: insufficient quota for nvidia.com/gpu")
+        == 1
+    )
+
+
+def test_a_pod_that_was_lost_is_followed_under_its_new_identity(scene):
+    def lose():
+        scene.cluster.print(scene.pods[1], "[rank 1]: before")
+        time.sleep(0.3)
+        scene.cluster.add_pod(scene.pods[1], scene.job)
+        scene.cluster.print(scene.pods[1], "[rank 1]: after")
+
+    scene.later(lose, scene.succeed, wait=1.0)
+    scene.launch()
+    assert [line for line in scene.said if line.startswith("rank 1")] == ["rank 1: before", "rank 1: after"]
+    assert scene.said.count(f"pod {scene.pods[1]} was lost, and is made anew") == 1

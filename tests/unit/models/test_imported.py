@@ -1,0 +1,348 @@
+import argparse
+import hashlib
+import io
+import pickle
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from reference.manifests import manifest
+from reference.networks import Language, table
+from safetensors.torch import save, save_model
+from torch import nn
+
+from lossmap.components.config.data import Data
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import Imported
+from lossmap.components.config.parse import override, parse
+from lossmap.components.config.training import Training
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.models import build
+from lossmap.components.models.imported import handed_over, source_sha256
+from lossmap.components.models.state import load_state, read_state
+
+HERE = manifest(1, 8)
+
+
+def _imported(factory, **fields):
+    return Imported(factory=f"reference.networks:{factory}", **fields)
+
+
+def _saved(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def _refused(call, *arguments):
+    with pytest.raises(ExperimentError) as refused:
+        call(*arguments)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_function_and_a_class_make_networks_with_their_arguments():
+    assert [
+        layer.out_features for layer in build(_imported("table", arguments={"outputs": 9}), HERE)[::2]
+    ] == [8, 9]
+    assert build(_imported("Language", arguments={"vocabulary": 5}), HERE).embedding.num_embeddings == 5
+
+
+def test_torchvisions_networks_are_made_as_they_are():
+    network = build(Imported(factory="torchvision.models:resnet18", arguments={"num_classes": 10}), HERE)
+    assert (type(network).__name__, network.fc.out_features) == ("ResNet", 10)
+
+
+def test_random_weights_follow_from_the_models_seed_and_leave_torchs_generator_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, again, other = (build(_imported("table", seed=seed), HERE)[0].weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "module_in_the_current_folder.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Linear(2, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert build(Imported(factory="module_in_the_current_folder:make"), HERE).out_features == 3
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments", "line"),
+    [
+        (
+            "nowhere.at_all:make",
+            {},
+            (
+                f"nowhere.at_all cannot be imported from {Path.cwd()} or as an installed package:"
+                " ModuleNotFoundError: No module named"
+            ),
+        ),
+        (
+            "reference.networks:nothing",
+            {},
+            "reference.networks has no nothing, expected one of its own names, such as COUNT, Language, ",
+        ),
+        (
+            "reference.networks:no_network",
+            {},
+            "reference.networks:no_network() returned list, expected a torch.nn.Module",
+        ),
+        (
+            "reference.networks:failing",
+            {"a": "b"},
+            (
+                "reference.networks:failing(a='b') failed: RuntimeError: out of ideas; set its arguments by"
+                " model.arguments"
+            ),
+        ),
+        (
+            "reference.networks:table",
+            {"x": 1},
+            "reference.networks:table(x=1) failed: TypeError: table() got an unexpected keyword argument 'x'",
+        ),
+        (
+            "reference.networks:COUNT",
+            {},
+            "reference.networks:COUNT() failed: TypeError: 'int' object is not callable",
+        ),
+    ],
+)
+def test_a_factory_that_does_not_work_is_one_line(factory, arguments, line):
+    assert _refused(build, Imported(factory=factory, arguments=arguments), HERE).startswith(line)
+
+
+@pytest.mark.parametrize("content", ["def make(:", "raise ValueError('no')", "import nothing_of_this_name"])
+def test_a_module_that_cannot_be_imported_is_one_line(content, tmp_path, monkeypatch):
+    (tmp_path / "broken_module.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert _refused(build, Imported(factory="broken_module:make"), HERE).startswith(
+        f"broken_module cannot be imported from {Path.cwd()}"
+    )
+
+
+def test_a_source_that_changed_since_the_run_was_made_is_refused(tmp_path, monkeypatch):
+    source = tmp_path / "changing.py"
+    source.write_text("from torch import nn\ndef make():\n    return nn.Linear(2, 3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = Imported(factory="changing:make")
+    noted = model.model_copy(update={"source_sha256": source_sha256(model)})
+    assert noted.source_sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert build(noted, HERE).out_features == 3
+    source.write_text(source.read_text().replace("3", "4"))
+    expected = (
+        f"{source} has changed since the run was made, so that changing:make may give another network; start"
+        " a new run"
+    )
+    assert _refused(build, noted, HERE) == expected
+
+
+def test_a_wrapped_factory_is_known_by_the_file_it_is_defined_in():
+    import torchvision
+
+    file = Path(torchvision.__file__).parent / "models/resnet.py"
+    assert (
+        source_sha256(Imported(factory="torchvision.models:resnet18"))
+        == hashlib.sha256(file.read_bytes()).hexdigest()
+    )
+
+
+def test_a_network_that_was_handed_over_is_copied_and_known_only_meanwhile():
+    model, network = Imported(factory="in process Sequential"), table()
+    with handed_over(model, network):
+        built = build(model, HERE)
+    assert built is not network
+    assert torch.equal(built[0].weight, network[0].weight)
+    assert _refused(build, model, HERE).startswith(
+        "the network of this run was handed over in Python, and only there can it be made: "
+    )
+
+
+STATE = {name: value.clone() for name, value in Language().state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (save(STATE), "a.safetensors"),
+        (_saved(STATE), "a.pt"),
+        (_saved({"state_dict": STATE, "epoch": 3, "best": torch.tensor(0.5)}), "a.pth"),
+        (_saved({"model": STATE, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}}), "a.pt"),
+        (_saved({"net": {f"module.{name}": value for name, value in STATE.items()}, "acc": 91.2}), "a.th"),
+        (_saved({f"_orig_mod.module.{name}": value for name, value in STATE.items()}), "a.pt"),
+        (
+            _saved(
+                {
+                    "state_dict": {f"model.{name}": value for name, value in STATE.items()},
+                    "hyper_parameters": {"lr": 1},
+                }
+            ),
+            "a.ckpt",
+        ),
+    ],
+)
+def test_weights_are_found_in_every_usual_wrapping(content, name):
+    network = Language()
+    load_state(network, read_state(content, name), name)
+    assert all(torch.equal(value, STATE[key]) for key, value in network.state_dict().items())
+
+
+def test_weights_take_the_type_of_the_network():
+    network = Language()
+    load_state(network, {name: value.half() for name, value in STATE.items()}, "a.pt")
+    assert network.head.weight.dtype == torch.float32
+    assert torch.equal(network.head.weight, STATE["head.weight"].half().float())
+
+
+def test_old_statistics_of_batch_norm_have_no_count_and_are_taken():
+    network = nn.BatchNorm1d(3)
+    load_state(
+        network,
+        {name: value + 2 for name, value in network.state_dict().items() if name != "num_batches_tracked"},
+        "a.pt",
+    )
+    assert network.running_mean.tolist() == [2.0] * 3
+
+
+def test_tied_weights_are_loaded_from_a_file_that_holds_them_once(tmp_path):
+    trained, network = Language(tied=True), Language(tied=True)
+    save_model(trained, str(tmp_path / "a.safetensors"))
+    state = read_state((tmp_path / "a.safetensors").read_bytes(), "a.safetensors")
+    assert len(state) == 1
+    load_state(network, state, "a.safetensors")
+    assert torch.equal(network.head.weight, trained.embedding.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda state: {"head.weight": state["head.weight"]}, "missing: embedding.weight"),
+        (
+            lambda state: {**state, "head.bias": torch.zeros(11), "other": torch.zeros(1)},
+            "unexpected: head.bias, other",
+        ),
+        (
+            lambda state: {**state, "head.weight": torch.zeros(1000, 6)},
+            "of another shape: head.weight is 1000×6, not 11×6",
+        ),
+        (
+            lambda state: {f"{n}.w": torch.zeros(1) for n in range(6)},
+            "missing: embedding.weight, head.weight; unexpected: 0.w, 1.w, 2.w, 3.w and 2 more",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(change, what):
+    line = _refused(load_state, Language(), change(STATE), "a.pt")
+    assert (
+        line
+        == f"a.pt does not fit the network Language: {what}; set the factory's arguments by model.arguments"
+    )
+
+
+class _Dangerous:
+    def __reduce__(self):
+        return (print, ("this must never be printed",))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _saved(_Dangerous()),
+        _saved(argparse.Namespace(a=1)),
+        _saved(nn.Linear(1, 1)),
+        pickle.dumps(_Dangerous()),
+    ],
+)
+def test_a_file_that_needs_pickle_is_refused_with_the_cure_and_nothing_of_it_runs(content, capsys):
+    line = _refused(read_state, content, "a.pt")
+    assert "torch.save(model.state_dict(), FILE)" in line or line.startswith(
+        "a.pt cannot be read as weights: "
+    )
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "line"),
+    [
+        (save(STATE)[:50], "a.safetensors", "a.safetensors cannot be read as weights: SafetensorError: "),
+        (_saved(STATE)[:200], "a.pt", "a.pt cannot be read as weights: "),
+        (b"", "a.pt", "a.pt cannot be read as weights: EOFError"),
+        (
+            _saved({"epoch": 3}),
+            "a.pt",
+            (
+                "a.pt holds epoch, expected tensors by name, perhaps under state_dict, model_state_dict,"
+                " model, net"
+            ),
+        ),
+        (_saved([torch.zeros(1)]), "a.pt", "a.pt holds list, expected tensors by name"),
+        (_saved({}), "a.pt", "a.pt holds nothing, expected tensors by name"),
+    ],
+)
+def test_a_file_without_weights_is_refused(content, name, line):
+    assert _refused(read_state, content, name).startswith(line)
+
+
+@pytest.mark.parametrize("factory", ["resnet18", "a:", ":b", "a b:c", "a:b()", "os.system"])
+def test_what_is_no_name_of_a_factory_is_refused(factory):
+    line = _refused(parse, {"model": {"architecture": "imported", "factory": factory}})
+    assert (
+        line == f"model: factory is {factory!r}, expected package.module:function, for example"
+        " torchvision.models:resnet18"
+    )
+
+
+def test_an_imported_network_is_not_trained_and_every_other_is():
+    experiment = parse({"model": {"architecture": "imported", "factory": "a:b"}})
+    assert (experiment.training, experiment.nodes, experiment.loss) == (None, 0, "cross-entropy")
+    assert Experiment(model=Imported(factory="a:b", loss="mse")).loss == "mse"
+    assert (
+        _refused(parse, {"training": None})
+        == "training is null and model.architecture is resnet, expected settings: only imported networks are"
+        " not trained"
+    )
+    assert (
+        _refused(
+            parse,
+            {"model": {"architecture": "imported", "factory": "a:b"}, "training": Training().model_dump()},
+        )
+        == "model.architecture is imported and training has settings, expected training: null, since an"
+        " imported network is not trained"
+    )
+    assert (
+        _refused(lambda: experiment.trained)
+        == "the network of experiment is imported, expected one that lossmap trains"
+    )
+
+
+def test_the_factorys_arguments_can_be_set_one_by_one():
+    experiment = override(
+        parse({"model": {"architecture": "imported", "factory": "a:b"}}),
+        ["model.arguments.num_classes=10", "landscape.samples=5"],
+    )
+    assert (experiment.model.arguments, experiment.landscape.samples) == ({"num_classes": 10}, 5)
+    assert _refused(override, experiment, ["model.argument.x=1"]).startswith(
+        "the experiment has no field model.argument.x"
+    )
+
+
+def test_an_imported_experiment_survives_yaml_and_json():
+    experiment = Experiment(
+        model=_imported("table", arguments={"a": [1, {"b": None}]}, weights="s3://bucket/w.pt"),
+        data=Data(source="a.npz"),
+    )
+    assert override(experiment, []) == experiment
+    assert Experiment.model_validate_json(experiment.canonical_json()).digest() == experiment.digest()
+
+
+def test_only_imported_networks_take_tensors():
+    assert re.search(
+        "^data.source is 'x.npz', a file of tensors, and model.architecture is resnet, ",
+        _refused(parse, {"data": {"source": "x.npz"}}),
+    )

@@ -1,0 +1,39 @@
+from lossmap.pipelines.cluster.follow import own_lines
+
+LOG = """\
+time=2026-11-25T00:09:54.583Z level=INFO msg="waiting for signals" argo=true
+I1125 00:09:54.600000      23 launcher.go:1] input
+{
+  "executorLabel": "exec-train"
+}
+[KFP Executor 2026-11-25 00:09:56,288 INFO]: Looking for component `train`
+lossmap begins
+rank 0: {"event": "progress"}
+[KFP Executor 2026-11-25 00:09:57,288 INFO]: Found credentials in environment variables.
+train: 5/5
+lossmap ends
+[KFP Executor 2026-11-25 00:09:58,288 INFO]: Wrote executor output file
+{"parameterValues": {}}""".splitlines()
+
+
+def test_of_a_log_what_the_step_itself_said_is_shown():
+    assert list(own_lines(iter(LOG))) == ['rank 0: {"event": "progress"}', "train: 5/5"]
+
+
+def test_the_error_after_which_a_step_did_not_end_in_peace_is_shown():
+    failed = [
+        *LOG[:8],
+        "lossmap: the data set is empty",
+        'time="2026-11-25T00:09:54.583Z" level=INFO msg="sub-process exited" argo=true',
+    ]
+    assert list(own_lines(iter(failed))) == [
+        'rank 0: {"event": "progress"}',
+        "lossmap: the data set is empty",
+    ]
+
+
+def test_a_step_that_did_not_come_to_say_anything_shows_what_there_is():
+    assert list(own_lines(iter([*LOG[:6], "ModuleNotFoundError: No module named 'lossmap'"]))) == [
+        *LOG[2:5],
+        "ModuleNotFoundError: No module named 'lossmap'",
+    ]

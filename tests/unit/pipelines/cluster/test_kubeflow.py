@@ -1,0 +1,141 @@
+"""Runs as Kubeflow Pipelines answers for them, and what lossmap makes of them."""
+
+import pytest
+from fakes.pipelines_api import Pipelines, serving
+
+from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ClusterError, ExperimentError
+from lossmap.pipelines.cluster.kubeflow import Kubeflow
+from lossmap.pipelines.cluster.submit import retry
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture
+def pipelines():
+    return Pipelines()
+
+
+@pytest.fixture
+def kubeflow(pipelines):
+    with serving(pipelines) as address:
+        yield Kubeflow(Settings(pipelines=address))
+
+
+def _found(kubeflow, pipelines, name):
+    return kubeflow.find(pipelines.runs[name]["run_id"])
+
+
+@pytest.mark.parametrize(
+    ("name", "called", "state"),
+    [
+        ("failed", "SUCCEEDED", "FAILED"),
+        ("lost tiles", "SUCCEEDED", "SUCCEEDED"),
+        ("cancelled", "FAILED", "CANCELLED"),
+        ("cached", "SUCCEEDED", "SUCCEEDED"),
+    ],
+)
+def test_the_state_is_what_became_of_the_report_whatever_the_backend_calls_the_run(
+    kubeflow, pipelines, name, called, state
+):
+    assert pipelines.runs[name]["state"] == called
+    run = _found(kubeflow, pipelines, name)
+    assert run.state == state
+    assert run.ended
+
+
+@pytest.mark.parametrize(
+    ("history", "state"), [(["PENDING", "RUNNING"], "RUNNING"), (["RUNNING", "CANCELING"], "CANCELLING")]
+)
+def test_a_run_that_goes_on_has_not_ended(kubeflow, pipelines, history, state):
+    pipelines.runs["going on"] |= {
+        "state": history[-1],
+        "state_history": [{"state": each} for each in history],
+    }
+    task = next(
+        task
+        for task in pipelines.runs["going on"]["run_details"]["task_details"]
+        if task["display_name"] == "train"
+    )
+    task |= {"state": "RUNNING", "end_time": "0001-01-01T00:00:00Z"}
+    run = _found(kubeflow, pipelines, "going on")
+    assert (run.state, run.ended, run.finished) == (state, False, None)
+    assert [(step.state, step.seconds) for step in run.steps if step.name == "train"] == [("RUNNING", None)]
+
+
+def test_cancelled_is_final_also_where_the_backend_has_a_state_for_it(kubeflow, pipelines):
+    pipelines.runs["cancelled"]["state"] = "CANCELED"
+    assert _found(kubeflow, pipelines, "cancelled").state == "CANCELLED"
+
+
+def test_steps_come_in_the_order_of_the_chain_with_their_states(kubeflow, pipelines):
+    states = [(step.name, step.state) for step in _found(kubeflow, pipelines, "lost tiles").steps]
+    done = ("prepare", "train", "plan"), ("merge", "report", "clean-up")
+    assert states == [
+        *((name, "SUCCEEDED") for name in done[0]),
+        ("tile", "FAILED"),
+        ("tile", "FAILED"),
+        *((name, "SUCCEEDED") for name in done[1]),
+    ]
+    assert [step.state for step in _found(kubeflow, pipelines, "cached").steps if step.name == "merge"] == [
+        "CACHED"
+    ]
+    assert [(step.name, step.state) for step in _found(kubeflow, pipelines, "failed").steps][:2] == [
+        ("prepare", "FAILED"),
+        ("train", "SKIPPED"),
+    ]
+    assert _found(kubeflow, pipelines, "lost tiles").steps[0].seconds == 14
+
+
+def test_a_name_finds_the_newest_run_of_it(kubeflow, pipelines):
+    older = pipelines.runs["cached"]
+    pipelines.runs["newer"] = {
+        **pipelines.runs["failed"],
+        "run_id": "newer",
+        "display_name": older["display_name"],
+        "created_at": "2027-01-01T00:00:00Z",
+    }
+    run = kubeflow.find(older["display_name"])
+    assert (run.id, run.study) == ("newer", "study")
+
+
+def test_an_unknown_run_is_told_with_the_newest_known(kubeflow, pipelines):
+    newest = [
+        run["display_name"]
+        for run in sorted(pipelines.runs.values(), key=lambda run: run["created_at"], reverse=True)
+    ]
+    with pytest.raises(ClusterError) as refused:
+        kubeflow.find("nothing")
+    assert str(refused.value).startswith(
+        f"Kubeflow Pipelines has no run nothing; the newest are {newest[0]}, "
+    )
+
+
+def test_a_retry_is_the_same_pipeline_under_the_same_name(kubeflow, pipelines):
+    pipelines.runs["failed"]["pipeline_spec"] = {"pipelineInfo": {"name": "lossmap"}}
+    assert retry(kubeflow, _found(kubeflow, pipelines, "failed")) == "new"
+    [started] = pipelines.started
+    assert started["display_name"] == pipelines.runs["failed"]["display_name"]
+    assert started["pipeline_spec"] == {"pipelineInfo": {"name": "lossmap"}}
+    assert started["service_account"] == "lossmap-run"
+
+
+def test_what_has_succeeded_or_goes_on_is_not_retried(kubeflow, pipelines):
+    pipelines.runs["going on"]["state"], pipelines.runs["going on"]["state_history"] = "RUNNING", []
+    for name, message in (
+        ("cached", "has succeeded; there is nothing to retry"),
+        ("going on", "is running; end it first: lossmap cancel "),
+    ):
+        with pytest.raises(ExperimentError) as refused:
+            retry(kubeflow, _found(kubeflow, pipelines, name))
+        assert message in str(refused.value)
+
+
+def test_an_api_that_is_away_is_one_line():
+    with pytest.raises(ClusterError) as refused:
+        Kubeflow(Settings(pipelines="http://127.0.0.1:9"))
+    expected = (
+        "Kubeflow Pipelines is out of reach: [Errno 111] Connection refused; check KUBECONFIG,"
+        " LOSSMAP_PIPELINES and LOSSMAP_NAMESPACE"
+    )
+    assert str(refused.value) == expected
