@@ -9,7 +9,7 @@ BIN := .venv/bin
 LOCK := requirements.lock
 CUDA_ONLY := ^(nvidia-|cuda-|triton)
 
-.PHONY: help demo test check lock golden benchmark cluster-test kubeconfig clean
+.PHONY: help demo test check lock golden benchmark cluster-test kind-test kubeconfig clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,12 @@ check: .venv/installed build/mypy/lossmap ## style, types, and which module may 
 
 cluster-test: kubeconfig .venv/installed ## the tests on a Kubernetes cluster; needs KUBECONFIG
 	$(BIN)/python -m pytest -m cluster
+
+kind-test: ## the tests on a Kubernetes cluster, on one that kind makes in Docker and that is gone afterwards
+	TORCH=$(or $(TORCH),cpu) k8s/kind/up.sh
+	kind get kubeconfig --name lossmap > build/kind.kubeconfig
+	KUBECONFIG=$(CURDIR)/build/kind.kubeconfig $(MAKE) cluster-test
+	k8s/kind/down.sh
 
 kubeconfig:
 	@test -n "$$KUBECONFIG" || { echo 'cluster-test: KUBECONFIG is not set; point it at a cluster' >&2; exit 2; }
