@@ -10,6 +10,7 @@ from lossmap.components import steps
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError, TrainingKilled
+from lossmap.components.core.processes import start_fork_server
 from lossmap.components.core.progress import Progress
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_experiment
@@ -45,6 +46,8 @@ def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -
         settings: where things are.
         stage: opens the display of a stage, which then hears how far it is.
     """
+    if not experiment.in_process:
+        start_fork_server()
     with stage("prepare") as progress:
         steps.prepare(run_id, experiment, settings, progress)
     try:

@@ -3,13 +3,10 @@
 import contextlib
 import functools
 import io
-import multiprocessing
-import signal
 import struct
 import warnings
 import zlib
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
@@ -18,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lossmap.components.core.errors import DataError
 from lossmap.components.core.machine import available_cores
-from lossmap.components.core.processes import processes_starting
+from lossmap.components.core.processes import process_pool, processes_starting
 from lossmap.components.data.files import Files, Location, open_files
 
 MOST_PIXELS = 16 * 2**20
@@ -134,9 +131,7 @@ def _decoded_chunks(
         files = open_files(location)
         yield from (_decode_chunk(files, part, image_size) for part in chunks)
         return
-    executor = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _start, (location, image_size)
-    )
+    executor = process_pool(workers, _start, location, image_size)
     try:
         with processes_starting():
             parts = executor.map(_decode_in_worker, chunks)
@@ -155,7 +150,6 @@ def _decode_chunk(files: Files, names: Sequence[str], image_size: int | None) ->
 
 
 def _start(location: Location, image_size: int | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     _worker["source"] = location, image_size
 
 

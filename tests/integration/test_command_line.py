@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from lossmap.components.stores import layout
@@ -150,29 +151,39 @@ def test_a_finished_run_that_is_resumed_changes_nothing(place):
     assert (place / "lossmap-runs" / layout.report(run, "surface.npz")).read_bytes() == surface
 
 
+def _press_ctrl_c(process):
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the command
+
+
 @pytest.mark.parametrize(
-    ("changes", "until"),
+    ("changes", "until", "interrupt"),
     [
-        (["--set", "training.epochs=2000"], "trainings/*/epochs/00005.json"),
-        (["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"], "surveys/*/plan.json"),
-        (["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"], "surfaces/*/tiles/*.npz"),
+        (["--set", "training.epochs=2000"], "trainings/*/epochs/00005.json", _press_ctrl_c),
+        (
+            ["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"],
+            "surveys/*/plan.json",
+            subprocess.Popen.terminate,
+        ),
+        (
+            ["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"],
+            "surfaces/*/tiles/*.npz",
+            _press_ctrl_c,
+        ),
     ],
     ids=["training", "workers starting", "survey"],
 )
-def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, changes, until):
+def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, changes, until, interrupt):
+    command = [LOSSMAP, "run", "blobs-mlp", *SMALL, *changes]
     process = subprocess.Popen(
-        [LOSSMAP, "run", "blobs-mlp", *SMALL, *changes],
-        cwd=tmp_path,
-        env=_environment(),
-        stderr=subprocess.PIPE,
-        text=True,
+        command, cwd=tmp_path, env=_environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     end = time.monotonic() + 120
     while not list(tmp_path.glob(f"lossmap-runs/{until}")):
         assert time.monotonic() < end
         time.sleep(0.05)
     time.sleep(1)
-    process.send_signal(signal.SIGTERM)
+    started = psutil.Process(process.pid).children(recursive=True)
+    interrupt(process)
     _, errors = process.communicate(timeout=90)
     run = _runs(tmp_path)[0]
     assert (
@@ -183,8 +194,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, ch
     assert process.returncode == 130
     with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
         assert database.execute("select status from runs").fetchall() == [("KILLED",)]
-    left = subprocess.run(["pgrep", "-f", run], capture_output=True, text=True, check=False).stdout
-    assert left == ""
+    assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
 REFUSED = [

@@ -105,6 +105,21 @@ def test_killed_and_resumed_training_has_the_bits_of_an_undisturbed_one(settings
     assert counted == 21
 
 
+@pytest.mark.parametrize("forks", [True, False], ids=["forked", "spawned"])
+def test_a_training_here_has_the_bits_of_torchrun_with_more_than_one_thread(
+    settings, tmp_path, monkeypatch, forks
+):
+    monkeypatch.setattr("lossmap.components.core.processes.FORKS", forks)
+    monkeypatch.setattr("lossmap.components.training.launch.FORKS", forks)
+    experiment = _experiment(2, threads=2)
+    weights = _train(settings, "here", experiment)
+    elsewhere = Settings(store=str(tmp_path / "elsewhere"))
+    steps.prepare("torchrun", experiment, elsewhere)
+    process = _start(elsewhere, links(open_store(elsewhere.store), "torchrun").training, 2)
+    process.communicate(timeout=90)
+    assert _equal(weights, _weights(elsewhere, "torchrun"))
+
+
 def test_what_is_trained_already_is_not_trained_again(settings):
     first = _train(settings, "first", _experiment(2))
     heard = []
@@ -157,9 +172,10 @@ def test_a_killed_process_ends_the_others_and_is_one_clear_line(settings):
 
     def kill_one(*_):
         workers = [
-            process
-            for process in psutil.Process().children(recursive=True)
-            if "lossmap.components.training.main" in process.cmdline()
+            rank
+            for server in psutil.Process().children()
+            for agent in server.children()
+            for rank in agent.children()
         ]
         killed.extend(workers)
         max(workers, key=lambda process: process.pid).kill()
@@ -174,6 +190,7 @@ def test_a_killed_process_ends_the_others_and_is_one_clear_line(settings):
         )
     expected = "a training process was killed, perhaps for want of memory"
     assert str(failed.value) == f"{expected}; see {settings.logs}/run/train.log"
+    assert len(killed) == 2
     assert psutil.wait_procs(killed, timeout=10)[1] == []
 
 
