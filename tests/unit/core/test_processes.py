@@ -117,9 +117,8 @@ import os, psutil
 from lossmap.components.core.processes import process_pool, processes_starting, start_fork_server
 if __name__ == "__main__":
     start_fork_server()
-    [server] = [
-        child for child in psutil.Process().children() if "multiprocessing.forkserver" in " ".join(child.cmdline())
-    ]
+    children = psutil.Process().children()
+    [server] = [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
     server.send_signal(2)
     executor = process_pool(1, int)
     with processes_starting():
