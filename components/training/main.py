@@ -10,8 +10,9 @@
 `lossmap run` has torchrun's agent call run_rank instead, in processes that have imported torch already
 (launch.py). LOSSMAP_STORE says where the training is kept. SIGTERM saves a checkpoint and exits with 143; the
 same command goes on from there. LOSSMAP_LAUNCHER says who waits for the training: the number of a process, or
-`store` for somebody who gives signs of life there; when that one is gone, training saves and exits with 0.
-Standard output carries one JSON object a line, and whoever started torchrun tells MLflow:
+`store` for somebody who gives signs of life there, `store:10` for one who is gone after 10 seconds without a
+sign; when that one is gone, training saves and exits with 0. Standard output carries one JSON object a line,
+and whoever started torchrun tells MLflow:
 
     progress, epoch, warning
     stopped    asked to stop, or nobody waits any longer; saved
@@ -44,6 +45,7 @@ from lossmap.components.stores.runs import load_manifest, load_training_task
 from lossmap.components.training.checkpoint import load_checkpoint
 from lossmap.components.training.distributed import Group, is_loss_of_peer, process_group
 from lossmap.components.training.heartbeat import (
+    SILENCE_SECONDS,
     Abandoned,
     Launcher,
     NoLauncher,
@@ -156,8 +158,12 @@ def _outlets() -> Outlets:
 
 def _launcher(store: Store, training: str) -> Launcher:
     value = os.environ.get("LOSSMAP_LAUNCHER", "")
-    if value == "store":
-        return StoreLauncher(store, training) if os.environ["RANK"] == "0" else NoLauncher()
+    kind, _, silence = value.partition(":")
+    if kind == "store" and os.environ["RANK"] == "0":
+        seconds = float(silence or SILENCE_SECONDS)
+        return StoreLauncher(store, training, beat=seconds / 5, silence=seconds)
+    if kind == "store":
+        return NoLauncher()
     return ProcessLauncher(int(value)) if value else NoLauncher()
 
 

@@ -2,21 +2,19 @@
 
 import json
 import math
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from support.command_line import lossmap, process, start
 
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 
-LOSSMAP = Path(sys.executable).with_name("lossmap")
 STUDY = """
 name: tiny
 title: Does a perceptron need 32 hidden units?
@@ -39,26 +37,6 @@ statements: [{text: Wide is better, rule: less, measure: test_error, network: wi
 """
 
 
-def environment():
-    return {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {
-        "COLUMNS": "300"
-    }
-
-
-def lossmap(*arguments, cwd, check=0):
-    found = subprocess.run(
-        [LOSSMAP, *arguments],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert found.returncode == check, found.stdout + found.stderr
-    return found
-
-
 def _begun(store):
     return sorted(key.split("/")[1] for key in store.keys("runs/") if key.endswith("experiment.json"))
 
@@ -67,10 +45,8 @@ def _interrupt(
     folder, ready, *options, kind=signal.SIGTERM
 ):  # as Ctrl-C, which children of a job in the background ignore
     """Stop the study once it is so far; its exit code, and what it said."""
-    command = [LOSSMAP, "study", "tiny.yaml", *options]
-    with subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start("study", "tiny.yaml", *options, cwd=folder, **streams) as process:
         try:
             end = time.monotonic() + 300
             while not ready(folder) and process.poll() is None and time.monotonic() < end:
@@ -108,9 +84,10 @@ def _command(process):
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
+def interrupted(tmp_path_factory, tracking):
     """A folder with a study that was stopped in its second cell, and what it said."""
     folder = tmp_path_factory.mktemp("place")
+    tracking(folder / "lossmap-runs")
     (folder / "tiny.yaml").write_text(STUDY)
     return folder, *_interrupt(folder, _in_second_cell, "--parallel", "1")
 
@@ -196,12 +173,8 @@ def test_cells_beside_each_other_may_say_more_than_a_pipe_holds(tmp_path):
     (tmp_path / "tiny.yaml").write_text(
         STUDY.replace("data.blobs.train_per_class=30", "training.batch_size=5000")
     )
-    talking = environment() | {"PYTHONPROFILEIMPORTTIME": "1"}  # a line for every module
-    command = [LOSSMAP, "study", "tiny.yaml", "--parallel", "2"]
-    found = subprocess.run(
-        command, cwd=tmp_path, env=talking, capture_output=True, text=True, timeout=500, check=False
-    )
-    assert found.returncode == 1
+    talking = {"PYTHONPROFILEIMPORTTIME": "1"}  # a line for every module
+    found = process("study", "tiny.yaml", "--parallel", "2", cwd=tmp_path, check=1, variables=talking)
     assert len(found.stderr) > 1 << 16  # and a cell says no less
     reason = (
         "training failed: training.batch_size is 5000, expected at most the number of training images (800)"

@@ -9,6 +9,7 @@ import time
 
 import psutil
 import pytest
+from support.training import in_process
 
 from lossmap.components import steps
 from lossmap.components.config.data import Blobs, Data
@@ -41,11 +42,12 @@ EXPERIMENT = Experiment(
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, tracking):
     """A store with a trained run `base`, and its surface from one worker and one tile."""
-    settings = Settings(store=str(tmp_path_factory.mktemp("store")))
+    folder = tmp_path_factory.mktemp("store")
+    settings = Settings(store=str(folder), tracking=tracking(folder))
     steps.prepare("base", EXPERIMENT, settings)
-    steps.train("base", settings, steps.locally("base", settings))
+    steps.train("base", settings, in_process(settings))
     return settings, _survey(settings, "base", tile_points=1000, workers=1)
 
 

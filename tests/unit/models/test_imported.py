@@ -87,7 +87,10 @@ def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch):
         (
             "reference.networks:nothing",
             {},
-            "reference.networks has no nothing, expected one of its own names, such as COUNT, Language, ",
+            (
+                "reference.networks has no nothing, expected one of its own names, such as COUNT, Flattening,"
+                " Language, "
+            ),
         ),
         (
             "reference.networks:no_network",

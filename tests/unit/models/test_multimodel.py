@@ -24,7 +24,6 @@ DATA = Data(
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
-    torch.set_num_threads(1)
     store = open_store(str(tmp_path_factory.mktemp("store")))
     manifest = pack.prepare(DATA, store)
     return manifest, load_images(store, manifest, "train")

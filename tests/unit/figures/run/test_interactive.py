@@ -176,7 +176,8 @@ def test_figures_are_json_even_with_nan_and_infinity():
         epochs_figure([run], "loss"),
     ]
     for figure in figures:
-        json.dumps(as_json(figure), allow_nan=False)
+        strict = json.dumps(as_json(figure), allow_nan=False)
+        assert json.loads(strict) == as_json(figure)
 
 
 def test_learning_curves_are_training_and_test_of_every_run():

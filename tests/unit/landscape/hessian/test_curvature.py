@@ -29,11 +29,6 @@ from lossmap.components.landscape.objective import Problem, Samples, cross_entro
 BULK = np.concatenate([np.linspace(-1, 1, 195), [3.0, 5.0, 9.0, -2.0, -4.0]])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def operator(eigenvalues, seed=0):
     return aslinearoperator(matrix_with(eigenvalues, seed))
 

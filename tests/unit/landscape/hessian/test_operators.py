@@ -33,11 +33,6 @@ MATRICES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def dense(operator):
     return operator.matmat(np.eye(operator.shape[0]))
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from fakes.pipelines_api import Pipelines, serving
+from support.stack import on_a_short_stack
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.study_file import parse_study, parse_study_yaml
@@ -394,7 +395,10 @@ def _there(pipelines, missing, parallel=2):
     said = []
     with serving(pipelines) as address:
         settings = Settings(pipelines=address, image="lossmap:test")
-        return study_cluster.run_there(missing, settings, parallel, said.append, poll=0.01), said
+        failed = on_a_short_stack(
+            study_cluster.run_there, missing, settings, parallel, said.append, poll=0.01
+        )
+        return failed, said
 
 
 @pytest.mark.filterwarnings("default")
