@@ -33,13 +33,19 @@ def _commands(program: str) -> list[Command]:
 
 
 @each_readme
+def test_every_command_stands_in_a_block_of_commands(readme):
+    for block in blocks(readme):
+        assert block.language in ("", "console", "python", "sh"), block
+        assert bool(block.commands) == (block.language in ("console", "sh")), block
+
+
+@each_readme
 def test_blocks_of_commands_do_what_they_show(readme, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("LOSSMAP_") or name == "KUBECONFIG"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "110")
     for block in [block for block in blocks(readme) if block.is_run]:
-        assert block.commands, block
         for command in block.commands:
             said = _said(command)
             assert set(command.output) <= {line.rstrip() for line in said.splitlines()}, said

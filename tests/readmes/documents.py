@@ -7,7 +7,6 @@ files of the reader's own has `not-run` behind its language, and its commands ar
 import re
 import shlex
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -67,18 +66,16 @@ class Block:
     @property
     def commands(self) -> list[Command]:
         """What is typed: every line of `sh`, the lines of `console` that begin with a prompt."""
+        return [command for typed, *shown in self._typed() for command in _command(typed, shown)]
+
+    def _typed(self) -> list[list[str]]:
+        """Each line that is typed, with the lines that it prints."""
+        text = self.text.replace("\\\n", " ")
         if self.language == "sh":
-            return [command for line in self._lines() for command in _command(line, [])]
-        return [command for line, shown in self._answered() for command in _command(line, shown)]
-
-    def _lines(self) -> list[str]:
-        return self.text.replace("\\\n", " ").splitlines()
-
-    def _answered(self) -> Iterator[tuple[str, list[str]]]:
+            return [[line] for line in text.splitlines()]
         if self.language == "console":
-            for part in re.split(r"^\$ ", "\n".join(self._lines()), flags=re.M)[1:]:
-                typed, *shown = part.splitlines()
-                yield typed, shown
+            return [part.splitlines() for part in re.split(r"^\$ ", text, flags=re.M)[1:]]
+        return []
 
 
 def blocks(document: Path) -> list[Block]:
