@@ -9,7 +9,7 @@ BIN := .venv/bin
 LOCK := requirements.lock
 CUDA_ONLY := ^(nvidia-|cuda-|triton)
 
-.PHONY: help demo test test-slow check lock golden benchmark cluster-test kind-test kubeconfig clean
+.PHONY: help demo test test-slow check lock golden study-tables benchmark cluster-test kind-test kubeconfig clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -57,6 +57,9 @@ lock: .venv/installed ## resolve the dependencies of pyproject.toml again, for e
 
 golden: .venv/installed ## write the list of commands and options that tests/contract holds the CLI to
 	LOSSMAP_UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/contract/test_command_line.py
+
+study-tables: .venv/installed ## write the tables of pipelines/studies/README.md from what the studies found
+	$(BIN)/python tests/readmes/study_tables.py
 
 clean: ## remove what make made, not the runs
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from readmes.study_tables import filled
 from support.command_line import lossmap, process, start
 
 from lossmap.components.stores import layout
@@ -115,6 +116,14 @@ def test_the_same_command_runs_the_missing_cell_alone_and_reports(interrupted, g
     assert [line for line in lines if line.startswith("cell ")] == [f"cell 1/1 {narrow}"]
     assert lines[3] == "not decidable here: Wide is better"
     assert Path(lines[-1].split()[1]).read_text().lower().startswith("<!doctype html>")
+
+
+def test_its_means_make_the_table_of_a_readme(interrupted, gone_on):
+    place = "<!-- means of tiny -->\n<!-- end of means -->\n"
+    _, heads, _, wide, narrow, _ = filled(place, interrupted[0] / "lossmap-runs/studies").splitlines()
+    assert heads == "| network | Test error | Lowest loss on the plane | runs |"
+    assert re.fullmatch(r"\| wide \| [\d.]+\N{NARROW NO-BREAK SPACE}% \| [\d.e-]+ \| 1 \|", wide)
+    assert narrow.startswith("| narrow |")
 
 
 def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all_of_them(

@@ -35,13 +35,16 @@ class Connected:
 
 def mean(sample: Sample) -> str:
     """Mean and standard deviation between seeds."""
-    if sample.mean is None:
+    return mean_and_deviation(sample.measure, sample.mean, sample.deviation)
+
+
+def mean_and_deviation(measure: str, value: float | None, deviation: float | None) -> str:
+    """The mean of a measure with its standard deviation, where there is one; shares in percent."""
+    if value is None:
         return ABSENT
-    unit, scale = ("\N{NARROW NO-BREAK SPACE}%", 100) if numbers.is_share(sample.measure) else ("", 1)
-    return (
-        _with_deviation(scale * sample.mean, None if sample.deviation is None else scale * sample.deviation)
-        + unit
-    )
+    unit, scale = ("\N{NARROW NO-BREAK SPACE}%", 100) if numbers.is_share(measure) else ("", 1)
+    scaled = None if deviation is None else scale * deviation
+    return _with_deviation(scale * value, scaled) + unit
 
 
 def _with_deviation(value: float, deviation: float | None) -> str:
