@@ -328,7 +328,7 @@ def test_the_factorys_arguments_can_be_set_one_by_one():
     )
     assert (experiment.model.arguments, experiment.landscape.samples) == ({"num_classes": 10}, 5)
     assert _refused(override, experiment, ["model.argument.x=1"]).startswith(
-        "the experiment has no field model.argument.x"
+        "the experiment has no field model.argument; did you mean model.arguments
     )
 
 
