@@ -175,7 +175,8 @@ def evaluate(run: str, settings: Settings, progress: Progress = silent, share: S
     An adaptive plane takes several rounds: what is wanted next follows from what is known, whoever evaluated
     it. A worker that would wait for the end of a round begins what belongs to no round.
     """
-    from lossmap.components.core.machine import available_cores
+    from joblib import cpu_count
+
     from lossmap.components.surveys.pending import next_round
     from lossmap.components.surveys.pool import in_this_process, workers
     from lossmap.components.surveys.tiles import TilesRead, load_survey
@@ -184,7 +185,7 @@ def evaluate(run: str, settings: Settings, progress: Progress = silent, share: S
     experiment, survey, done = load_experiment(store, run), load_survey(store, run), 0
     landscape, read = experiment.landscape, TilesRead()
     evaluating = in_this_process if experiment.in_process else workers
-    with evaluating(settings.store, run, landscape.workers or available_cores()) as work:
+    with evaluating(settings.store, run, landscape.workers or cpu_count()) as work:
         while any(tiles := next_round(store, survey, landscape, read)):
             current, beside = map(share.order, tiles)
             total = done + sum(len(tile.points) for tile in (*current, *beside))

@@ -20,8 +20,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
 
+from joblib import cpu_count
+
 from lossmap.components.core.errors import StoreError, TrackingError
-from lossmap.components.core.machine import available_cores
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.tracking.server import database, is_server, without_password
 
@@ -94,7 +95,7 @@ def _package(name: str) -> Finding:
 def _machine(store_uri: str) -> Iterator[Finding]:
     import psutil
 
-    yield Finding("cores", True, str(available_cores()))
+    yield Finding("cores", True, str(cpu_count()))
     memory = psutil.virtual_memory()
     fewer = "close other programs, or take --set training.processes=1 --set landscape.workers=1"
     yield _judged(

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from joblib import cpu_count
+
 from lossmap.components import steps
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError
 from lossmap.components.core.frozen import canonical_json
-from lossmap.components.core.machine import available_cores
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
@@ -33,7 +34,7 @@ main()
 
 def fitting(missing: Sequence[Cell]) -> int:
     """How many of these cells fit beside each other on this machine's cores."""
-    cores = available_cores()
+    cores = cpu_count()
     each = max(
         (
             max(

@@ -15,7 +15,8 @@ from lossmap.components.config.models import Mlp
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
 from lossmap.components.core.errors import LossmapError
-from lossmap.components.landscape.hessian.curvature import Hessian, gradient
+from lossmap.components.landscape.hessian.operators import Hessian
+from lossmap.components.landscape.parameters import gradient
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_experiment

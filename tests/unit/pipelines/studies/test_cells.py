@@ -214,7 +214,7 @@ def test_cells_of_one_training_do_not_run_beside_each_other():
 
 
 def test_as_many_cells_run_as_the_cores_hold(monkeypatch):
-    monkeypatch.setattr(study_local, "available_cores", lambda: 5)
+    monkeypatch.setattr(study_local, "cpu_count", lambda: 5)
     small = ["training.processes=1", "landscape.workers=1"]
     assert study_local.fitting(_cells(assignments=small)) == 5
     assert study_local.fitting(_cells(assignments=[*small, "training.processes=2"])) == 2
