@@ -14,7 +14,6 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from lossmap.components.core.machine import available_cores
 from lossmap.components.stores.tracking.client import RunTracker
 
 _BUCKET = "lossmap-tests"
@@ -24,7 +23,7 @@ _CHECKOUT = Path(__file__).parents[1]
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A worker for each core; none for a single file, which one worker would get whole."""
     single = len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py")
-    return 0 if single else available_cores()
+    return 0 if single else cpu_count()
 
 
 @pytest.fixture(scope="session")
