@@ -12,6 +12,7 @@ os.environ["COLUMNS"] = "300"  # rich reads it when a screen is imported
 
 import boto3
 import pytest
+from joblib import cpu_count
 from moto.server import ThreadedMotoServer
 
 from lossmap.components.stores.tracking.client import RunTracker
