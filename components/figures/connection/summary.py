@@ -1,18 +1,18 @@
 """What was found about the connection of two networks: numbers, and the words for them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from lossmap.components.config.connection import Connecting, Note, PathName
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.core.estimates import scalars_of
 from lossmap.components.core.serialization import plain
 from lossmap.components.figures import numbers
 from lossmap.components.figures.names import network_on_data
 from lossmap.components.figures.scale import COLOURS
-from lossmap.components.landscape.connectivity.barriers import Estimate, Profile, barrier, largest_rise
-from lossmap.components.landscape.measures.estimates import scalars_of
+from lossmap.components.landscape.connectivity.barriers import PathMaximum, Profile, barrier, largest_rise
 
 Quantity = Literal["loss", "error"]
 QUANTITIES: tuple[Quantity, ...] = ("loss", "error")
@@ -28,8 +28,8 @@ class Walked:
 
     name: PathName
     profiles: Mapping[str, Profile]
-    barriers: Mapping[tuple[str, Quantity], Estimate | None]
-    rises: Mapping[tuple[str, Quantity], Estimate | None]
+    barriers: Mapping[tuple[str, Quantity], PathMaximum | None]
+    rises: Mapping[tuple[str, Quantity], PathMaximum | None]
 
     @classmethod
     def of(cls, name: PathName, profiles: Mapping[str, Profile]) -> "Walked":
@@ -44,7 +44,7 @@ class Walked:
         )
 
     @property
-    def barrier(self) -> Estimate:
+    def barrier(self) -> PathMaximum:
         """Of the training loss: what decides whether the path connects."""
         found = self.barriers["train", "loss"]
         assert found is not None
@@ -84,7 +84,7 @@ class ConnectionSummary:
         )
 
     @property
-    def barriers(self) -> dict[PathName, Estimate]:
+    def barriers(self) -> dict[PathName, PathMaximum]:
         """Of the training loss, by path."""
         return {name: path.barrier for name, path in self.walked.items()}
 
@@ -148,7 +148,7 @@ def _names(summary: ConnectionSummary, paths: Sequence[Walked]) -> str:
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 
-def estimate(found: Estimate | None, percent: bool = False) -> str:
+def estimate(found: PathMaximum | None, percent: bool = False) -> str:
     """A number with its interval, for people."""
     if found is None:
         return numbers.ABSENT
@@ -158,7 +158,7 @@ def estimate(found: Estimate | None, percent: bool = False) -> str:
     return f"{value} [{low}, {high}]{' %' if percent else ''}"
 
 
-def points(found: Estimate | None) -> str:
+def points(found: PathMaximum | None) -> str:
     """A difference of errors in percentage points, without its interval."""
     return f"{100 * found.value:.2f}" if found else numbers.ABSENT
 
@@ -201,14 +201,14 @@ def scalars(summary: ConnectionSummary) -> dict[str, float | None]:
     """What is logged to MLflow: barrier_<path> of the training loss with its interval, of the error, and
     on test samples; the largest rise.
     """
-    estimates: dict[str, Estimate | None] = {}
+    estimates: dict[str, PathMaximum | None] = {}
     for name, path in summary.walked.items():
         for split, suffix in (("train", ""), ("test", "_test")):
             for quantity in QUANTITIES:
                 kind = "" if quantity == "loss" else "_error"
                 estimates[f"barrier_{name}{kind}{suffix}"] = path.barriers.get((split, quantity))
         estimates[f"largest_rise_{name}"] = path.rises["train", "loss"]
-    return scalars_of(estimates)
+    return scalars_of({name: estimate for name, estimate in estimates.items() if estimate is not None})
 
 
 def record(summary: ConnectionSummary) -> dict[str, Any]:
@@ -230,12 +230,12 @@ def _record(path: Walked) -> dict[str, Any]:
     return {"path": path.name} | {
         split: {
             "barrier": {
-                quantity: plain(asdict(found) if found else None)
+                quantity: plain(found and found.model_dump(exclude_none=True))
                 for (of, quantity), found in path.barriers.items()
                 if of == split
             },
             "largest_rise": {
-                quantity: plain(asdict(found) if found else None)
+                quantity: plain(found and found.model_dump(exclude_none=True))
                 for (of, quantity), found in path.rises.items()
                 if of == split
             },

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lossmap.components.config.models import BALANCE
+from lossmap.components.core.estimates import scalars_of
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.figures.run import plots
 from lossmap.components.figures.run.page import run_page
 from lossmap.components.figures.run.summary import RunSummary, guessing_loss
 from lossmap.components.landscape.grid import to_npz
 from lossmap.components.landscape.measures import surface as measures
-from lossmap.components.landscape.measures.estimates import scalars_of
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import links, load_epochs, load_experiment, load_json, load_run_manifest

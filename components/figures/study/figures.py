@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from plotly import graph_objects as go
 
+from lossmap.components.core.estimates import student_estimate
 from lossmap.components.figures import numbers
 from lossmap.components.figures.pages import BLANK
 from lossmap.components.figures.scale import COLOURS
-from lossmap.components.landscape.measures.estimates import interval
 from lossmap.components.studies.samples import Observation, Sample
 
 WIDE_RANGE = 50.0  # largest over smallest value from which an axis is logarithmic
@@ -36,8 +36,9 @@ def mean_interval(sample: Sample) -> tuple[float, float] | None:
     """95 % interval of the mean over all possible seeds (Student's t); None for fewer than two values."""
     if sample.mean is None or sample.deviation is None:
         return None
-    found = interval(sample.mean, sample.deviation / math.sqrt(len(sample.values)), len(sample.values) - 1)
-    return (found.low, found.high) if found.low is not None and found.high is not None else None
+    count = len(sample.values)
+    mean = student_estimate(sample.mean, sample.deviation / math.sqrt(count), count - 1)
+    return None if mean.low is None or mean.high is None else (mean.low, mean.high)
 
 
 def lifts(count: int) -> list[float]:

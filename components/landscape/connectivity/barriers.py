@@ -6,7 +6,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
+from lossmap.components.core.estimates import Estimate
 from lossmap.components.core.randomness import stream
 
 Array = NDArray[np.float64]
@@ -38,19 +40,24 @@ class Profile:
     group_errors: Array
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval over other samples of the same kind, and the t at which it was
-    found.
+class PathMaximum(Estimate):
+    """The maximum of a function along a path, which may be infinite, with its 95 % interval over other
+    samples of the same kind.
+
+    Attributes:
+        low: lower end of the interval.
+        high: its upper end.
+        t: where on the path the maximum is.
     """
 
-    value: float
+    model_config = ConfigDict(allow_inf_nan=True)
+
     low: float
     high: float
     t: float
 
 
-def barrier(profile: Profile, quantity: Literal["loss", "error"] = "loss") -> Estimate | None:
+def barrier(profile: Profile, quantity: Literal["loss", "error"] = "loss") -> PathMaximum | None:
     """max over t of f(t) - ((1-t) f(0) + t f(1)) (Entezari et al. 2022, section 2), at least 0 since t = 0
     and 1 take part.
 
@@ -58,43 +65,45 @@ def barrier(profile: Profile, quantity: Literal["loss", "error"] = "loss") -> Es
     The interval holds 95 % of what resampled groups of samples give, the maximum taken again in each; the
     value lies in it.
     """
-    return _estimate(profile, quantity, _over_the_chord)
+    return _maximum(profile, quantity, _over_the_chord)
 
 
-def largest_rise(profile: Profile, quantity: Literal["loss", "error"] = "loss") -> Estimate | None:
+def largest_rise(profile: Profile, quantity: Literal["loss", "error"] = "loss") -> PathMaximum | None:
     """max over s <= t of f(t) - f(s): how far f is from falling all the way at t (Lucas et al. 2021,
     Delta-monotonicity).
     """
-    return _estimate(profile, quantity, _rise)
+    return _maximum(profile, quantity, _rise)
 
 
-def _estimate(profile: Profile, quantity: str, function: Callable[[Array, Array], Array]) -> Estimate | None:
+def _maximum(
+    profile: Profile, quantity: str, function: Callable[[Array, Array], Array]
+) -> PathMaximum | None:
     """The maximum over the path of a function of (t, values), for all samples and for 1000 resamples of
     their groups, with one seed for all paths.
     """
-    values, groups = (
-        (profile.loss, profile.group_losses) if quantity == "loss" else (profile.error, profile.group_errors)
-    )
+    values, groups = profile.loss, profile.group_losses
+    if quantity == "error":
+        values, groups = profile.error, profile.group_errors
     if quantity == "error" and np.isnan(values).all():
         return None
-    heights = _known(function, profile.t, values[:, None])[:, 0]
+    heights = _heights(function, profile.t, values[:, None])[:, 0]
     count = groups.shape[1]
     shares = stream("path resamples", count).multinomial(count, np.full(count, 1 / count), _RESAMPLES) / count
     with np.errstate(invalid="ignore"):
-        resampled = _known(function, profile.t, groups @ shares.T).max(axis=0)
+        resampled = _heights(function, profile.t, groups @ shares.T).max(axis=0)
     low, high = np.quantile(resampled, (0.025, 0.975), method="inverted_cdf")
-    value = float(heights.max())
-    return Estimate(
-        value, min(value, float(low)), max(value, float(high)), float(profile.t[int(heights.argmax())])
+    value, place = float(heights.max()), int(heights.argmax())
+    return PathMaximum(
+        value=value, low=min(value, float(low)), high=max(value, float(high)), t=float(profile.t[place])
     )
 
 
-def _known(function: Callable[[Array, Array], Array], t: Array, values: Array) -> Array:
+def _heights(function: Callable[[Array, Array], Array], t: Array, values: Array) -> Array:
     """The function of values (T, B), infinite from where on they are NaN or infinite."""
     with np.errstate(invalid="ignore"):
-        found = function(t, values)
-    known: Array = np.where(np.isfinite(found), found, np.inf)
-    return known
+        heights = function(t, values)
+    finite: Array = np.where(np.isfinite(heights), heights, np.inf)
+    return finite
 
 
 def _over_the_chord(t: Array, values: Array) -> Array:

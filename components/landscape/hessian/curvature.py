@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossmap.components.config.landscape import Curvature
+from lossmap.components.core.estimates import Estimate, scalars_of, student_estimate, with_further_error
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.core.randomness import stream
@@ -23,7 +24,6 @@ from lossmap.components.landscape.hessian.lanczos import (
 from lossmap.components.landscape.hessian.operators import CurvatureMatrix, GaussNewton, Hessian
 from lossmap.components.landscape.hessian.sharpness import Sharpness, average_case, keskar_box, worst_case
 from lossmap.components.landscape.hessian.traces import layer_traces, trace
-from lossmap.components.landscape.measures.estimates import Interval, both, interval, scalars_of
 from lossmap.components.landscape.objective import Problem
 
 _SIGN_PROBES = 4
@@ -39,7 +39,7 @@ class Eigenvalue(Frozen):
         residual: |A v - value v|: an eigenvalue of the matrix on these samples is no further away.
     """
 
-    estimate: Interval
+    estimate: Estimate
     residual: float
 
 
@@ -52,7 +52,7 @@ class Matrix(Frozen):
     """
 
     largest: Eigenvalue
-    trace: Interval
+    trace: Estimate
 
 
 class CurvatureResult(Frozen):
@@ -89,13 +89,13 @@ class CurvatureResult(Frozen):
     parameters: int
     largest: tuple[Eigenvalue, ...]
     smallest: tuple[Eigenvalue, ...]
-    negative_to_positive: Interval | None
-    trace: Interval
+    negative_to_positive: Estimate | None
+    trace: Estimate
     trace_probe_error: float | None
     trace_sample_error: float | None
-    layer_traces: dict[str, Interval]
+    layer_traces: dict[str, Estimate]
     density: Density | None = None
-    effective_dimension: Interval | None = None
+    effective_dimension: Estimate | None = None
     alpha: float | None = None
     gauss_newton: Matrix | None = None
     fisher: Matrix | None = None
@@ -106,7 +106,7 @@ class CurvatureResult(Frozen):
         """The numbers by which networks are compared, with the ends of their 95 % intervals as `_low` and
         `_high` where these are known.
         """
-        intervals: dict[str, Interval | None] = {
+        estimates: dict[str, Estimate | None] = {
             "hessian_largest": self.largest[0].estimate,
             "hessian_smallest": self.smallest[0].estimate,
             "hessian_negative_to_positive": self.negative_to_positive,
@@ -116,8 +116,8 @@ class CurvatureResult(Frozen):
         }
         for name in ("gauss_newton", "fisher", "empirical_fisher"):
             if matrix := getattr(self, name):
-                intervals |= {f"{name}_largest": matrix.largest.estimate, f"{name}_trace": matrix.trace}
-        return scalars_of(intervals)
+                estimates |= {f"{name}_largest": matrix.largest.estimate, f"{name}_trace": matrix.trace}
+        return scalars_of({name: estimate for name, estimate in estimates.items() if estimate is not None})
 
 
 def measure(
@@ -159,7 +159,7 @@ def measure(
         largest=tuple(values[: pairs.top]),
         smallest=tuple(values[pairs.top :]),
         negative_to_positive=_ratio(pairs, covariance, groups),
-        trace=both(whole, sample_error),
+        trace=with_further_error(whole, sample_error),
         trace_probe_error=whole.standard_error,
         trace_sample_error=sample_error,
         layer_traces=traces,
@@ -218,24 +218,24 @@ def _eigenvalues(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int
         pairs.values.tolist(), np.diagonal(covariance).tolist(), pairs.residuals.tolist(), strict=False
     )  # the sign probes' variances follow
     return [
-        Eigenvalue(estimate=interval(value, math.sqrt(variance), groups - 1), residual=residual)
+        Eigenvalue(estimate=student_estimate(value, math.sqrt(variance), groups - 1), residual=residual)
         for value, variance, residual in found
     ]
 
 
-def _ratio(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> Interval | None:
+def _ratio(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> Estimate | None:
     """r = -a / b of the least eigenvalue a and the greatest b; dr = -(da + r db) / b."""
     b, a = float(pairs.values[0]), float(pairs.values[pairs.top])
     if b <= 0:
         return None
     slope = np.zeros(len(covariance))
     slope[0], slope[pairs.top] = a / b**2, -1 / b
-    return interval(-a / b, math.sqrt(slope @ covariance @ slope), groups - 1)
+    return student_estimate(-a / b, math.sqrt(slope @ covariance @ slope), groups - 1)
 
 
 def _density(
     hessian: Hessian, settings: Curvature, seed: int, alpha: float, step: _Steps
-) -> tuple[Density | None, Interval | None, float | None]:
+) -> tuple[Density | None, Estimate | None, float | None]:
     if not settings.density_probes:
         return None, None, None
     step.text = "density of the Hessian's eigenvalues"
@@ -261,7 +261,7 @@ def _other_matrices(
 def _matrix(matrix: CurvatureMatrix, settings: Curvature, seed: int) -> Matrix:
     pair = eigenpairs(matrix, 1, 0, settings.tolerance, seed)
     covariance, groups = matrix.sampling_covariance(np.hstack([pair.vectors, _sign_probes(matrix, seed)]))
-    whole = both(trace(matrix, settings.trace_products, seed), _probe_error(covariance, 1))
+    whole = with_further_error(trace(matrix, settings.trace_products, seed), _probe_error(covariance, 1))
     return Matrix(largest=_eigenvalues(pair, covariance, groups)[0], trace=whole)
 
 

@@ -18,9 +18,9 @@ from scipy.sparse.linalg import LinearOperator
 from scipy.special import stdtrit
 
 from lossmap.components.core.errors import TrainingError
+from lossmap.components.core.estimates import Estimate, mean_estimate
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.core.randomness import stream
-from lossmap.components.landscape.measures.estimates import Interval, mean_of
 
 Array = NDArray[np.float64]
 
@@ -71,9 +71,9 @@ class Density(Frozen):
     weights: tuple[tuple[float, ...], ...]
     size: int
 
-    def average(self, function: Callable[[Array], Array]) -> Interval:
+    def average(self, function: Callable[[Array], Array]) -> Estimate:
         """(1/n) sum of function(eigenvalue) over all n eigenvalues, with the interval over the probes."""
-        return mean_of(
+        return mean_estimate(
             [
                 np.asarray(weights) @ function(np.asarray(nodes))
                 for nodes, weights in zip(self.nodes, self.weights, strict=True)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
+from lossmap.components.core.estimates import Estimate, mean_estimate, student_estimate, with_further_error
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.core.randomness import stream
-from lossmap.components.landscape.measures.estimates import Interval, both, interval, mean_of
 from lossmap.components.landscape.objective import Problem
 from lossmap.components.landscape.parameters import Parameters, sample_losses, value_and_gradient
 
@@ -40,7 +40,7 @@ class Sharpness(Frozen):
 
     kind: Kind
     radius: float
-    rise: Interval | None
+    rise: Estimate | None
     found: tuple[float, ...]
 
 
@@ -94,7 +94,7 @@ def average_case(
     found = [_mean(rise)[0] for rise in rises]
     over_samples = _mean(np.mean(rises, axis=0))[1]
     finite = np.isfinite(found).all()
-    rise = both(mean_of(found), over_samples) if finite else None
+    rise = with_further_error(mean_estimate(found), over_samples) if finite else None
     return Sharpness(
         kind="adaptive_average_case" if adaptive else "average_case",
         radius=radius,
@@ -176,7 +176,7 @@ def _of_search(
     displacement = max(reached, key=lambda pair: pair[0])[1]
     rise, error, count = _mean(times * (sample_losses(parameters, centre + displacement) - base))
     found = tuple(times * (loss - _mean(base)[0]) for loss, _ in reached)
-    return Sharpness(kind=kind, radius=radius, rise=interval(rise, error, count - 1), found=found)
+    return Sharpness(kind=kind, radius=radius, rise=student_estimate(rise, error, count - 1), found=found)
 
 
 def _mean(values: Array) -> tuple[float, float, int]:

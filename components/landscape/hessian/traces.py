@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
+from lossmap.components.core.estimates import Estimate, student_estimate
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.hessian.lanczos import NotFinite
-from lossmap.components.landscape.measures.estimates import Interval, interval
 
 Array = NDArray[np.float64]
 
 _LEAST_PRODUCTS = 4
 
 
-def trace(operator: LinearOperator, products: int, seed: int) -> Interval:
+def trace(operator: LinearOperator, products: int, seed: int) -> Estimate:
     """tr A with a 95 % interval over the probes, by Hutch++ (Meyer et al. 2021, algorithm 1).
 
     A third of the products finds an orthonormal Q near the greatest eigenvectors, a third gives tr(Q' A Q)
@@ -37,7 +37,7 @@ def trace(operator: LinearOperator, products: int, seed: int) -> Interval:
 
 def layer_traces(
     operator: LinearOperator, sizes: Mapping[str, int], products: int, seed: int
-) -> dict[str, Interval]:
+) -> dict[str, Estimate]:
     """Sums of the diagonal of A over consecutive parts, each with a 95 % interval over the probes, and "" for
     the sum of all: tr A.
 
@@ -55,7 +55,7 @@ def layer_traces(
     if products >= size:
         diagonal = np.diagonal(_products(operator, np.eye(size)))
         return {
-            name: Interval(value=value, standard_error=0.0, low=value, high=value)
+            name: Estimate(value=value, standard_error=0.0, low=value, high=value)
             for name, value in _by_part(diagonal, sizes).items()
         }
     products = max(products, _LEAST_PRODUCTS)
@@ -97,8 +97,8 @@ def _by_part(diagonal: Array, sizes: Mapping[str, int]) -> dict[str, float]:
     return {"": float(diagonal.sum()), **parts}
 
 
-def _shifted_mean(exact: float, estimates: list[float]) -> Interval:
+def _shifted_mean(exact: float, estimates: list[float]) -> Estimate:
     count = len(estimates)
-    return interval(
+    return student_estimate(
         exact + float(np.mean(estimates)), float(np.std(estimates, ddof=1)) / math.sqrt(count), count - 1
     )

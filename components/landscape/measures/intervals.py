@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from scipy.special import stdtrit
 
+from lossmap.components.core.estimates import Estimate
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.grid import Point, Surface
 
@@ -17,14 +20,11 @@ Measure = Callable[[Surface], float | None]
 _UNBOUNDED = (-math.inf, math.inf)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A measure with its 95 % interval.
+class MeasureEstimate(Estimate):
+    """A measure of surfaces: the mean over the pairs of directions. Its standard error is the two below, in
+    squares; None where neither is known.
 
     Attributes:
-        value: mean over the pairs of directions; None where the measure exists on no surface.
-        low: lower end of the interval; None where neither error is known.
-        high: its upper end.
         subset_error: standard error from the subset of samples, for these directions; None where the samples
             have no groups.
         direction_error: standard error from the drawn pairs of directions; None where there is one pair: the
@@ -32,9 +32,8 @@ class Estimate:
         pairs: pairs of directions on which the measure exists.
     """
 
-    value: float | None
-    low: float | None
-    high: float | None
+    model_config = ConfigDict(allow_inf_nan=True)
+
     subset_error: float | None
     direction_error: float | None
     pairs: int
@@ -46,9 +45,9 @@ def measure_with_interval(
     seed: int,
     resamples: int = 200,
     limits: tuple[float, float] = _UNBOUNDED,
-) -> Estimate:
+) -> MeasureEstimate | None:
     """The mean of a measure over surfaces of the same network and samples, along P pairs of directions, with
-    a 95 % interval.
+    a 95 % interval; None where the measure exists on no surface.
 
     Subset variation s: the standard deviation of the mean over the pairs, in resamples of the samples. A
     resample draws G - 1 of the G groups with replacement; at every point and pair its loss is the mean of
@@ -78,23 +77,18 @@ def measure_with_interval(
         i: measure for i, surface in enumerate(surfaces) if (measure := function(surface)) is not None
     }
     if not measured:
-        return Estimate(None, None, None, None, None, 0)
+        return None
     value, pairs, groups = mean(measured.values()), len(measured), surfaces[0].group_losses.shape[-1]
-    subset = (
-        _subset_error(function, [surfaces[i] for i in measured], _draws(groups, seed, resamples))
-        if groups > 1
-        else None
-    )
+    subset = _subset_error(function, [surfaces[i] for i in measured], seed, resamples)
     direction = stdev(measured.values()) / math.sqrt(pairs) if pairs > 1 else None
-    half = _half_width(
-        [
-            (error, freedom)
-            for error, freedom in ((subset, groups - 1), (direction, pairs - 1))
-            if error is not None
-        ]
-    )
-    low, high = (None, None) if half is None else (max(value - half, limits[0]), min(value + half, limits[1]))
-    return Estimate(value, low, high, subset, direction, pairs)
+    sources = [(subset, groups - 1), (direction, pairs - 1)]
+    known = [(error, freedom) for error, freedom in sources if error is not None]
+    errors: dict[str, Any] = {"subset_error": subset, "direction_error": direction, "pairs": pairs}
+    if not known:
+        return MeasureEstimate(value=value, **errors)
+    error, half = _total_error(known)
+    low, high = max(value - half, limits[0]), min(value + half, limits[1])
+    return MeasureEstimate(value=value, standard_error=error, low=low, high=high, **errors)
 
 
 def difference(surface: Surface, start: Point, end: Point) -> tuple[float, float | None] | None:
@@ -121,10 +115,11 @@ def _draws(groups: int, seed: int, resamples: int) -> NDArray[np.float64]:
     return weights
 
 
-def _subset_error(
-    function: Measure, surfaces: Sequence[Surface], weights: NDArray[np.float64]
-) -> float | None:
-    means = []
+def _subset_error(function: Measure, surfaces: Sequence[Surface], seed: int, resamples: int) -> float | None:
+    groups = surfaces[0].group_losses.shape[-1]
+    if groups < 2:
+        return None
+    means, weights = [], _draws(groups, seed, resamples)
     for resampled in zip(*(_resampled(surface, weights) for surface in surfaces), strict=True):
         values = [value for surface in resampled if (value := function(surface)) is not None]
         if len(values) == len(surfaces):
@@ -142,13 +137,14 @@ def _resampled(surface: Surface, weights: NDArray[np.float64]) -> Iterator[Surfa
         yield replace(surface, loss=loss)
 
 
-def _half_width(errors: Sequence[tuple[float, int]]) -> float | None:
-    """Of the interval from independent standard errors and their degrees of freedom."""
-    if not errors:
-        return None
+def _total_error(errors: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """Independent standard errors with their degrees of freedom as one, and half the interval's width."""
     variance = sum(error**2 for error, _ in errors)
     spread = sum(error**4 / freedom for error, freedom in errors)
-    return float(stdtrit(variance**2 / spread, 0.975)) * math.sqrt(variance) if spread else 0.0
+    if not spread:
+        return 0.0, 0.0
+    error = math.sqrt(variance)
+    return error, float(stdtrit(variance**2 / spread, 0.975)) * error
 
 
 def _place(surface: Surface, point: Point) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.grid import Surface
-from lossmap.components.landscape.measures.intervals import Estimate, Measure, measure_with_interval
+from lossmap.components.landscape.measures.intervals import Measure, MeasureEstimate, measure_with_interval
 from lossmap.components.landscape.measures.topology import component, merge_tree
 
 PERSISTENT = 0.01
@@ -28,8 +28,9 @@ _ANY, _NOT_NEGATIVE, _SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
 
 def summary(
     planes: Sequence[Surface], lines: Sequence[Surface], guessing_loss: float | None, settings: Landscape
-) -> dict[str, Estimate]:
-    """All measures by name, with their intervals: the scalars of a report.
+) -> dict[str, MeasureEstimate | None]:
+    """All measures by name, with their intervals: the scalars of a report. None where a measure does
+    not exist.
 
     Of the planes: centre_loss, floor, ceiling, convex_fraction, roughness, spacing, minima,
     largest_persistence, rise, fall; with a loss of guessing basin_fraction and centre_basin_fraction, below

@@ -10,7 +10,7 @@ from scipy import stats
 
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.measures import surface as measures
-from lossmap.components.landscape.measures.intervals import Estimate, difference, measure_with_interval
+from lossmap.components.landscape.measures.intervals import difference, measure_with_interval
 from lossmap.components.landscape.objective import Samples
 
 AXIS = np.linspace(-1, 1, 9)
@@ -69,6 +69,7 @@ def test_both_errors_add_in_squares_with_satterthwaites_degrees_of_freedom():
         measures.floor, [surface(AXIS, AXIS, height + X**2, groups=5) for height in (1.0, 1.1)], seed=0
     )
     variance = found.subset_error**2 + found.direction_error**2
+    assert found.standard_error == pytest.approx(math.sqrt(variance), rel=1e-12)
     freedom = variance**2 / (found.subset_error**4 / 4 + found.direction_error**4 / 1)
     half = stats.t.ppf(0.975, freedom) * math.sqrt(variance)
     assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half), rel=1e-9)
@@ -88,9 +89,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_a_different_one():
 
 
 def test_a_measure_that_exists_nowhere_has_no_interval():
-    assert measure_with_interval(lambda _: None, [surface(AXIS, AXIS, X)], seed=0) == Estimate(
-        None, None, None, None, None, 0
-    )
+    assert measure_with_interval(lambda _: None, [surface(AXIS, AXIS, X)], seed=0) is None
 
 
 def test_pairs_without_the_measure_are_left_out_and_not_counted():
@@ -102,7 +101,9 @@ def test_pairs_without_the_measure_are_left_out_and_not_counted():
 @pytest.mark.parametrize("groups", [0, 1])
 def test_without_two_groups_the_subset_error_is_unknown_and_not_zero(groups):
     plane = surface(AXIS, AXIS, 1 + X**2, groups=groups)
-    assert measure_with_interval(measures.floor, [plane], seed=0) == Estimate(1.0, None, None, None, None, 1)
+    found = measure_with_interval(measures.floor, [plane], seed=0)
+    assert (found.value, found.low, found.high, found.pairs) == (1.0, None, None, 1)
+    assert (found.subset_error, found.direction_error) == (None, None)
     assert difference(plane, (0.0, 0.0), (1.0, 0.0)) == (1.0, None)
 
 
