@@ -20,14 +20,12 @@ Quantity = Annotated[
 class Resources(Frozen):
     """What one pod requests of its node, and is limited to."""
 
-    cpu: Quantity = "500m"
+    cpu: Quantity = Field("500m", description="CPU that a pod requests: 500m is half a core")
     cpu_limit: Quantity | None = Field(
         None,
-        description=(
-            "how much of an idle node's CPU a pod may take; without it what it requests, a core at least"
-        ),
+        description="CPU that a pod may take on an idle node; without it what it requests, one core at least",
     )
-    memory: Quantity = "2Gi"
+    memory: Quantity = Field("2Gi", description="memory that a pod requests and is limited to")
 
     @property
     def most_cpu(self) -> str:
@@ -39,10 +37,16 @@ class Resources(Frozen):
 class Toleration(Frozen):
     """A taint of nodes that the pods tolerate."""
 
-    key: str | None = None
-    operator: Literal["Exists", "Equal"] = "Exists"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    key: str | None = Field(None, description="the taint's key; without it every taint is tolerated")
+    operator: Literal["Exists", "Equal"] = Field(
+        "Exists",
+        description="Exists tolerates any value of the key, Equal the one given",
+    )
+    value: str | None = Field(None, description="the taint's value, with operator Equal")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None,
+        description="the taint's effect; without it every effect is tolerated",
+    )
 
 
 _GPU_PROFILE: dict[str, Any] = {
@@ -60,43 +64,70 @@ class Cluster(Frozen):
     cuda.
     """
 
-    profile: Literal["cpu", "gpu"] = Field("cpu", description="where the other fields' defaults come from")
+    profile: Literal["cpu", "gpu"] = Field(
+        "cpu",
+        description=(
+            "which defaults the other fields of the cluster take: without GPUs, or with one GPU for "
+            "each training process"
+        ),
+    )
     nodes: PositiveInt | None = Field(
         None,
         description=(
-            "training pods, with the same number of processes each; without it one a process (cpu) or one"
-            " (gpu)"
+            "number of training pods, each with the same number of processes; without it one pod for "
+            "each process (profile cpu) or one pod (profile gpu)"
         ),
     )
     least_nodes: PositiveInt | None = Field(
         None,
         description=(
-            "go on with as few training pods as this when others are lost (elastic); the bits then differ"
+            "number of training pods with which training goes on when others are lost (elastic; the "
+            "result then differs in its bits); without it training waits for all of them"
         ),
     )
-    training: Resources = Field(Resources(), description="of each training pod")
+    training: Resources = Field(Resources(), description="resources of each training pod")
     survey: Resources = Field(
         Resources(),
-        description="of each survey pod; landscape.workers processes in it, one a core without that",
+        description=(
+            "resources of each survey pod, in which landscape.workers processes evaluate, one for "
+            "each core without that"
+        ),
     )
-    steps: Resources = Field(Resources(cpu="200m"), description="of every other step's pod")
-    survey_pods: PositiveInt = Field(2, description="pods that evaluate tiles at the same time")
-    gpu_resource: str = Field("nvidia.com/gpu", description="what the nodes call a GPU")
+    steps: Resources = Field(Resources(cpu="200m"), description="resources of the pods of all other steps")
+    survey_pods: PositiveInt = Field(2, description="number of pods that evaluate tiles at the same time")
+    gpu_resource: str = Field(
+        "nvidia.com/gpu",
+        description="name by which the nodes offer GPUs, with profile gpu",
+    )
     shared_memory: Quantity = Field(
-        "256Mi", description="size of /dev/shm in a training pod, out of its memory"
+        "256Mi",
+        description="size of /dev/shm in a training pod, which counts as its memory",
     )
-    node_selector: dict[str, str] = Field({}, description="labels of the nodes for training and survey")
-    tolerations: tuple[Toleration, ...] = Field((), description="of training and survey pods")
-    queue: str | None = Field(None, description="Kueue's local queue for the training job")
-    priority_class: str | None = Field(None, description="of the training pods")
+    node_selector: dict[str, str] = Field(
+        {},
+        description="labels that a node needs for training and survey pods",
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        (),
+        description="taints of nodes that training and survey pods tolerate",
+    )
+    queue: str | None = Field(
+        None,
+        description="Kueue's local queue in which the training job waits; without it the job starts at once",
+    )
+    priority_class: str | None = Field(
+        None,
+        description="priority class of the training pods; without it the cluster's default",
+    )
     restarts: NonNegativeInt = Field(
-        3, description="how often lost training pods are replaced before training fails"
+        3,
+        description="how often lost training pods are replaced before training fails",
     )
     start_minutes: PositiveFloat = Field(
         30.0,
-        description="how long training pods may wait for nodes and images; time in a queue does not count",
+        description="minutes that training pods may wait for nodes and images, not counting time in a queue",
     )
-    hours: PositiveFloat = Field(24.0, description="after which a training job is stopped")
+    hours: PositiveFloat = Field(24.0, description="hours after which a training job is stopped")
 
     @model_validator(mode="before")
     @classmethod

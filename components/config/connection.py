@@ -15,21 +15,26 @@ class Evaluation(Frozen):
     """How every path is evaluated."""
 
     points: Annotated[int, Field(ge=3)] = Field(
-        25, description="on each path, evenly spaced in t, both ends included"
+        25,
+        description="number of points on each path, evenly spaced in t, both ends included",
     )
     samples: Annotated[int, Field(ge=2)] = Field(
-        512, description="training samples, and as many test samples where there are, the same at all points"
+        512,
+        description=(
+            "number of training samples, and of test samples where there are any, that are evaluated "
+            "at every point"
+        ),
     )
     batch_norm: Literal["reestimated", "interpolated", "frozen"] = Field(
         "reestimated",
         description=(
-            "statistics of the training samples at every point, those of the ends moved along with the"
-            " weights, or the first network's"
+            "BatchNorm's statistics at a point of the path: estimated from the training samples "
+            "there, moved from one end to the other along with the weights, or the first network's"
         ),
     )
-    batch_size: PositiveInt = 64
-    device: Literal["cpu", "cuda"] = "cpu"
-    seed: NonNegativeInt = 0
+    batch_size: PositiveInt = Field(64, description="samples that go through the network at a time")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="what evaluates the points")
+    seed: NonNegativeInt = Field(0, description="which samples are drawn")
 
     def coordinates(self) -> list[float]:
         """The values of t, exactly 0 at the start and 1 at the end."""
@@ -39,11 +44,26 @@ class Evaluation(Frozen):
 class Curve(Frozen):
     """A curve with one bend that is trained on all training samples."""
 
-    shape: Literal["bezier", "polygon"] = "bezier"
-    epochs: PositiveInt = 50
-    learning_rate: PositiveFloat = 0.1
-    batch_size: PositiveInt = 128
-    seed: NonNegativeInt = 0
+    shape: Literal["bezier", "polygon"] = Field(
+        "bezier",
+        description="kind of curve with one bend: a quadratic Bezier curve or a chain of two lines",
+    )
+    epochs: PositiveInt = Field(
+        50,
+        description="passes over the training samples by which the bend is trained",
+    )
+    learning_rate: PositiveFloat = Field(
+        0.1,
+        description="learning rate at the start, which falls to 0 along a cosine",
+    )
+    batch_size: PositiveInt = Field(
+        128,
+        description="training samples in a batch, with one random point of the curve for each batch",
+    )
+    seed: NonNegativeInt = Field(
+        0,
+        description="which points of the curve and which orders of the samples are drawn",
+    )
 
 
 class Connecting(Frozen):
@@ -54,9 +74,18 @@ class Connecting(Frozen):
             a sentence and no number.
     """
 
-    evaluation: Evaluation = Evaluation()
-    curve: Curve | None = Curve()
-    threshold: NonNegativeFloat = 0.05
+    evaluation: Evaluation = Field(Evaluation(), description="how every path is evaluated")
+    curve: Curve | None = Field(
+        Curve(),
+        description="the curve that is trained between the networks; null: none",
+    )
+    threshold: NonNegativeFloat = Field(
+        0.05,
+        description=(
+            "largest barrier, in units of the loss, with which two networks count as connected; it "
+            "decides a sentence and no number"
+        ),
+    )
 
 
 class Note(Frozen):

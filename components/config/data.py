@@ -10,12 +10,13 @@ from lossmap.components.core.frozen import Frozen
 class Blobs(Frozen):
     """Synthetic images: one random pattern for each class, and Gaussian noise around it."""
 
-    classes: Annotated[int, Field(ge=2)] = 4
-    train_per_class: PositiveInt = 200
-    test_per_class: PositiveInt = 50
-    image_size: PositiveInt = 8
+    classes: Annotated[int, Field(ge=2)] = Field(4, description="number of classes")
+    train_per_class: PositiveInt = Field(200, description="training images of each class")
+    test_per_class: PositiveInt = Field(50, description="test images of each class")
+    image_size: PositiveInt = Field(8, description="pixels a side of every image")
     noise: PositiveFloat = Field(
-        0.25, description="standard deviation of the noise, as a share of the pixel range"
+        0.25,
+        description="standard deviation of the noise, as a share of the pixel range",
     )
 
 
@@ -47,36 +48,61 @@ class Data(Frozen):
         ),
     )
     tasks: tuple[TaskName, ...] = Field(
-        ("digits-images", "digits-tokens", "breast-cancer"), min_length=1, description="where source is tasks"
+        ("digits-images", "digits-tokens", "breast-cancer"),
+        min_length=1,
+        description="the tasks that one network learns together, with source tasks",
     )
     images: str = Field(
         "cifar10",
         min_length=1,
         description=(
-            "of the task images: a data set of images, or the path or s3:// URI of a folder or zip of them"
+            "data set behind the task images, with source tasks: a name, or the path or s3:// URI of "
+            "a folder or zip of images"
         ),
     )
     limit: PositiveInt | None = Field(
         None,
-        description="training samples to keep (of each task), the same number of each class where possible",
+        description=(
+            "number of training samples to keep (of each task), the same number of each class where "
+            "possible; null: all"
+        ),
     )
-    test_limit: PositiveInt | None = Field(None, description="test samples to keep, likewise")
+    test_limit: PositiveInt | None = Field(
+        None,
+        description=(
+            "number of test samples to keep (of each task), the same number of each class where "
+            "possible; null: all"
+        ),
+    )
     image_size: PositiveInt | None = Field(
         None,
         description=(
-            "resize every image to this many pixels a side; without it images of mixed sizes are refused"
+            "pixels a side to which every image is resized; null: as they are, and images of mixed "
+            "sizes are refused"
         ),
     )
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
         None,
         description=(
-            "by channel, of pixels in [0, 1]: what a published network was trained with, in place of the"
-            " measured mean"
+            "mean of each channel, of pixels in [0, 1], that is subtracted, such as that of a "
+            "published network's training; null: as measured on the training images"
         ),
     )
-    deviation: tuple[PositiveFloat, ...] | None = Field(None, description="likewise, the standard deviation")
-    blobs: Blobs = Blobs()
-    seed: NonNegativeInt = 0
+    deviation: tuple[PositiveFloat, ...] | None = Field(
+        None,
+        description=(
+            "standard deviation of each channel, of pixels in [0, 1], that divides what is left; "
+            "null: as measured on the training images"
+        ),
+    )
+    blobs: Blobs = Field(Blobs(), description="the synthetic images, with source blobs")
+    seed: NonNegativeInt = Field(
+        0,
+        description=(
+            "which samples are kept, which are the test set where the source has none, and what blobs"
+            " look like"
+        ),
+    )
 
     @model_validator(mode="after")
     def _normalisation_is_whole(self) -> Self:

@@ -20,13 +20,19 @@ from lossmap.components.core.frozen import Frozen, Name, canonical_json
 class Experiment(Frozen):
     """A complete description of a run. The same experiment gives the same numbers."""
 
-    name: Name = "experiment"
-    study: Name = Field("lossmap", description="the MLflow experiment in which the run is compared")
-    data: Data = Data()
-    model: Model = ResNet()
-    training: Training | None = Field(Training(), description="null exactly where the model is imported")
-    landscape: Landscape = Landscape()
-    cluster: Cluster = Cluster()
+    name: Name = Field("experiment", description="name of the experiment, from which its runs are named")
+    study: Name = Field("lossmap", description="MLflow experiment in which the run is compared with others")
+    data: Data = Field(Data(), description="source of the samples, and how many of them are used")
+    model: Model = Field(ResNet(), description="the network")
+    training: Training | None = Field(
+        Training(),
+        description="how the network is trained; null exactly where the model is imported",
+    )
+    landscape: Landscape = Field(Landscape(), description="what is surveyed of the loss")
+    cluster: Cluster = Field(
+        Cluster(),
+        description="what a run asks of a Kubernetes cluster, where it runs on one",
+    )
 
     @model_validator(mode="before")
     @classmethod

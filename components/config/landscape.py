@@ -10,9 +10,9 @@ from lossmap.components.core.frozen import Frozen
 class Axis(Frozen):
     """Evenly spaced coordinates along one direction, both ends included."""
 
-    low: float = -1.0
-    high: float = 1.0
-    points: Annotated[int, Field(ge=2)] = 41
+    low: float = Field(-1.0, description="first coordinate, in lengths of the direction")
+    high: float = Field(1.0, description="last coordinate, in lengths of the direction")
+    points: Annotated[int, Field(ge=2)] = Field(41, description="number of points, both ends included")
 
     @model_validator(mode="after")
     def _low_is_below_high(self) -> Self:
@@ -24,8 +24,8 @@ class Axis(Frozen):
 class Plane(Frozen):
     """A grid over two directions."""
 
-    x: Axis = Axis()
-    y: Axis = Axis()
+    x: Axis = Field(Axis(), description="coordinates along the first direction")
+    y: Axis = Field(Axis(), description="coordinates along the second direction")
 
 
 Normalization = Literal["filter", "layer", "model", "element", "neuron", "none"]
@@ -35,54 +35,74 @@ class Adaptive(Frozen):
     """Evaluate few points of the plane, and more of them where the surface cannot be interpolated well."""
 
     tolerance: PositiveFloat = Field(
-        0.01, description="largest error of interpolation, as a share of the range of the losses on the plane"
+        0.01,
+        description="largest error of the interpolation, as a share of the range of what is interpolated",
     )
     scale: Literal["log", "linear"] = Field(
         "log",
-        description=(
-            "what is interpolated, and whose range the tolerance is a share of: the loss or its logarithm"
-        ),
+        description="what is interpolated: the loss or its natural logarithm",
     )
-    spacing: Annotated[int, Field(ge=2)] = Field(8, description="grid steps between the first points")
+    spacing: Annotated[int, Field(ge=2)] = Field(
+        8,
+        description="grid steps between the points that are evaluated first",
+    )
     held_out: PositiveInt = Field(
-        60, description="points drawn at random at the end, on which the bound is verified"
+        60,
+        description="number of random points on which the interpolation is verified at the end",
     )
 
 
 class Curvature(Frozen):
     """Second derivatives of the loss at the trained network, BatchNorm's statistics frozen."""
 
-    samples: PositiveInt = Field(128, description="of the survey's samples, on which curvature is measured")
-    top: PositiveInt = Field(1, description="greatest eigenvalues of the Hessian")
-    bottom: PositiveInt = Field(1, description="least eigenvalues of the Hessian")
+    samples: PositiveInt = Field(
+        128,
+        description="number of the survey's samples on which second derivatives are taken",
+    )
+    top: PositiveInt = Field(1, description="number of greatest eigenvalues of the Hessian")
+    bottom: PositiveInt = Field(1, description="number of least eigenvalues of the Hessian")
     tolerance: PositiveFloat = Field(
-        0.01, description="of an eigenvalue, relative to the greatest in absolute value"
+        0.01,
+        description="largest error of an eigenvalue, relative to the greatest in absolute value",
     )
     trace_products: PositiveInt = Field(
-        30, description="Hessian-vector products for the trace, of the whole and by layer; 4 at least"
+        30,
+        description="Hessian-vector products spent on the trace, as a whole and by layer; 4 at least",
     )
     density_probes: NonNegativeInt = Field(
-        0, description="random vectors for the spectral density; 0: no density"
+        0,
+        description="random vectors from which the density of the eigenvalues is estimated; 0: no density",
     )
-    density_steps: PositiveInt = Field(30, description="Lanczos steps for each of them")
+    density_steps: PositiveInt = Field(30, description="Lanczos steps for each random vector of the density")
     gauss_newton: bool = Field(
         False,
         description=(
-            "the greatest eigenvalue and the trace of the Gauss-Newton matrix and of the Fisher matrix, too"
+            "measure the greatest eigenvalue and the trace of the Gauss-Newton, Fisher and empirical "
+            "Fisher matrices, too"
         ),
     )
     sharpness_radii: tuple[PositiveFloat, ...] = Field(
-        (), description="radii of the worst and average case sharpness; empty: none"
+        (),
+        description=(
+            "radii within which sharpness is measured, in the worst and in the average case; empty: none"
+        ),
     )
 
 
 class Convexity(Frozen):
     """The least and the greatest eigenvalue of the Hessian at every point of a grid on the plane."""
 
-    plane: Plane = Plane(x=Axis(points=11), y=Axis(points=11))
-    samples: PositiveInt = Field(128, description="of the survey's samples")
+    plane: Plane = Field(
+        Plane(x=Axis(points=11), y=Axis(points=11)),
+        description="grid of the points at which the Hessian's extreme eigenvalues are measured",
+    )
+    samples: PositiveInt = Field(
+        128,
+        description="number of the survey's samples on which second derivatives are taken",
+    )
     tolerance: PositiveFloat = Field(
-        0.05, description="of an eigenvalue, relative to the greatest in absolute value"
+        0.05,
+        description="largest error of an eigenvalue, relative to the greatest in absolute value",
     )
 
 
@@ -92,71 +112,93 @@ class Landscape(Frozen):
     directions: Literal["random", "networks", "trajectory", "hessian", "gradient"] = Field(
         "random",
         description=(
-            "random; to the networks of other runs; the two principal components of the trajectory; the"
-            " Hessian's eigenvectors of the two greatest eigenvalues; the gradient and a random direction"
+            "what spans the plane: random directions; those to the networks of other runs; the two "
+            "principal components of the trajectory; the Hessian's eigenvectors of its two greatest "
+            "eigenvalues; the gradient and a random direction"
         ),
     )
     networks: Annotated[tuple[str, ...], Field(max_length=2)] = Field(
-        (), description="runs whose networks lie at (1, 0) and (0, 1), for directions=networks"
+        (),
+        description="one or two runs whose networks lie at (1, 0) and (0, 1), with directions networks",
     )
     pairs: PositiveInt = Field(
         1,
         description=(
-            "pairs of random directions; the first is drawn, and all together tell how much a measure depends"
-            " on the pair"
+            "number of pairs of random directions; the first is drawn, all together tell how much a "
+            "measure depends on the pair"
         ),
     )
     normalization: Normalization = Field(
         "filter",
         description=(
-            "of the directions; model where they are eigenvectors or the gradient, none where they lead to"
-            " networks or along the trajectory"
+            "how the directions get the scale of the weights; model where they are eigenvectors or "
+            "the gradient, none where they lead to networks or along the trajectory"
         ),
     )
     ignore_bias_and_norm: bool = Field(
-        True, description="leave biases and BatchNorm parameters where they are, as in Li et al. 2018"
+        True,
+        description="leave biases and BatchNorm parameters where they are, as in Li et al. 2018",
     )
-    plane: Plane = Plane()
+    plane: Plane = Field(Plane(), description="grid of the plane's points")
     adaptive: Adaptive | None = Field(
-        None, description="evaluate only as many of the plane's points as interpolation needs"
+        None,
+        description="evaluate only as many of the plane's points as interpolation needs; null: all of them",
     )
-    line: Axis | None = Axis(points=101)
-    split: Literal["train", "test"] = "train"
+    line: Axis | None = Field(
+        Axis(points=101),
+        description="points of a line along the first direction, surveyed more finely; null: no line",
+    )
+    split: Literal["train", "test"] = Field(
+        "train",
+        description="whether training or test samples are evaluated",
+    )
     task: str | None = Field(
         None,
-        description=(
-            "survey the samples of this one of data.tasks, on the same plane; without it those of all tasks"
-            " together"
-        ),
+        description="the one of data.tasks whose samples are surveyed; null: those of all tasks together",
     )
     samples: PositiveInt = Field(
-        512, description="samples on which every point is evaluated, the same for all points"
+        512,
+        description="number of samples on which every point is evaluated, the same for all points",
     )
     batch_norm: Literal["frozen", "reestimated", "coordinates"] = Field(
         "frozen",
         description=(
-            "the trained network's statistics, those of the samples at each point, or moved along with the"
-            " weights"
+            "BatchNorm's statistics at a point: the trained network's (frozen), estimated from the "
+            "samples there (reestimated), or moved along with the weights (coordinates)"
         ),
     )
-    curvature: Curvature | None = None
-    convexity: Convexity | None = None
+    curvature: Curvature | None = Field(
+        None,
+        description="second derivatives of the loss at the trained network; null: none",
+    )
+    convexity: Convexity | None = Field(
+        None,
+        description="the Hessian's extreme eigenvalues on a grid of the plane; null: none",
+    )
     basin_thresholds: tuple[PositiveFloat, ...] = Field(
-        (), description="losses below which the area of the basin is measured, besides that of guessing"
+        (),
+        description="losses below which the area of the basin is measured, besides that of guessing",
     )
     batch_size: PositiveInt = Field(
-        64, description="samples that go through the network at a time; small batches stay in a CPU's cache"
+        64,
+        description="samples that go through the network at a time; small batches stay in a CPU's cache",
     )
     device: Literal["cpu", "cuda"] = Field(
-        "cpu", description="what evaluates the points; part of the result's last bits"
+        "cpu",
+        description="what evaluates the points; part of the result's last bits",
     )
     tile_points: PositiveInt = Field(
-        48, description="points in one tile, the unit of parallel work and of resuming"
+        48,
+        description="points in one tile, the unit of parallel work and of resuming",
     )
     workers: PositiveInt | None = Field(
-        None, description="processes that evaluate tiles; every core without it; never changes a result"
+        None,
+        description=(
+            "processes that evaluate tiles on a machine or in a pod, which never change a result; "
+            "null: one for each core"
+        ),
     )
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="which directions and which samples are drawn")
 
     @model_validator(mode="before")
     @classmethod

@@ -19,16 +19,20 @@ from lossmap.components.core.frozen import Frozen
 class Linear(Frozen):
     """Softmax regression: logits = W x + b. Its cross-entropy is convex in (W, b)."""
 
-    architecture: Literal["linear"] = "linear"
-    seed: NonNegativeInt = 0
+    architecture: Literal["linear"] = Field("linear", description="kind of network")
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
 
 class Mlp(Frozen):
     """A multi-layer perceptron with rectified linear units."""
 
-    architecture: Literal["mlp"] = "mlp"
-    hidden: tuple[PositiveInt, ...] = Field((128, 128), min_length=1)
-    seed: NonNegativeInt = 0
+    architecture: Literal["mlp"] = Field("mlp", description="kind of network")
+    hidden: tuple[PositiveInt, ...] = Field(
+        (128, 128),
+        min_length=1,
+        description="width of each hidden layer",
+    )
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
 
 class Vgg(Frozen):
@@ -36,12 +40,13 @@ class Vgg(Frozen):
     layer but the last has BatchNorm.
     """
 
-    architecture: Literal["vgg"] = "vgg"
-    depth: Literal[9, 16, 19] = 9
+    architecture: Literal["vgg"] = Field("vgg", description="kind of network")
+    depth: Literal[9, 16, 19] = Field(9, description="number of layers with weights")
     channels: PositiveInt = Field(
-        64, description="of the first stage; the next ones have twice, four and eight times as many"
+        64,
+        description="channels of the first stage; the next ones have twice, four and eight times as many",
     )
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
 
 class ResNet(Frozen):
@@ -49,14 +54,23 @@ class ResNet(Frozen):
     al. 2018.
     """
 
-    architecture: Literal["resnet"] = "resnet"
-    depth: PositiveInt = Field(20, description="6n + 2 layers: 20, 32, 44, 56 or 110 in the paper")
-    width: PositiveInt = Field(1, description="factor on the number of channels: k of Li et al. 2018")
-    shortcuts: bool = True
-    shortcut_option: Literal["A", "B"] = Field(
-        "A", description="where the shape changes: A pads with zeros, B projects by a 1x1 convolution"
+    architecture: Literal["resnet"] = Field("resnet", description="kind of network")
+    depth: PositiveInt = Field(
+        20,
+        description="number of layers with weights, 6n + 2: 20, 32, 44, 56 or 110 in the paper",
     )
-    seed: NonNegativeInt = 0
+    width: PositiveInt = Field(1, description="factor on the number of channels: k of Li et al. 2018")
+    shortcuts: bool = Field(
+        True,
+        description="add each block's input to its output; false: the same network without",
+    )
+    shortcut_option: Literal["A", "B"] = Field(
+        "A",
+        description=(
+            "what a shortcut does where the shape changes: A pads with zeros, B projects by a 1x1 convolution"
+        ),
+    )
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
@@ -70,15 +84,26 @@ class ResNet(Frozen):
 class PreactivationResNet(Frozen):
     """The residual network with BatchNorm and activation before each convolution, of He et al. 2016b."""
 
-    architecture: Literal["preactivation-resnet"] = "preactivation-resnet"
+    architecture: Literal["preactivation-resnet"] = Field(
+        "preactivation-resnet",
+        description="kind of network",
+    )
     depth: PositiveInt = Field(
-        110, description="6n + 2 layers, or 9n + 2 with bottlenecks: 110, or 164 and 1001 in the paper"
+        110,
+        description=(
+            "number of layers with weights, 6n + 2, or 9n + 2 with bottlenecks: 110, or 164 and 1001 "
+            "in the paper"
+        ),
     )
     bottleneck: bool = Field(
-        False, description="blocks of three convolutions (1x1, 3x3, 1x1) with four times the channels outside"
+        False,
+        description="build blocks of three convolutions (1x1, 3x3, 1x1) with four times the channels outside",
     )
-    shortcuts: bool = True
-    seed: NonNegativeInt = 0
+    shortcuts: bool = Field(
+        True,
+        description="add each block's input to its output; false: the same network without",
+    )
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
@@ -93,14 +118,23 @@ class PreactivationResNet(Frozen):
 class WideResNet(Frozen):
     """WRN-depth-width of Zagoruyko & Komodakis 2016, with or without its shortcuts."""
 
-    architecture: Literal["wide-resnet"] = "wide-resnet"
-    depth: PositiveInt = Field(28, description="6n + 4 layers: 16, 22, 28 or 40 in the paper")
+    architecture: Literal["wide-resnet"] = Field("wide-resnet", description="kind of network")
+    depth: PositiveInt = Field(
+        28,
+        description="number of layers with weights, 6n + 4: 16, 22, 28 or 40 in the paper",
+    )
     width: PositiveInt = Field(10, description="factor on the number of channels: k in the paper")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="between the two convolutions of a block"
+        0.0,
+        description=(
+            "share of the numbers that is dropped between the two convolutions of a block while training"
+        ),
     )
-    shortcuts: bool = True
-    seed: NonNegativeInt = 0
+    shortcuts: bool = Field(
+        True,
+        description="add each block's input to its output; false: the same network without",
+    )
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
@@ -116,27 +150,33 @@ class DenseNet(Frozen):
     variant of Li et al. 2018.
     """
 
-    architecture: Literal["densenet"] = "densenet"
+    architecture: Literal["densenet"] = Field("densenet", description="kind of network")
     depth: PositiveInt | None = Field(
         None,
         description=(
-            "6n + 4 layers in three equal blocks with bottlenecks, 3n + 4 without: 40 or 100; not with blocks"
+            "number of layers with weights in three equal blocks, 6n + 4 with bottlenecks, 3n + 4 "
+            "without: 40 or 100; null with blocks"
         ),
     )
     blocks: tuple[PositiveInt, ...] = Field(
-        (), description="layers of each block instead, as (6, 12, 24, 16) of the 121-layer network"
+        (),
+        description=(
+            "number of layers of each block in place of a depth, such as (6, 12, 24, 16) of the "
+            "121-layer network"
+        ),
     )
     growth: PositiveInt = Field(12, description="channels that every layer adds: k in the paper")
     bottleneck: bool = Field(
         True,
         description=(
-            "a 1x1 convolution to 4k channels in front of each layer's 3x3 convolution: B in the paper"
+            "put a 1x1 convolution to 4k channels in front of each layer's 3x3 convolution: B in the paper"
         ),
     )
     compression: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="share of the channels that a transition leaves: theta in the paper, C"
+        0.5,
+        description="share of the channels that a transition between blocks leaves: theta in the paper, C",
     )
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
@@ -165,30 +205,34 @@ BALANCE = (
 class Experts(Frozen):
     """A sparsely-gated layer of experts with noisy top-k gating, of Shazeer et al. 2017."""
 
-    count: Annotated[int, Field(ge=2)] = Field(8, description="experts: n in the paper")
-    active: PositiveInt = Field(2, description="experts that each input goes to: k in the paper")
+    count: Annotated[int, Field(ge=2)] = Field(8, description="number of experts: n in the paper")
+    active: PositiveInt = Field(2, description="number of experts that each input goes to: k in the paper")
     hidden: PositiveInt = Field(64, description="width of each expert's hidden layer")
     noisy: bool = Field(True, description="add noise of a learnt deviation to the gates while training")
     importance_weight: NonNegativeFloat = Field(
         0.1,
         description=(
-            "of the loss CV(importance)^2, which the paper adds to make all experts equally important"
+            "weight of the loss CV(importance)^2, which the paper adds to make all experts equally important"
         ),
     )
     load_weight: NonNegativeFloat = Field(
         0.1,
         description=(
-            "of the loss CV(load)^2, which makes all experts get equally many inputs; it needs the noise"
+            "weight of the loss CV(load)^2, which makes all experts get equally many inputs; it needs"
+            " the noise"
         ),
     )
     capacity: PositiveFloat | None = Field(
         None,
-        description="an expert takes at most this many times its fair share of a batch; the rest is dropped",
+        description=(
+            "how many times its fair share of a batch an expert takes at most, the rest being "
+            "dropped; null: everything"
+        ),
     )
     spread_over_ranks: bool = Field(
         False,
         description=(
-            "each data-parallel process computes some of the experts, for the inputs of all processes"
+            "let each data-parallel process compute some of the experts, for the inputs of all processes"
         ),
     )
 
@@ -209,13 +253,20 @@ class MixtureOfExperts(Frozen):
     every place of the image.
     """
 
-    architecture: Literal["mixture-of-experts"] = "mixture-of-experts"
-    body: Literal["perceptron", "convolutional"] = "perceptron"
-    width: PositiveInt = Field(
-        64, description="numbers by which the layer of experts represents an input, or a place of an image"
+    architecture: Literal["mixture-of-experts"] = Field("mixture-of-experts", description="kind of network")
+    body: Literal["perceptron", "convolutional"] = Field(
+        "perceptron",
+        description=(
+            "what surrounds the layer of experts: a perceptron, or convolutions, where every place of"
+            " the image is an input of its own"
+        ),
     )
-    experts: Experts = Experts()
-    seed: NonNegativeInt = 0
+    width: PositiveInt = Field(
+        64,
+        description="numbers by which the layer of experts represents an input, or a place of an image",
+    )
+    experts: Experts = Field(Experts(), description="the layer of experts")
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
 
 class MultiModel(Frozen):
@@ -223,12 +274,15 @@ class MultiModel(Frozen):
     convolutions, attention and experts.
     """
 
-    architecture: Literal["multimodel"] = "multimodel"
-    width: PositiveInt = Field(32, description="of the unified representation; a multiple of heads")
-    blocks: PositiveInt = Field(2, description="of the shared encoder")
-    heads: PositiveInt = Field(4, description="of each attention block")
-    experts: Experts = Experts(hidden=64)
-    seed: NonNegativeInt = 0
+    architecture: Literal["multimodel"] = Field("multimodel", description="kind of network")
+    width: PositiveInt = Field(
+        32,
+        description="numbers by which the body represents each place of a sequence; a multiple of heads",
+    )
+    blocks: PositiveInt = Field(2, description="number of blocks of the shared encoder")
+    heads: PositiveInt = Field(4, description="number of heads of each attention block")
+    experts: Experts = Field(Experts(hidden=64), description="the layer of experts in each block")
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
@@ -242,34 +296,36 @@ class Imported(Frozen):
     file.
     """
 
-    architecture: Literal["imported"] = "imported"
+    architecture: Literal["imported"] = Field("imported", description="kind of network")
     factory: str = Field(
         IN_PROCESS,
         description=(
-            "package.module:function, which returns the network, or its class; `in process` where the network"
-            " itself was handed over in Python"
+            "package.module:function that returns the network, or its class; `in process` where the "
+            "network itself was handed over in Python"
         ),
     )
     arguments: dict[str, JsonValue] = Field({}, description="keyword arguments of the factory")
     loss: str = Field(
         "cross-entropy",
         min_length=1,
-        description="cross-entropy, mse, or package.module:function of outputs and targets",
+        description="what is surveyed: cross-entropy, mse, or package.module:function of outputs and targets",
     )
     weights: str | None = Field(
         None,
         description=(
-            "path or s3:// URI of .safetensors, or of what torch.save writes; without it the factory's own"
-            " weights"
+            "path or s3:// URI of the network's weights, .safetensors or what torch.save writes; "
+            "null: the factory's own weights"
         ),
     )
     weights_sha256: str | None = Field(
-        None, description="of the content of that file; noted when the run is made"
+        None,
+        description="SHA-256 of the file of weights, noted when the run is made",
     )
     source_sha256: str | None = Field(
-        None, description="of the Python file in which the factory is; noted when the run is made"
+        None,
+        description="SHA-256 of the Python file that holds the factory, noted when the run is made",
     )
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
     @model_validator(mode="after")
     def _factory_can_be_found(self) -> Self:

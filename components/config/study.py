@@ -15,8 +15,8 @@ Assignment = Annotated[str, Field(pattern=r"^[^=]+=", description="path.to.field
 class Contrast(Frozen):
     """Two networks whose measures are compared: the first minus the second."""
 
-    network: Name
-    against: Name
+    network: Name = Field(description="label of the first network")
+    against: Name = Field(description="label of the network whose mean is subtracted")
 
 
 class Statement(Frozen):
@@ -33,13 +33,23 @@ class Statement(Frozen):
                lies above one half
     """
 
-    text: str = Field(min_length=1, description="as it is said")
+    text: str = Field(min_length=1, description="the statement, as it is said")
     source: str = Field("", description="who says it")
-    rule: Literal["always-at-least", "always-at-most", "somewhere-below", "greater", "less", "often-at-most"]
-    measure: str
-    network: Name
-    against: Name | None = Field(None, description="for greater and less")
-    bound: float | None = Field(None, description="for the other rules")
+    rule: Literal[
+        "always-at-least", "always-at-most", "somewhere-below", "greater", "less", "often-at-most"
+    ] = Field(
+        description="when the runs support the statement",
+    )
+    measure: str = Field(description="name of the scalar that is judged")
+    network: Name = Field(description="label of the network that the statement is about")
+    against: Name | None = Field(
+        None,
+        description="label of the network that it is compared with, with rules greater and less",
+    )
+    bound: float | None = Field(
+        None,
+        description="number that the measure is held against, with all other rules",
+    )
 
     @model_validator(mode="after")
     def _rule_has_what_it_needs(self) -> Self:
@@ -55,35 +65,50 @@ class Statement(Frozen):
 class Study(Frozen):
     """Every combination of a network, one level of each factor, and a seed is a cell: a run of its own."""
 
-    name: Name
+    name: Name = Field(description="name of the study, which its runs begin with")
     title: str = Field(min_length=1, description="the question, in one line")
     networks: dict[Name, str] = Field(
-        min_length=1, description="by label: a recipe, or the path of a YAML file"
+        min_length=1,
+        description="a recipe or the path of a YAML file for each label of a network",
     )
     network_assignments: dict[Name, tuple[Assignment, ...]] = Field(
-        {}, description="by label: what is set for that network alone"
+        {},
+        description="fields that are set for one network alone, by its label",
     )
     factors: dict[Name, dict[Name, tuple[Assignment, ...]]] = Field(
-        {}, description="factor to level to what is set for it"
+        {},
+        description="fields that are set for each level of each factor",
     )
-    assignments: tuple[Assignment, ...] = Field((), description="what is set in every cell")
+    assignments: tuple[Assignment, ...] = Field((), description="fields that are set in every cell")
     seeds: PositiveInt = Field(
-        5, description="how many seeds, each of model, training, directions and samples alike"
+        5,
+        description="number of seeds, each of model, training, directions and samples alike",
     )
     first_seed: NonNegativeInt = Field(
-        0, description="the others follow; what was found with some seeds is tested with others"
+        0,
+        description=(
+            "first of the seeds, which the others follow; what was found with some seeds is tested "
+            "with others"
+        ),
     )
     measures: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        description="names of the scalars that are compared, as `lossmap compare --json` has them"
+        description="names of the scalars that are compared, as `lossmap compare --json` has them",
     )
     contrasts: tuple[Contrast, ...] = Field(
-        (), description="pairs of networks that are compared, at each level of the factors"
+        (),
+        description="pairs of networks that are compared, at each level of the factors",
     )
-    statements: tuple[Statement, ...] = ()
+    statements: tuple[Statement, ...] = Field(
+        (),
+        description="what is said of the networks and judged by the runs",
+    )
     connections: NonNegativeInt = Field(
-        0, description="pairs of seeds of each network, at each level, between which barriers are measured"
+        0,
+        description=(
+            "number of pairs of seeds of each network, at each level, between which barriers are measured"
+        ),
     )
-    seed: NonNegativeInt = Field(0, description="of resamples and permutations")
+    seed: NonNegativeInt = Field(0, description="which resamples and permutations are drawn")
 
     def assignments_of(self, network: str, levels: Mapping[str, str], seed: int) -> list[str]:
         """What is set for a cell after the study's own assignments: for its network, its levels and its

@@ -10,12 +10,21 @@ from lossmap.components.core.frozen import Frozen
 class Optimizer(Frozen):
     """Stochastic gradient descent or Adam, as in torch.optim."""
 
-    algorithm: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: PositiveFloat = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = False
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
-    weight_decay: NonNegativeFloat = Field(0.0, description="on every parameter, as in He et al.")
+    algorithm: Literal["sgd", "adam", "adamw"] = Field("sgd", description="the optimizer, as in torch.optim")
+    learning_rate: PositiveFloat = Field(
+        0.1,
+        description="largest learning rate, which the schedule multiplies",
+    )
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum of sgd")
+    nesterov: bool = Field(False, description="use Nesterov's momentum, with sgd")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.9, 0.999),
+        description="decay of Adam's two moving averages, with adam and adamw",
+    )
+    weight_decay: NonNegativeFloat = Field(
+        0.0,
+        description="weight decay on every parameter, as in He et al.",
+    )
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
@@ -27,12 +36,22 @@ class Optimizer(Frozen):
 class Schedule(Frozen):
     """The factor on the learning rate, as a function of the epoch (fractional: it moves at every step)."""
 
-    shape: Literal["constant", "step", "cosine"] = "cosine"
-    warmup_epochs: NonNegativeFloat = Field(0.0, description="the rate rises linearly over these epochs")
-    milestones: tuple[PositiveFloat, ...] = Field(
-        (), description="epochs at which a step schedule multiplies the rate by decay"
+    shape: Literal["constant", "step", "cosine"] = Field(
+        "cosine",
+        description="how the learning rate goes on after the warm-up",
     )
-    decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    warmup_epochs: NonNegativeFloat = Field(
+        0.0,
+        description="epochs over which the learning rate rises linearly at first",
+    )
+    milestones: tuple[PositiveFloat, ...] = Field(
+        (),
+        description="epochs at which the learning rate is multiplied by decay, with shape step",
+    )
+    decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1,
+        description="factor at each milestone, with shape step",
+    )
 
     @model_validator(mode="after")
     def _milestones_fit_the_shape(self) -> Self:
@@ -50,7 +69,11 @@ class Augmentation(Frozen):
     """Random changes of the training images."""
 
     crop_padding: NonNegativeInt = Field(
-        0, description="pad by this many zero pixels, then crop back at a random place"
+        0,
+        description=(
+            "zero pixels that are added around an image before it is cropped back at a random place; "
+            "0: no crop"
+        ),
     )
     flip: bool = Field(False, description="mirror left and right with probability one half")
 
@@ -58,31 +81,51 @@ class Augmentation(Frozen):
 class Training(Frozen):
     """How the network is trained, by how many processes."""
 
-    epochs: PositiveInt = 10
+    epochs: PositiveInt = Field(10, description="passes over the training samples")
     batch_size: PositiveInt = Field(128, description="images in a global batch, over all processes together")
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    augmentation: Augmentation = Augmentation()
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    optimizer: Optimizer = Field(Optimizer(), description="the optimizer and its settings")
+    schedule: Schedule = Field(Schedule(), description="the learning rate over the epochs")
+    augmentation: Augmentation = Field(Augmentation(), description="random changes of the training images")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="probability that is taken from the right class and spread over all of them",
+    )
     gradient_clip: PositiveFloat | None = Field(
-        None, description="largest Euclidean norm of the whole gradient"
+        None,
+        description="largest Euclidean norm of the whole gradient; null: no limit",
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of the forward and backward pass; weights stay float32"
+        "float32",
+        description="number type of the forward and backward pass; weights stay float32",
     )
-    channels_last: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    channels_last: bool = Field(
+        False,
+        description=(
+            "keep images with the channel as the last dimension in memory, which is faster for some "
+            "convolutions"
+        ),
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="what trains the network; auto takes GPUs where there are any",
+    )
     processes: PositiveInt = Field(
-        2, description="data-parallel processes, each with the same share of every batch"
+        2,
+        description="data-parallel processes, each with the same share of every batch",
     )
     threads: PositiveInt = Field(
-        1, description="CPU threads of each process; the number is part of the result's last bits"
+        1,
+        description="CPU threads of each process; the number is part of the result's last bits",
     )
     checkpoint_seconds: NonNegativeFloat = Field(
-        60.0, description="least time between two checkpoints; 0 saves after every step"
+        60.0,
+        description="least seconds between two checkpoints; 0 saves after every step",
     )
-    trajectory_every: PositiveInt = Field(1, description="epochs between two stored snapshots of the weights")
-    seed: NonNegativeInt = 0
+    trajectory_every: PositiveInt = Field(
+        1,
+        description="epochs between two stored snapshots of the weights",
+    )
+    seed: NonNegativeInt = Field(0, description="which weights, orders and augmentations are drawn")
 
     @model_validator(mode="after")
     def _batch_is_divisible(self) -> Self:

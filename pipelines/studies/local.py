@@ -34,7 +34,7 @@ main()
 
 def fitting(missing: Sequence[Cell]) -> int:
     """How many of these cells fit beside each other on this machine's cores."""
-    cores = cpu_count()
+    cores: int = cpu_count()
     each = max(
         (
             max(
