@@ -135,7 +135,7 @@ class Manifest(Frozen):
         """
         if not self.tasks:
             return log(len(self.classes)) if len(self.classes) > 1 else None
-        asked = [one for one in self.tasks if task in (None, one.name)]
-        return sum(one.count(split) * log(len(one.classes)) for one in asked) / sum(
-            one.count(split) for one in asked
+        tasks = [one for one in self.tasks if task in (None, one.name)]
+        return sum(one.count(split) * log(len(one.classes)) for one in tasks) / sum(
+            one.count(split) for one in tasks
         )

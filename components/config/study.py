@@ -55,9 +55,10 @@ class Statement(Frozen):
     def _rule_has_what_it_needs(self) -> Self:
         comparing = self.rule in ("greater", "less")
         if comparing != (self.against is not None) or comparing == (self.bound is not None):
-            wanted = "against and no bound" if comparing else "a bound and no against"
+            expected = "against and no bound" if comparing else "a bound and no against"
             raise ValueError(
-                f"rule is {self.rule}, against is {self.against} and bound is {self.bound}, expected {wanted}"
+                f"rule is {self.rule}, against is {self.against} and bound is {self.bound}, expected"
+                f" {expected}"
             )
         return self
 

@@ -18,20 +18,20 @@ def python_object(name: str) -> Any:
     _look_in_current_folder()
     module, _, path = name.partition(":")
     try:
-        found = importlib.import_module(module)
+        value = importlib.import_module(module)
     except Exception as error:  # whatever the user's module does
         raise ExperimentError(
             f"{module} cannot be imported from {os.getcwd()} or as an installed package: {reason(error)}"
         ) from None
     for part in path.split("."):
-        if not hasattr(found, part):
-            public = ", ".join(sorted(known for known in vars(found) if not known.startswith("_"))[:8])
+        if not hasattr(value, part):
+            public = ", ".join(sorted(known for known in vars(value) if not known.startswith("_"))[:8])
             raise ExperimentError(
                 f"{module} has no {path}, expected one of its own names, such as"
                 f" {public or 'none: it is empty'}"
             )
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def reason(error: BaseException) -> str:

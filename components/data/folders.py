@@ -37,13 +37,13 @@ def read_folder(
         entries = _entries(open_files(location).names(), data.source)
         classes = _classes(entries, data.source)
         chosen = {split: _choose(entries[split], classes, data, split) for split in get_args(Split)}
-        names = [name for found in chosen.values() for name, _ in found]
+        names = [name for entries_of_split in chosen.values() for name, _ in entries_of_split]
         pixels = decode_all(location, names, data.image_size, progress)
     start, splits = 0, {}
-    for split, found in chosen.items():
-        labels = np.array([label for _, label in found], dtype=np.int64)
-        splits[split] = (pixels[start : start + len(found)], labels)
-        start += len(found)
+    for split, entries_of_split in chosen.items():
+        labels = np.array([label for _, label in entries_of_split], dtype=np.int64)
+        splits[split] = (pixels[start : start + len(entries_of_split)], labels)
+        start += len(entries_of_split)
     return classes, splits
 
 
@@ -64,13 +64,13 @@ def _entries(names: Sequence[str], source: str) -> dict[Split, list[tuple[str, s
                 )
             case ("train" | "test") as split, label, *below if below or name.endswith("/"):
                 folders.add((split, label))
-    for split, found in entries.items():
-        if not found:
+    for split, images in entries.items():
+        if not images:
             raise DataError(
                 f"{source} has no images under {split}/<class>/, expected {', '.join(_ENDINGS)} files there"
             )
         for label in sorted(
-            {label for place, label in folders if place == split} - {label for _, label in found}
+            {label for place, label in folders if place == split} - {label for _, label in images}
         ):
             raise DataError(
                 f"class {label} has no images in {source} under {split}/; add some or remove its folder"
@@ -79,13 +79,13 @@ def _entries(names: Sequence[str], source: str) -> dict[Split, list[tuple[str, s
 
 
 def _classes(entries: dict[Split, list[tuple[str, str]]], source: str) -> tuple[str, ...]:
-    counts = {split: Counter(label for _, label in found) for split, found in entries.items()}
-    for here, there in (("train", "test"), ("test", "train")):
-        for label in sorted(counts[here]):  # type: ignore[index]
-            if label not in counts[there]:  # type: ignore[index]
+    counts = {split: Counter(label for _, label in images) for split, images in entries.items()}
+    for split, other in (("train", "test"), ("test", "train")):
+        for label in sorted(counts[split]):  # type: ignore[index]
+            if label not in counts[other]:  # type: ignore[index]
                 raise DataError(
-                    f"class {label} has images in {source} under {here}/ and none under {there}/; add some or"
-                    " remove the class"
+                    f"class {label} has images in {source} under {split}/ and none under {other}/; add some"
+                    " or remove the class"
                 )
     return tuple(
         sorted(
@@ -95,13 +95,13 @@ def _classes(entries: dict[Split, list[tuple[str, str]]], source: str) -> tuple[
 
 
 def _choose(
-    found: Sequence[tuple[str, str]], classes: Sequence[str], data: Data, split: Split
+    images: Sequence[tuple[str, str]], classes: Sequence[str], data: Data, split: Split
 ) -> list[tuple[str, int]]:
     places = {label: index for index, label in enumerate(classes)}
-    labels = np.array([places[label] for _, label in found], dtype=np.int64)
+    labels = np.array([places[label] for _, label in images], dtype=np.int64)
     limit = data.limit if split == "train" else data.test_limit
     return [
-        (found[index][0], int(labels[index])) for index in balanced_choice(labels, limit, data.seed, split)
+        (images[index][0], int(labels[index])) for index in balanced_choice(labels, limit, data.seed, split)
     ]
 
 

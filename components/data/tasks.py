@@ -115,8 +115,8 @@ def _images(data: Data, progress: Count) -> LoadedTask:
 
 
 def _embedded(name: TaskName, data: Data) -> LoadedTask:
-    found = _bunch(name)
-    features, labels = found.data.astype(np.float64), found.target.astype(np.int64)
+    bunch = _bunch(name)
+    features, labels = bunch.data.astype(np.float64), bunch.target.astype(np.int64)
     digits = name.startswith("digits")
     is_test = one_fifth(labels, "digits" if digits else name, data.seed)
     if name == "digits-images":
@@ -127,7 +127,7 @@ def _embedded(name: TaskName, data: Data) -> LoadedTask:
         name=name,
         modality={"digits-images": "image", "digits-tokens": "tokens"}.get(name, "table"),  # type: ignore[arg-type]
         shape=(1, 8, 8) if name == "digits-images" else features.shape[1:],
-        classes=tuple(map(str, found.target_names)),
+        classes=tuple(map(str, bunch.target_names)),
         vocabulary=_GREY_LEVELS if name == "digits-tokens" else None,
         splits={
             "train": _limited(features[~is_test], labels[~is_test], data.limit, data.seed, "train"),

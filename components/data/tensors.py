@@ -75,8 +75,8 @@ def _read(source: str) -> dict[str, Tensor]:
     content = read_file(source, "data.source")
     try:
         if source.lower().endswith(".safetensors"):
-            found: dict[str, Tensor] = load(content)
-            return found
+            tensors: dict[str, Tensor] = load(content)
+            return tensors
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: torch.from_numpy(np.ascontiguousarray(archive[name])) for name in archive.files}
     except (SafetensorError, OSError, ValueError, TypeError, EOFError, KeyError) as error:

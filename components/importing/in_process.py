@@ -16,8 +16,8 @@ from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import reason
 from lossmap.components.data.pack import pack_tensors
 from lossmap.components.data.tensors import tensor_source
-from lossmap.components.landscape.objective import like_parameters, named, named_loss
-from lossmap.components.models.imported import handed_over
+from lossmap.components.landscape.objective import like_parameters, loss_registration, named_loss
+from lossmap.components.models.imported import network_registration
 from lossmap.components.models.state import network_bytes
 from lossmap.components.stores.objects import Store
 
@@ -70,14 +70,14 @@ def at_hand(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Iterator[Imp
     with ExitStack() as stack:
         stack.enter_context(_as_before())
         if not isinstance(loss, str):
-            stack.enter_context(named(name, loss))
+            stack.enter_context(loss_registration(name, loss))
         model = Imported(
             factory=f"{IN_PROCESS} {type(network).__name__}",
             loss=name,
             weights_sha256=hashlib.sha256(network_bytes(own)).hexdigest(),
             source_sha256=_what_it_computes(own, name, tensors),
         )
-        stack.enter_context(handed_over(model, own))
+        stack.enter_context(network_registration(model, own))
         yield model
 
 

@@ -11,22 +11,24 @@ from lossmap.components.jobs.connection import Api, absent_is_none, connect
 from lossmap.components.jobs.deployment import CONFIG_MAP
 from lossmap.components.jobs.reasons import why_waiting
 
-__all__ = ["can_i", "configuration", "crds", "person", "pod_log", "pods", "why_waiting"]
+__all__ = ["can_i", "configuration", "crds", "interactive_api", "pod_log", "pods", "why_waiting"]
 
-_PERSONS_PATIENCE_SECONDS = 10.0
+_INTERACTIVE_SECONDS = 10.0
 
 
-def person() -> Api:
+def interactive_api() -> Api:
     """The cluster of KUBECONFIG, or of this pod, for somebody who waits for the answer: given up after 10
     s.
     """
-    return connect(_PERSONS_PATIENCE_SECONDS)
+    return connect(_INTERACTIVE_SECONDS)
 
 
 def pods(namespace: str, label_selector: str, api: Api | None = None) -> list[client.V1Pod]:
     """The pods that a label selector selects, oldest first."""
-    found = (api or person()).core.list_namespaced_pod(namespace, label_selector=label_selector).items
-    return sorted(found, key=lambda pod: (pod.metadata.creation_timestamp, pod.metadata.name))
+    selected = (
+        (api or interactive_api()).core.list_namespaced_pod(namespace, label_selector=label_selector).items
+    )
+    return sorted(selected, key=lambda pod: (pod.metadata.creation_timestamp, pod.metadata.name))
 
 
 def pod_log(
@@ -35,15 +37,17 @@ def pod_log(
     """The lines of a container's log until now; or, followed, until its pod ends, across cuts of the
     connection and restarts.
     """
-    api = api or person()
-    found = api.core.read_namespaced_pod(pod, namespace)
-    return logs.follow(api, found, container) if follow else logs.read(api, found, container)
+    api = api or interactive_api()
+    description = api.core.read_namespaced_pod(pod, namespace)
+    return logs.follow(api, description, container) if follow else logs.read(api, description, container)
 
 
 def configuration(namespace: str, api: Api | None = None) -> dict[str, str]:
     """What the ConfigMap of lossmap says in a namespace; nothing where there is none."""
-    found = absent_is_none(lambda: (api or person()).core.read_namespaced_config_map(CONFIG_MAP, namespace))
-    return dict(found.data or {}) if found else {}
+    config_map = absent_is_none(
+        lambda: (api or interactive_api()).core.read_namespaced_config_map(CONFIG_MAP, namespace)
+    )
+    return dict(config_map.data or {}) if config_map else {}
 
 
 def can_i(
@@ -58,14 +62,15 @@ def can_i(
     review = client.V1SelfSubjectAccessReview(
         spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
     )
-    return bool((api or person()).authorization.create_self_subject_access_review(review).status.allowed)
+    authorization = (api or interactive_api()).authorization
+    return bool(authorization.create_self_subject_access_review(review).status.allowed)
 
 
 def crds(api: Api | None = None) -> set[str]:
     """The kinds of objects that Kubeflow and its like have added, such as `pytorchjobs.kubeflow.org`;
     everybody may ask for them.
     """
-    api = api or person()
+    api = api or interactive_api()
     groups = client.ApisApi(api.core.api_client).get_api_versions().groups
     return {
         f"{kind}.{group.name}"

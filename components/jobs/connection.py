@@ -68,19 +68,21 @@ class Api:
 
     def create_job(self, job: KubeflowOrgV1PyTorchJob, namespace: str) -> None:
         """Create a PyTorchJob; the error's status is 409 where there is one of that name."""
-        _unwrapped(lambda: self.training.create_job(job, namespace=namespace))
+        _with_its_cause(lambda: self.training.create_job(job, namespace=namespace))
 
     def get_job(self, name: str, namespace: str) -> KubeflowOrgV1PyTorchJob | None:
         """A PyTorchJob, or None where there is none of that name."""
         return absent_is_none(
-            lambda: _unwrapped(lambda: self.training.get_job(name, namespace, timeout=2 * _PATIENCE_SECONDS))
+            lambda: _with_its_cause(
+                lambda: self.training.get_job(name, namespace, timeout=2 * _PATIENCE_SECONDS)
+            )
         )
 
     def delete_job(self, name: str, namespace: str) -> None:
         """Ask for the end of a PyTorchJob; it is there until its pods and services are gone."""
         options = client.V1DeleteOptions(propagation_policy="Foreground")
         absent_is_none(
-            lambda: _unwrapped(lambda: self.training.delete_job(name, namespace, delete_options=options))
+            lambda: _with_its_cause(lambda: self.training.delete_job(name, namespace, delete_options=options))
         )
 
 
@@ -134,7 +136,7 @@ class _PatientClient(client.ApiClient):  # type: ignore[misc]
                 return super().request(method, url, *args, **options)
             except (urllib3.exceptions.HTTPError, ApiException) as error:
                 if not _is_passing(error) or time.monotonic() + pause > end:
-                    raise _explained(error, method, url) from None
+                    raise _api_error(error, method, url) from None
             time.sleep(pause)
         return None
 
@@ -154,7 +156,7 @@ def _is_passing(error: Exception) -> bool:
     return True
 
 
-def _explained(error: Exception, method: str, url: str) -> ApiError:
+def _api_error(error: Exception, method: str, url: str) -> ApiError:
     parts = urllib3.util.parse_url(url)
     if not isinstance(error, ApiException) or error.status == 0:
         reason = error.reason if isinstance(error, ApiException) else error
@@ -178,7 +180,7 @@ def _line(text: object) -> str:
     return " ".join(str(text).split()).rstrip(".")
 
 
-def _unwrapped(call: Callable[[], Any]) -> Any:
+def _with_its_cause(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except (

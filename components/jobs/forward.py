@@ -16,7 +16,7 @@ _BLOCK = 65536
 
 
 @contextmanager
-def forwarded(api: Api, namespace: str, service: str, port: int, local_port: int = 0) -> Iterator[str]:
+def port_forward(api: Api, namespace: str, service: str, port: int, local_port: int = 0) -> Iterator[str]:
     """The address http://127.0.0.1:… that leads to a port of a service, as long as the block is running.
 
     Args:
@@ -51,8 +51,8 @@ def in_cluster(uri: str, namespace: str) -> tuple[str, str, int] | None:
 
 def _backend(api: Api, namespace: str, service: str, port: int) -> tuple[str, int]:
     """A ready pod of the service, and the port that it listens on."""
-    found = api.core.read_namespaced_endpoints(service, namespace)
-    for subset in found.subsets or ():
+    endpoints = api.core.read_namespaced_endpoints(service, namespace)
+    for subset in endpoints.subsets or ():
         ports = [each.port for each in subset.ports or ()]
         for address in subset.addresses or ():
             if address.target_ref and ports:

@@ -31,19 +31,19 @@ _GONE = Interrupted(
 )
 
 
-def printed(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line of a training at once."""
     print(line, flush=True)
 
 
 def launch(
-    training: str,
-    processes: Training,
+    address: str,
+    training: Training,
     cluster: Cluster,
     nodes: int,
     settings: Settings,
     listeners: Listeners,
-    say: Say = printed,
+    say: Say = print_line,
 ) -> None:
     """Carry out a training by a PyTorchJob in this pod's cluster; returns when the store has its result.
 
@@ -51,8 +51,8 @@ def launch(
     is asked to stop, and by itself, within a minute, where it is killed (see training/heartbeat.py).
 
     Args:
-        training: its address; its task and data set are in the store.
-        processes: how many processes, and of how many threads.
+        address: of the training, whose task and data set are in the store.
+        training: how many processes, and of how many threads.
         cluster: what the pods ask for.
         nodes: number of pods.
         settings: handed on to the processes.
@@ -65,21 +65,21 @@ def launch(
         ClusterError: the API server refuses, or is away for longer than a minute and a half.
         Interrupted: somebody asked this process, or the training, to stop.
     """
-    run = settings.run or training[:12]
-    carry_out(Request(training, run, settings.store, processes, cluster, nodes), listeners, say, None)
+    run = settings.run or address[:12]
+    launch_in(Request(address, run, settings.store, training, cluster, nodes), listeners, say, None)
 
 
-def carry_out(request: Request, listeners: Listeners, say: Say, api: Api | None, pace: Pace = _PACE) -> None:
-    """As `launch`, in any cluster that has this pod in it, looking as often as wanted."""
+def launch_in(request: Request, listeners: Listeners, say: Say, api: Api | None, pace: Pace = _PACE) -> None:
+    """As `launch`, in a given cluster that has this pod in it, at a given pace."""
     store = open_store(request.store)
-    if store.exists(layout.training_result(request.training)):
+    if store.exists(layout.training_result(request.address)):
         return
     api = api or connect()
-    with _terminable(), beating(store, request.training):
-        _see_through(api, request, store, Transcript(api, Listener(listeners), say), pace)
+    with _terminable(), beating(store, request.address):
+        _run_job(api, request, store, Transcript(api, Listener(listeners), say), pace)
 
 
-def _see_through(api: Api, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
+def _run_job(api: Api, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
     job = render(request, Launcher.of(api.core.read_namespaced_pod(own_pod_name(), api.namespace)))
     name = job.metadata.name
     try:
@@ -91,15 +91,15 @@ def _see_through(api: Api, request: Request, store: Store, transcript: Transcrip
 
 
 def _wait(watch: Watch, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
-    ended, words = watch.until_it_ends()
+    state, message = watch.until_it_ends()
     transcript.close()
-    if not _has_result(store, request.training, pace.result if ended == "Succeeded" else 0.0):
-        raise _GONE if ended == "gone" else failure(watch, transcript, request, ended, words)
+    if not _has_result(store, request.address, pace.result if state == "Succeeded" else 0.0):
+        raise _GONE if state == "gone" else failure(watch, transcript, request, state, message)
 
 
-def _has_result(store: Store, training: str, seconds: float) -> bool:
+def _has_result(store: Store, address: str, seconds: float) -> bool:
     end = time.monotonic() + seconds
-    while not store.exists(layout.training_result(training)):
+    while not store.exists(layout.training_result(address)):
         if time.monotonic() >= end:
             return False
         time.sleep(1.0)

@@ -36,18 +36,18 @@ def follow(
     lines, restarts = _Lines(api, pod, container), 0
     while True:
         last = ended.is_set()
-        found = absent_is_none(
+        current = absent_is_none(
             lambda: api.core.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
         )
-        if found is None or found.metadata.uid != pod.metadata.uid:
+        if current is None or current.metadata.uid != pod.metadata.uid:
             return
-        status = _status(found, container)
+        status = _status(current, container)
         if status and status.restart_count > restarts:
             yield from lines.read(previous=True)
             lines, restarts = _Lines(api, pod, container), status.restart_count
         if status and (status.state.running or status.state.terminated):
             yield from lines.read(follow=not last)
-        if last or found.status.phase in ("Succeeded", "Failed"):
+        if last or current.status.phase in ("Succeeded", "Failed"):
             return
         ended.wait(_PAUSE_SECONDS)
 

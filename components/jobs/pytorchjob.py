@@ -83,16 +83,18 @@ class Request:
     """A training on a cluster.
 
     Attributes:
-        training: address of the training.
+        address: of the training in the store.
         run: name of the run that asks for it.
         store: URI of the store.
-        nodes: number of pods, a divisor of processes.processes.
+        training: how many processes, and of how many threads.
+        cluster: what the pods ask for.
+        nodes: number of pods, a divisor of training.processes.
     """
 
-    training: str
+    address: str
     run: str
     store: str
-    processes: Training
+    training: Training
     cluster: Cluster
     nodes: int
 
@@ -101,9 +103,9 @@ def name_of(request: Request) -> str:
     """The job's name: the same for the same run and training, a DNS-1035 label of at most 50 characters."""
     readable = re.sub("[^a-z0-9]+", "-", request.run.lower())[:_READABLE].strip("-")
     return (
-        f"train-{readable}-{_digest(f'{request.run}/{request.training}')}"
+        f"train-{readable}-{_digest(f'{request.run}/{request.address}')}"
         if readable
-        else f"train-{_digest(request.training)}"
+        else f"train-{_digest(request.address)}"
     )
 
 
@@ -121,13 +123,13 @@ def render(request: Request, launcher: Launcher) -> KubeflowOrgV1PyTorchJob:
     metadata = client.V1ObjectMeta(
         name=name_of(request),
         labels=labels | queue,
-        annotations={TRAINING_ANNOTATION: request.training},
+        annotations={TRAINING_ANNOTATION: request.address},
         owner_references=[launcher.owner],
     )
     pod = client.V1PodTemplateSpec(metadata=client.V1ObjectMeta(labels=labels), spec=_pod(request, launcher))
     workers = KubeflowOrgV1ReplicaSpec(replicas=request.nodes, restart_policy="OnFailure", template=pod)
     spec = KubeflowOrgV1PyTorchJobSpec(
-        nproc_per_node=str(request.processes.processes // request.nodes),
+        nproc_per_node=str(request.training.processes // request.nodes),
         elastic_policy=_elastic_policy(request),
         run_policy=_run_policy(request),
         pytorch_replica_specs={"Worker": workers},
@@ -209,7 +211,7 @@ def _container(request: Request, launcher: Launcher) -> client.V1Container:
         "HOME": "/tmp",
         "LOSSMAP_LAUNCHER": "store",
         "LOSSMAP_STORE": request.store,
-        "OMP_NUM_THREADS": str(request.processes.threads),
+        "OMP_NUM_THREADS": str(request.training.threads),
         # torch 2.15: a rank 0 that outlives a round shares its store's address with nobody in the next one,
         # and pods made anew wait for it for ever.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
@@ -218,7 +220,7 @@ def _container(request: Request, launcher: Launcher) -> client.V1Container:
         name=CONTAINER,
         image=launcher.image,
         image_pull_policy=launcher.pull_policy,
-        command=[*torchrun, "-m", "lossmap.components.training.main", request.training],
+        command=[*torchrun, "-m", "lossmap.components.training.main", request.address],
         env=[client.V1EnvVar(name=name, value=value) for name, value in environment.items()],
         env_from=[
             client.V1EnvFromSource(config_map_ref=client.V1ConfigMapEnvSource(name=CONFIG_MAP)),
@@ -240,7 +242,7 @@ def _container(request: Request, launcher: Launcher) -> client.V1Container:
 def _resources(request: Request) -> client.V1ResourceRequirements:
     cluster = request.cluster
     gpus = (
-        {cluster.gpu_resource: str(request.processes.processes // request.nodes)}
+        {cluster.gpu_resource: str(request.training.processes // request.nodes)}
         if cluster.profile == "gpu"
         else {}
     )
@@ -250,8 +252,8 @@ def _resources(request: Request) -> client.V1ResourceRequirements:
     )
 
 
-def _toleration(asked: Toleration) -> client.V1Toleration:
-    return client.V1Toleration(**asked.model_dump(exclude_none=True))
+def _toleration(toleration: Toleration) -> client.V1Toleration:
+    return client.V1Toleration(**toleration.model_dump(exclude_none=True))
 
 
 def _owner(pod: client.V1Pod) -> client.V1OwnerReference:

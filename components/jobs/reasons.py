@@ -60,23 +60,25 @@ def events_of(api: Api, namespace: str, name: str, uid: str) -> list[Cause]:
     be read.
     """
     try:
-        found = api.core.list_namespaced_event(
+        events = api.core.list_namespaced_event(
             namespace, field_selector=f"involvedObject.uid={uid},type=Warning"
         ).items
     except ApiError as error:
         if error.status != 403:
             raise
         return []
-    texts = dict.fromkeys(f"{name}: {_line(event.message)}" for event in reversed(found))
+    texts = dict.fromkeys(f"{name}: {_line(event.message)}" for event in reversed(events))
     return [Cause(_without_numbers(text), text) for text in texts]
 
 
-def queued(api: Api, namespace: str, name: str, uid: str, queue: str | None) -> Cause:
+def suspension(api: Api, namespace: str, name: str, uid: str, queue: str | None) -> Cause:
     """Why a suspended job is suspended, with the words of its Kueue workload where they may be read."""
     if queue is None:
         return Cause("suspended", f"{name} is suspended; set spec.runPolicy.suspend to false to start it")
-    words = _workload(api, namespace, uid)
-    return Cause(f"queued {words}", f"{name} is queued by Kueue in {queue}" + (f": {words}" if words else ""))
+    message = _workload(api, namespace, uid)
+    return Cause(
+        f"queued {message}", f"{name} is queued by Kueue in {queue}" + (f": {message}" if message else "")
+    )
 
 
 def losses(pod: client.V1Pod, memory: str) -> Iterator[Cause]:
@@ -120,12 +122,12 @@ def _causes(pod: client.V1Pod) -> Iterator[Cause]:
     name = pod.metadata.name
     for condition in pod.status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False" and condition.message:
-            words = _line(
+            message = _line(
                 re.sub(r"\.? (no new claims|preemption:).*", "", condition.message, flags=re.DOTALL)
             )
             yield Cause(
-                f"unschedulable {words}",
-                f"no node for pod {name}: {words}; wait for one, or ask for less in cluster.training",
+                f"unschedulable {message}",
+                f"no node for pod {name}: {message}; wait for one, or ask for less in cluster.training",
             )
     for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
         waiting = status.state.waiting if status.state else None
@@ -138,27 +140,27 @@ def _causes(pod: client.V1Pod) -> Iterator[Cause]:
 
 
 def _image(image: str, waiting: client.V1ContainerStateWaiting) -> Cause:
-    words = _line(waiting.message or waiting.reason)
-    hopeless = any(sign in f"{waiting.reason} {words}".lower() for sign in _SETTLED)
+    message = _line(waiting.message or waiting.reason)
+    hopeless = any(sign in f"{waiting.reason} {message}".lower() for sign in _SETTLED)
     return Cause(
         f"image {image}",
-        f"image {image} cannot be pulled: {words}; check its name, its registry and imagePullSecrets",
+        f"image {image} cannot be pulled: {message}; check its name, its registry and imagePullSecrets",
         hopeless,
     )
 
 
 def _workload(api: Api, namespace: str, uid: str) -> str:
     try:
-        found = api.custom.list_namespaced_custom_object("kueue.x-k8s.io", "v1beta1", namespace, "workloads")[
-            "items"
-        ]
+        workloads = api.custom.list_namespaced_custom_object(
+            "kueue.x-k8s.io", "v1beta1", namespace, "workloads"
+        )["items"]
     except ApiError as error:
         if error.status not in (403, 404):
             raise
         return ""
     mine = (
         each
-        for each in found
+        for each in workloads
         if any(owner["uid"] == uid for owner in each["metadata"].get("ownerReferences", ()))
     )
     conditions: list[dict[str, str]] = [

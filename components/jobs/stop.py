@@ -55,11 +55,11 @@ def _services(api: Api, namespace: str, selector: str) -> list[client.V1Service]
 
 def _jobs(api: Api, namespace: str, label_selector: str) -> list[dict[str, dict[str, str]]]:
     try:
-        found = api.custom.list_namespaced_custom_object(
+        jobs = api.custom.list_namespaced_custom_object(
             *_JOBS, namespace, "pytorchjobs", label_selector=label_selector
         )
     except ApiError as error:
         if error.status != 404:
             raise
         return []  # without the operator there are no jobs
-    return list(found["items"])
+    return list(jobs["items"])

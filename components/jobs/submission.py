@@ -25,15 +25,15 @@ def submit(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str, say: Callable
     """
     name, end = job.metadata.name, time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < end:
-        if _created(api, job, namespace):
+        if _create(api, job, namespace):
             say(f"created PyTorchJob {namespace}/{name}")
             return
-        found = api.get_job(name, namespace)
-        if found and not found.metadata.deletion_timestamp:
-            _refuse_a_stranger(found, job)
-            if ending(found):
+        existing = api.get_job(name, namespace)
+        if existing and not existing.metadata.deletion_timestamp:
+            _refuse_a_stranger(existing, job)
+            if ending(existing):
                 api.delete_job(name, namespace)
-            elif _pipeline_run(found) == _pipeline_run(job):
+            elif _pipeline_run(existing) == _pipeline_run(job):
                 say(f"going on with PyTorchJob {namespace}/{name}, which is there already")
                 return
         time.sleep(_PAUSE_SECONDS)
@@ -63,7 +63,7 @@ def delete(api: Api, name: str, namespace: str, seconds: float) -> bool:
     return True
 
 
-def _created(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str) -> bool:
+def _create(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str) -> bool:
     try:
         api.create_job(job, namespace)
     except ApiError as error:
@@ -73,14 +73,15 @@ def _created(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str) -> bool:
     return True
 
 
-def _refuse_a_stranger(found: KubeflowOrgV1PyTorchJob, wanted: KubeflowOrgV1PyTorchJob) -> None:
-    if _identity(found) != _identity(wanted):
-        there, asked = (
-            "; ".join(f"{key}: {value}" for key, value in _identity(job).items()) for job in (found, wanted)
+def _refuse_a_stranger(existing: KubeflowOrgV1PyTorchJob, requested: KubeflowOrgV1PyTorchJob) -> None:
+    if _identity(existing) != _identity(requested):
+        owner, requester = (
+            "; ".join(f"{key}: {value}" for key, value in _identity(job).items())
+            for job in (existing, requested)
         )
         raise ClusterError(
-            f"PyTorchJob {found.metadata.name} is there for somebody else ({there}, expected {asked}); delete"
-            " it or choose another run name"
+            f"PyTorchJob {existing.metadata.name} is there for somebody else ({owner}, expected {requester});"
+            " delete it or choose another run name"
         )
 
 

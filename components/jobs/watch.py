@@ -108,7 +108,7 @@ class Watch:
     def _check_the_start(self, job: KubeflowOrgV1PyTorchJob) -> None:
         if job.spec.run_policy.suspend:
             self._tell(
-                reasons.queued(
+                reasons.suspension(
                     self._api, self._api.namespace, self._name, self._uid, self._request.cluster.queue
                 )
             )
@@ -121,16 +121,16 @@ class Watch:
             self._judge(self._causes())
 
     def _causes(self) -> list[Cause]:
-        found = [cause for pod in self._pods if (cause := reasons.cause_of(pod))]
-        if found or self._waiting.seconds < self._pace.quiet:
-            return found
-        found = reasons.events_of(self._api, self._api.namespace, f"PyTorchJob {self._name}", self._uid)
+        causes = [cause for pod in self._pods if (cause := reasons.cause_of(pod))]
+        if causes or self._waiting.seconds < self._pace.quiet:
+            return causes
+        causes = reasons.events_of(self._api, self._api.namespace, f"PyTorchJob {self._name}", self._uid)
         for pod in self._pods:
-            if not found and not _runs(pod):
-                found = reasons.events_of(
+            if not causes and not _runs(pod):
+                causes = reasons.events_of(
                     self._api, self._api.namespace, f"pod {pod.metadata.name}", pod.metadata.uid
                 )
-        return found[:1] or self._nothing_known()
+        return causes[:1] or self._nothing_known()
 
     def _nothing_known(self) -> list[Cause]:
         if self._pods or self._waiting.seconds < 5 * self._pace.quiet:
@@ -174,7 +174,7 @@ def _runs(pod: client.V1Pod) -> bool:
 
 
 def failure(
-    watch: Watch, transcript: Transcript, request: Request, ended: str, words: str
+    watch: Watch, transcript: Transcript, request: Request, state: str, message: str
 ) -> TrainingError | Interrupted:
     """Why a job ended (Succeeded or Failed) without a result, in one line, the likeliest reason first."""
     listener, spoken = transcript.listener, transcript.last_words()
@@ -188,19 +188,19 @@ def failure(
             "a training process was killed, perhaps out of memory;"
             f" {reasons.more_memory(request.cluster.training.memory)}"
         )
-    if "longer than specified deadline" in words:
+    if "longer than specified deadline" in message:
         return TrainingError(
             f"training took longer than cluster.hours ({request.cluster.hours:g}); raise it and retry:"
             " training goes on from its checkpoint"
         )
-    if ended == "Succeeded" and listener.stopped:
+    if state == "Succeeded" and listener.stopped:
         return Interrupted(listener.stopped)
     parts = [
         *(loss.text for loss in watch.losses[-2:]),
         listener.loss,
         listener.stopped,
         *(f"{who}: {last}" for who, last in sorted(spoken.items())),
-        words,
+        message,
     ]
     return TrainingError(
         f"training failed: {'; '.join(part for part in parts if part) or 'the job ended without a word'}"

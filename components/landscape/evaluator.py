@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.landscape.grid import Result
-from lossmap.components.landscape.objective import Problem, evaluated, group_means, standard_error
+from lossmap.components.landscape.objective import Problem, group_means, losses_and_errors, standard_error
 
 Directions = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -56,7 +56,7 @@ class Evaluator:
             with collecting_statistics(self._network):
                 for inputs, _ in self._batches:
                     self._network(inputs)
-        losses, errors = evaluated(self._network, self._loss, self._batches)
+        losses, errors = losses_and_errors(self._network, self._loss, self._batches)
         return Result(
             float(losses.mean()),
             float(errors.mean()),

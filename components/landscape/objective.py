@@ -111,7 +111,7 @@ def _classes_second(outputs: Tensor, targets: Tensor) -> Tensor:
     return outputs.movedim(-1, 1) if last else outputs
 
 
-def evaluated(
+def losses_and_errors(
     network: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
     """Loss and error of each sample of the batches, on the CPU, float64 (N,); the error is NaN where there
@@ -150,25 +150,25 @@ def named_loss(name: str) -> Loss:
     try:
         if ":" not in name:
             raise ExperimentError("it has no colon")
-        found = python_object(name)
+        function = python_object(name)
     except ExperimentError as error:
         raise ExperimentError(
             f"there is no loss {name!r} ({error}), expected cross-entropy, mse, or package.module:function"
         ) from None
-    return checked(found, name)
+    return checked_loss(function, name)
 
 
 @contextmanager
-def named(name: str, loss: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
+def loss_registration(name: str, loss: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
     """While this is open, this process knows a loss of the user's by its name."""
-    _LOSSES[name] = checked(loss, name)
+    _LOSSES[name] = checked_loss(loss, name)
     try:
         yield
     finally:
         del _LOSSES[name]
 
 
-def checked(loss: Callable[..., Tensor], name: str) -> Loss:
+def checked_loss(loss: Callable[..., Tensor], name: str) -> Loss:
     """A user's loss that is refused as soon as it fails or does not return one loss for each sample."""
     each = _for_each_sample(loss, name)
 

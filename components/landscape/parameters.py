@@ -46,7 +46,7 @@ class Parameters:
 
     def flat(self) -> NDArray[np.float64]:
         """Where the network is: (size,)."""
-        return np.asarray(flattened(list(self.tensors.values())).cpu().numpy())
+        return np.asarray(flat_vector(list(self.tensors.values())).cpu().numpy())
 
     def split(self, vector: NDArray[np.float64]) -> dict[str, Tensor]:
         """A flat vector (size,) as tensors like the parameters, by name."""
@@ -91,7 +91,7 @@ def value_and_gradient(
         losses = parameters.problem.loss(parameters.outputs(leaves, inputs), targets).sum()
         parts = torch.autograd.grad(losses, list(leaves.values()), materialize_grads=True)
         loss += losses.item()
-        total += flattened(parts).cpu().numpy()
+        total += flat_vector(parts).cpu().numpy()
     count = len(parameters.problem.samples)
     return loss / count, total / count
 
@@ -107,7 +107,7 @@ def sample_losses(parameters: Parameters, vector: NDArray[np.float64] | None = N
     return np.asarray(torch.cat(losses).double().cpu().numpy())
 
 
-def flattened(tensors: Sequence[Tensor]) -> Tensor:
+def flat_vector(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors as one float64 vector."""
     return torch.cat([tensor.detach().reshape(-1).double() for tensor in tensors])
 

@@ -19,7 +19,7 @@ from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.core.imports import python_object, reason
 
-_handed: dict[str, nn.Module] = {}
+_registered: dict[str, nn.Module] = {}
 
 
 def imported(model: Imported, _manifest: Manifest) -> nn.Module:
@@ -30,7 +30,7 @@ def imported(model: Imported, _manifest: Manifest) -> nn.Module:
             run began with.
     """
     if model.in_process:
-        return _copy_of_handed(model)
+        return _registered_copy(model)
     factory = python_object(model.factory)
     if model.source_sha256 not in (None, source_sha256(model)):
         raise ExperimentError(
@@ -55,26 +55,26 @@ def source_sha256(model: Imported) -> str | None:
 
 
 @contextmanager
-def handed_over(model: Imported, network: nn.Module) -> Iterator[None]:
+def network_registration(model: Imported, network: nn.Module) -> Iterator[None]:
     """While this is open, this process can build the network of `model`."""
-    _handed[_key(model)] = network
+    _registered[_key(model)] = network
     try:
         yield
     finally:
-        del _handed[_key(model)]
+        del _registered[_key(model)]
 
 
 def _key(model: Imported) -> str:
     return canonical_json(model.model_dump(mode="json"))
 
 
-def _copy_of_handed(model: Imported) -> nn.Module:
-    if _key(model) not in _handed:
+def _registered_copy(model: Imported) -> nn.Module:
+    if _key(model) not in _registered:
         raise ExperimentError(
             "the network of this run was handed over in Python, and only there can it be made: "
             "go on by the same call of lossmap.pipelines.api.survey, with the same network and tensors"
         )
-    return copy.deepcopy(_handed[_key(model)]).cpu()
+    return copy.deepcopy(_registered[_key(model)]).cpu()
 
 
 def _file(factory: Any, model: Imported) -> Path | None:

@@ -94,24 +94,24 @@ def _load_without_pickle(content: bytes) -> Any:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def _unwrapped(found: Any, name: str) -> dict[str, Tensor]:
-    while isinstance(found, Mapping) and not _is_state(found):
-        inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
+def _unwrapped(state: Any, name: str) -> dict[str, Tensor]:
+    while isinstance(state, Mapping) and not _is_state(state):
+        inner = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), None)
         if inner is None:
             break
-        found = inner
-    if not isinstance(found, Mapping) or not _is_state(found):
-        held = ", ".join(map(str, list(found)[:8])) if isinstance(found, Mapping) else type(found).__name__
+        state = inner
+    if not isinstance(state, Mapping) or not _is_state(state):
+        held = ", ".join(map(str, list(state)[:8])) if isinstance(state, Mapping) else type(state).__name__
         raise ExperimentError(
             f"{name} holds {held or 'nothing'}, expected tensors by name, perhaps under"
             f" {', '.join(_WRAPPERS)}"
         )
-    return dict(found)
+    return dict(state)
 
 
-def _is_state(found: Mapping[Any, Any]) -> bool:
-    return bool(found) and all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in found.items()
+def _is_state(state: Mapping[Any, Any]) -> bool:
+    return bool(state) and all(
+        isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in state.items()
     )
 
 

@@ -78,8 +78,8 @@ def _tell_mlflow(api: "Api", settings: Settings, run: PipelineRun) -> None:
 def tracking(api: "Api", settings: Settings, local_port: int = 0) -> AbstractContextManager[str]:
     """The cluster's MLflow under an address that this machine reaches."""
     from lossmap.components.jobs.cluster import configuration
-    from lossmap.components.jobs.forward import forwarded, in_cluster
+    from lossmap.components.jobs.forward import in_cluster, port_forward
 
     uri = configuration(settings.namespace, api).get("LOSSMAP_TRACKING", "")
     place = in_cluster(uri, settings.namespace)
-    return forwarded(api, *place, local_port) if place else nullcontext(uri)
+    return port_forward(api, *place, local_port) if place else nullcontext(uri)

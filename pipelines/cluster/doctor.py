@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, LossmapError
-from lossmap.components.jobs.cluster import can_i, configuration, crds, person
+from lossmap.components.jobs.cluster import can_i, configuration, crds, interactive_api
 from lossmap.components.jobs.connection import Api, ApiError
 from lossmap.components.jobs.deployment import (
     CONFIG_KEYS,
@@ -41,7 +41,7 @@ def examine_cluster(settings: Settings) -> list[Finding]:
     nothing is changed.
     """
     try:
-        api = person()
+        api = interactive_api()
         api.core.get_api_resources()
     except ClusterError as error:
         return [_failed("API server", error)]
@@ -145,11 +145,11 @@ def _services(api: Api, settings: Settings) -> Iterator[Finding]:
 
 
 def _service(api: Api, settings: Settings, name: str, uri: str, path: str) -> Finding:
-    from lossmap.components.jobs.forward import forwarded, in_cluster
+    from lossmap.components.jobs.forward import in_cluster, port_forward
 
     place = in_cluster(uri, settings.namespace)
     try:
-        with forwarded(api, *place) if place else nullcontext(uri) as address:
+        with port_forward(api, *place) if place else nullcontext(uri) as address:
             _answer(address + path)
     except (LossmapError, OSError) as error:
         return Finding(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError
-from lossmap.components.jobs.cluster import person
+from lossmap.components.jobs.cluster import interactive_api
 from lossmap.components.jobs.deployment import STEPS_ACCOUNT
-from lossmap.components.jobs.forward import forwarded
+from lossmap.components.jobs.forward import port_forward
 
 if TYPE_CHECKING:
     import kfp
@@ -92,7 +92,7 @@ class Kubeflow:
         with _explained():
             address = settings.pipelines or os.environ.get("KF_PIPELINES_ENDPOINT")
             address = address or self._way.enter_context(
-                forwarded(person(), settings.namespace, _SERVICE, _PORT)
+                port_forward(interactive_api(), settings.namespace, _SERVICE, _PORT)
             )
             self._client = _client(address, settings.namespace)
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, ExperimentError
-from lossmap.components.jobs.cluster import person
+from lossmap.components.jobs.cluster import interactive_api
 from lossmap.pipelines.cluster import cancel as cancelling
 from lossmap.pipelines.cluster import follow as following
 from lossmap.pipelines.cluster import submit as submitting
@@ -66,7 +66,7 @@ def submitted(started: Sequence[tuple[str, str]], as_json: bool) -> None:
 
 def follow(name: str, settings: Settings) -> int:
     """Tell what goes on in a run until it has ended; returns the exit code."""
-    api, kubeflow = person(), Kubeflow(settings)
+    api, kubeflow = interactive_api(), Kubeflow(settings)
     try:
         run = following.follow(kubeflow, api, settings, name, _say)
     except KeyboardInterrupt:
@@ -77,7 +77,7 @@ def follow(name: str, settings: Settings) -> int:
 
 def status(name: str, settings: Settings, as_json: bool) -> int:
     """Show a run and its steps; returns the exit code."""
-    api, kubeflow = person(), Kubeflow(settings)
+    api, kubeflow = interactive_api(), Kubeflow(settings)
     run = kubeflow.find(name)
     why = following.cause(api, settings, run) if run.state == "FAILED" else ""
     waits = [] if run.ended else following.waiting(api, settings, run)
@@ -101,7 +101,7 @@ def logs(name: str, settings: Settings, step: str | None, rank: int | None, foll
     """Print the lines of a run's steps."""
     if step is not None and step not in STEPS:
         raise ExperimentError(f"--step is {step!r}, expected one of {', '.join(STEPS)}")
-    api, kubeflow = person(), Kubeflow(settings)
+    api, kubeflow = interactive_api(), Kubeflow(settings)
     wanted = "train" if rank is not None else step
     prefix = "" if rank is None else f"rank {rank}: "
 
@@ -122,7 +122,7 @@ def logs(name: str, settings: Settings, step: str | None, rank: int | None, foll
 
 def cancel(name: str, settings: Settings) -> None:
     """End a run."""
-    api, kubeflow = person(), Kubeflow(settings)
+    api, kubeflow = interactive_api(), Kubeflow(settings)
     found = kubeflow.find(name)
     run = cancelling.cancel(kubeflow, api, settings, found)
     _say(
@@ -154,7 +154,7 @@ def ui(settings: Settings, port: int) -> None:
     from lossmap.components.stores.tracking.server import ui_address
 
     try:
-        with cancelling.tracking(person(), settings, port) as uri:
+        with cancelling.tracking(interactive_api(), settings, port) as uri:
             _say(f"MLflow UI at {ui_address(uri)}; Ctrl-C ends it")
             signal.pause()
     except KeyboardInterrupt:

@@ -24,28 +24,28 @@ _ALL_TOGETHER = 1000  # points for which one system of equations is solved; it t
 _NEIGHBOURS = 64  # nearest points that count where there are more
 
 
-def predict(points: Sequence[Index], values: Array, wanted: Sequence[Index]) -> Array:
+def predict(points: Sequence[Index], values: Array, others: Sequence[Index]) -> Array:
     """The interpolant of values at some points of a grid, at others.
 
     Args:
         points: n points.
         values: (n,) or (n, columns); every column is interpolated with the same weights.
-        wanted: m points.
+        others: m points.
 
     Returns:
         (m,) or (m, columns); NaN where the points lie on one line or are fewer than three.
     """
     places = np.array(points, dtype=np.float64).reshape(-1, 2)
-    if not len(wanted) or np.linalg.matrix_rank(places - places[:1]) < 2:
-        return np.full((len(wanted), *values.shape[1:]), np.nan)
+    if not len(others) or np.linalg.matrix_rank(places - places[:1]) < 2:
+        return np.full((len(others), *values.shape[1:]), np.nan)
     neighbours = _NEIGHBOURS if len(places) > _ALL_TOGETHER else None
-    found: Array = RBFInterpolator(places, values, neighbors=neighbours, kernel="cubic")(
-        np.array(wanted, dtype=np.float64)
+    values_there: Array = RBFInterpolator(places, values, neighbors=neighbours, kernel="cubic")(
+        np.array(others, dtype=np.float64)
     )
-    return found
+    return values_there
 
 
-def scaled(loss: Array, scale: Scale) -> Array:
+def to_scale(loss: Array, scale: Scale) -> Array:
     """What is interpolated: the loss, or its natural logarithm; not finite where there is none."""
     if scale == "linear":
         return loss
@@ -60,7 +60,7 @@ def places(points: Sequence[Index]) -> tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def interpolated_values(
-    surface: Surface, basis: Sequence[Index], wanted: Sequence[Index], scale: Scale
+    surface: Surface, basis: Sequence[Index], others: Sequence[Index], scale: Scale
 ) -> dict[str, Array]:
     """The fields of a surface at points that were not evaluated, from those at evaluated points with a finite
     loss.
@@ -77,7 +77,7 @@ def interpolated_values(
     divisor = loss if scale == "log" else 1.0
     table = np.concatenate(
         [
-            scaled(loss, scale),
+            to_scale(loss, scale),
             surface.error[rows, columns, None],
             deviation / divisor,
             surface.group_losses[rows, columns] / divisor,
@@ -85,13 +85,13 @@ def interpolated_values(
         axis=1,
     )
     usable = np.isfinite(table).all(axis=0)
-    found = np.full((len(wanted), table.shape[1]), np.nan)
-    found[:, usable] = predict(basis, table[:, usable], wanted)
-    loss = np.exp(found[:, :1]) if scale == "log" else found[:, :1]
-    found[:, 2:] *= loss if scale == "log" else 1.0
+    table_there = np.full((len(others), table.shape[1]), np.nan)
+    table_there[:, usable] = predict(basis, table[:, usable], others)
+    loss = np.exp(table_there[:, :1]) if scale == "log" else table_there[:, :1]
+    table_there[:, 2:] *= loss if scale == "log" else 1.0
     return {
         "loss": loss[:, 0],
-        "error": found[:, 1].clip(0, 1),
-        "loss_standard_error": found[:, 2].clip(min=0),
-        "group_losses": found[:, 3:],
+        "error": table_there[:, 1].clip(0, 1),
+        "loss_standard_error": table_there[:, 2].clip(min=0),
+        "group_losses": table_there[:, 3:],
     }

@@ -76,7 +76,8 @@ def next_points(grid: Grid, settings: Adaptive, known: Mapping[Point, Result], s
     points, shape = grid.points(), (len(grid.y), len(grid.x))
     evaluated = np.array([point in known for point in points]).reshape(shape)
     loss = np.array([known[point].loss if point in known else nan for point in points]).reshape(shape)
-    return [(grid.x[column], grid.y[row]) for column, row in Replay(loss, evaluated, settings, seed).asked]
+    replay = Replay(loss, evaluated, settings, seed)
+    return [(grid.x[column], grid.y[row]) for column, row in replay.next_points]
 
 
 def interpolate(surface: Surface, settings: Adaptive, seed: int) -> Surface:
@@ -92,7 +93,7 @@ def interpolate(surface: Surface, settings: Adaptive, seed: int) -> Surface:
     """
     replay = Replay(surface.loss, surface.evaluated, settings, seed)
     rows, columns = np.nonzero(~surface.evaluated)
-    if replay.asked or not len(rows):
+    if replay.next_points or not len(rows):
         return surface
     fields = interpolated_values(
         surface, replay.basis(), list(zip(columns.tolist(), rows.tolist(), strict=True)), settings.scale
@@ -109,7 +110,7 @@ def bound(surface: Surface, settings: Adaptive, seed: int) -> Bound:
     evaluated, tolerance = surface.evaluated, (settings.tolerance, replay.tolerance)
     if evaluated.all():
         return Bound(*tolerance, 0.0, 0, evaluated.size, evaluated.size, 0.0)
-    if replay.asked:
+    if replay.next_points:
         return Bound(*tolerance, nan, 0, int(evaluated.sum()), evaluated.size, 1.0)
     largest, count = max(replay.misses[point] for point in replay.held_out), len(replay.held_out)
     share_below = 1 - (_ERROR_RATE / 2**replay.draws) ** (1 / count)

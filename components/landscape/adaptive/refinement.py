@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lossmap.components.config.landscape import Adaptive
 from lossmap.components.core.randomness import stream
-from lossmap.components.landscape.adaptive.interpolation import Array, Index, places, predict, scaled
+from lossmap.components.landscape.adaptive.interpolation import Array, Index, places, predict, to_scale
 
 _ROUNDING = 1e-6  # relative error of a loss from float32 arithmetic: to refine for less is to chase noise
 
@@ -60,7 +60,7 @@ class Replay:
         seed: decides which points are held out.
 
     Attributes:
-        asked: what is to be evaluated next; empty if the survey is complete.
+        next_points: what is to be evaluated next; empty if the survey is complete.
         misses: the points that the survey has evaluated, in order, and by how much the prediction missed
             each: 0 for the first, which nothing predicted, infinity for a hole.
         tolerance: the largest miss that is allowed, in units of the scale.
@@ -70,17 +70,17 @@ class Replay:
 
     def __init__(self, loss: Array, known: NDArray[np.bool_], settings: Adaptive, seed: int):
         self._settings, self._seed = settings, seed
-        self._values = scaled(loss, settings.scale)
+        self._values = to_scale(loss, settings.scale)
         self._holes = np.zeros(loss.shape, dtype=bool)
         self._cells: list[Cell] = []
         self.misses: dict[Index, float] = {}
         self.tolerance, self.draws = 0.0, 0
         self.held_out: list[Index] = []
-        self.asked: list[Index] = []
+        self.next_points: list[Index] = []
         for points in self._rounds():
             new = [point for point in dict.fromkeys(points) if point not in self.misses]
-            self.asked = [(column, row) for column, row in new if not known[row, column]]
-            if self.asked:
+            self.next_points = [(column, row) for column, row in new if not known[row, column]]
+            if self.next_points:
                 break
             self._evaluate(new)
 

@@ -105,7 +105,7 @@ def _match(
     a, b = [value.detach().cpu().double() for value in a], [value.detach().cpu().double() for value in b]
     least = _GAIN * sum(float(one.norm() * two.norm()) for one, two in zip(a, b, strict=True))
     touching = [
-        [index for index, found in enumerate(axes) if any(axis.space == space for axis in found)]
+        [index for index, each in enumerate(axes) if any(axis.space == space for axis in each)]
         for space in range(len(spaces))
     ]
     permutations = [np.arange(space.channels) for space in spaces]

@@ -32,10 +32,10 @@ class Channels:
 
     def root(self) -> "Channels":
         """The one that stands for all that were joined."""
-        found = self
-        while found._parent is not None:
-            found = found._parent
-        return found
+        node = self
+        while node._parent is not None:
+            node = node._parent
+        return node
 
     def join(self, other: "Channels") -> None:
         """From now on both are the same channels."""

@@ -11,9 +11,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from lossmap.components.landscape.connectivity.channels import Channels, Column, Flow, Followed
 from lossmap.components.landscape.connectivity.operations import (
+    after_flattening,
     after_function,
     by_channel,
-    flattened,
     only_reads_the_shape,
 )
 
@@ -36,8 +36,8 @@ def trace_channels(network: nn.Module, nodes: Sequence[fx.Node]) -> tuple[list[C
     return _roots(tracing.spaces), _roots(tracing.scales)
 
 
-def _roots(found: list[Channels]) -> list[Channels]:
-    return list(dict.fromkeys(channels.root() for channels in found))
+def _roots(spaces: list[Channels]) -> list[Channels]:
+    return list(dict.fromkeys(space.root() for space in spaces))
 
 
 class _Tracing:
@@ -81,7 +81,7 @@ class _Tracing:
         if source is None:
             return None
         if isinstance(module, nn.Flatten):
-            return flattened(source, module.start_dim, module.end_dim)
+            return after_flattening(source, module.start_dim, module.end_dim)
         return by_channel(type(module), source)
 
     def _layer(self, name: str, layer: nn.Linear | _ConvNd, source: Followed) -> Followed:

@@ -135,9 +135,9 @@ def after_function(node: fx.Node, inputs: list[Flow]) -> Followed:
     if len(inputs) != 1 or not isinstance(node.args[0], fx.Node):
         return None
     if target in _FLATTENINGS:
-        return flattened(inputs[0], *_arguments(node, start_dim=0, end_dim=-1))
+        return after_flattening(inputs[0], *_arguments(node, start_dim=0, end_dim=-1))
     if target in ("view", "reshape"):
-        return flattened(inputs[0], 1, -1) if _keeps_only_the_batch(node.args[1:]) else None
+        return after_flattening(inputs[0], 1, -1) if _keeps_only_the_batch(node.args[1:]) else None
     if target in _MEANS:
         return _mean(inputs[0], *_arguments(node, dim=None, keepdim=False))
     return by_channel(target, inputs[0]) if len(node.all_input_nodes) == 1 else None
@@ -176,9 +176,11 @@ def _arithmetic(node: fx.Node, inputs: list[Flow], is_sum: bool) -> Followed:
     return one
 
 
-def flattened(source: Flow, start: object, end: object) -> Followed:
+def after_flattening(source: Flow, start: object, end: object) -> Followed:
     """The channels behind N x C x … to N x (C …)."""
-    return replace(source, spatial=0, flattened=True) if (start, end) == (1, -1) and source.spatial else None
+    if (start, end) != (1, -1) or not source.spatial:
+        return None
+    return replace(source, spatial=0, flattened=True)
 
 
 def _mean(source: Flow, dimensions: object, keep: object) -> Followed:

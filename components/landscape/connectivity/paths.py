@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.barriers import Profile
-from lossmap.components.landscape.objective import Loss, Samples, evaluated, group_means, standard_error
+from lossmap.components.landscape.objective import (
+    Loss,
+    Samples,
+    group_means,
+    losses_and_errors,
+    standard_error,
+)
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
 Coefficients = Callable[[float], tuple[float, ...]]
@@ -91,17 +97,19 @@ def evaluate(
             rows[name].append(_measure(network, loss, chosen, groups[name]))
         progress(done, len(points), f"t = {t:.3g}")
     return {
-        name: Profile(t=np.array(points), **{key: np.array([row[key] for row in found]) for key in found[0]})
-        for name, found in rows.items()
+        name: Profile(
+            t=np.array(points), **{key: np.array([row[key] for row in measured]) for key in measured[0]}
+        )
+        for name, measured in rows.items()
     }
 
 
 @torch.inference_mode()
 def _measure(network: nn.Module, loss: Loss, samples: Samples, groups: Tensor) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    losses, errors = evaluated(network, loss, samples.batches())
+    row: dict[str, Any] = {}
+    losses, errors = losses_and_errors(network, loss, samples.batches())
     for name, plural, values in (("loss", "losses", losses), ("error", "errors", errors)):
-        found[name] = values.mean().numpy()
-        found[f"{name}_standard_error"] = np.float64(standard_error(values))
-        found[f"group_{plural}"] = group_means(values, groups).numpy()
-    return found
+        row[name] = values.mean().numpy()
+        row[f"{name}_standard_error"] = np.float64(standard_error(values))
+        row[f"group_{plural}"] = group_means(values, groups).numpy()
+    return row

@@ -71,7 +71,7 @@ def moments(
         network(inputs)
     for hook in hooks:
         hook.remove()
-    return {name: _moments(*found) for name, found in sums.items()}
+    return {name: _moments(*sum_of_powers) for name, sum_of_powers in sums.items()}
 
 
 def _moments(count: Tensor, total: Tensor, squares: Tensor) -> Moments:
@@ -104,9 +104,9 @@ def repair(network: nn.Module, targets: dict[str, Moments], batches: Sequence[tu
     moments are the targets, no bit changes.
     """
     for name, target in targets.items():
-        found = moments(network, [name], batches)[name]
-        scale = torch.where(found.deviation > 0, target.deviation / found.deviation, 1.0)
-        _rescale(network.get_submodule(name), scale, target.mean - scale * found.mean)
+        source = moments(network, [name], batches)[name]
+        scale = torch.where(source.deviation > 0, target.deviation / source.deviation, 1.0)
+        _rescale(network.get_submodule(name), scale, target.mean - scale * source.mean)
 
 
 def _rescale(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:

@@ -88,8 +88,8 @@ def channel_spaces(network: nn.Module) -> Symmetries:
         )
     spaces, scales = trace_channels(traced, nodes)
     return Symmetries(
-        tuple(_space(found) for found in spaces),
-        tuple(_scale(found) for found in scales if _rescalable(found)),
+        tuple(_space(channels) for channels in spaces),
+        tuple(_scale(channels) for channels in scales if _rescalable(channels)),
     )
 
 
@@ -102,13 +102,13 @@ def _defaults(network: nn.Module) -> dict[str, object]:
     }
 
 
-def _rescalable(found: Channels) -> bool:
-    return bool(not found.fixed and found.rows and (found.columns or found.norms))
+def _rescalable(channels: Channels) -> bool:
+    return bool(not channels.fixed and channels.rows and (channels.columns or channels.norms))
 
 
-def _space(found: Channels) -> Space:
-    return Space(found.channels, tuple(found.rows), tuple(found.columns), not found.fixed)
+def _space(channels: Channels) -> Space:
+    return Space(channels.channels, tuple(channels.rows), tuple(channels.columns), not channels.fixed)
 
 
-def _scale(found: Channels) -> Scale:
-    return Scale(found.channels, tuple(found.rows), tuple(found.columns), tuple(found.norms))
+def _scale(channels: Channels) -> Scale:
+    return Scale(channels.channels, tuple(channels.rows), tuple(channels.columns), tuple(channels.norms))

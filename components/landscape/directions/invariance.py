@@ -21,7 +21,7 @@ from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.directions.normalization import convolution_groups
 from lossmap.components.landscape.directions.random import normalized_direction
-from lossmap.components.landscape.directions.rescaling import Kind, Rescaling, rescaled
+from lossmap.components.landscape.directions.rescaling import Kind, Rescaling, rescaled_copy
 from lossmap.components.landscape.evaluator import Evaluator
 from lossmap.components.landscape.objective import Problem, Samples
 
@@ -111,11 +111,11 @@ def prove(
     rescalings: list[Rescaling] = []
     networks: dict[Kind, nn.Module] = {}
     for kind in get_args(Kind):
-        networks[kind], rescaling = rescaled(original, kind, landscape.seed)
+        networks[kind], rescaling = rescaled_copy(original, kind, landscape.seed)
         rescalings.append(_measured(rescaling, original, networks[kind], problem.samples))
     around: dict[Kind | None, nn.Module] = {
         None: original,
-        **{found.kind: networks[found.kind] for found in rescalings if found.scales},
+        **{rescaling.kind: networks[rescaling.kind] for rescaling in rescalings if rescaling.scales},
     }
     lines = list(itertools.product(get_args(Normalization), around)) if len(around) > 1 else []
     losses = {}

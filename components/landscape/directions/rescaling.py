@@ -35,7 +35,7 @@ class Rescaling:
     function_change: float | None
 
 
-def rescaled(network: nn.Module, kind: Kind, seed: int) -> tuple[nn.Module, Rescaling]:
+def rescaled_copy(network: nn.Module, kind: Kind, seed: int) -> tuple[nn.Module, Rescaling]:
     """A copy with other weights that computes the same function in evaluation mode.
 
     layer        one factor for all channels of a layer, 10 and 1/10 in turn; the weights that read it are
@@ -54,7 +54,7 @@ def rescaled(network: nn.Module, kind: Kind, seed: int) -> tuple[nn.Module, Resc
     changed = copy.deepcopy(network)
     for index, scale in enumerate(scales):
         _rescale(changed, scale, _factors(kind, seed, index, scale.channels))
-    what = _words(kind, scales) if scales else f"nothing: {symmetries.reason or _NOTHING[kind]}"
+    what = _description(kind, scales) if scales else f"nothing: {symmetries.reason or _NOTHING[kind]}"
     return changed, Rescaling(kind, what, len(scales), None)
 
 
@@ -65,7 +65,7 @@ _NOTHING: dict[Kind, str] = {
 }
 
 
-def _words(kind: Kind, scales: Sequence[Scale]) -> str:
+def _description(kind: Kind, scales: Sequence[Scale]) -> str:
     layers, channels = len(scales), sum(scale.channels for scale in scales)
     if kind == "layer":
         return (

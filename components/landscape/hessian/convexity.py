@@ -75,9 +75,9 @@ def convexity_at(
         weights: as in parameters.Parameters.
     """
     try:
-        found = eigenpairs(Hessian(problem, weights=weights), 1, 1, tolerance, seed=0)
+        pairs = eigenpairs(Hessian(problem, weights=weights), 1, 1, tolerance, seed=0)
     except NotFinite:
         return ConvexityResult(math.nan, math.nan, math.nan, math.nan)
-    largest, smallest = found.values.tolist()
-    largest_residual, smallest_residual = found.residuals.tolist()
+    largest, smallest = pairs.values.tolist()
+    largest_residual, smallest_residual = pairs.residuals.tolist()
     return ConvexityResult(smallest, largest, smallest_residual, largest_residual)

@@ -140,7 +140,7 @@ def measure(
     Raises:
         NotFinite: the loss has no finite second derivatives there.
     """
-    step = _Steps(_planned(problem, settings), progress)
+    step = _Steps(_expected_products(problem, settings), progress)
     hessian = Hessian(problem, watch=step)
     step.text = "eigenvalues of the Hessian"
     pairs = eigenpairs(hessian, settings.top, settings.bottom, settings.tolerance, seed)
@@ -185,7 +185,7 @@ class _Steps:
         self._progress(min(self._done, self._total), self._total, self.text)
 
 
-def _planned(problem: Problem, settings: Curvature) -> int:
+def _expected_products(problem: Problem, settings: Curvature) -> int:
     """Products that will be needed, unless eigenvalues take longer, and one for each sharpness."""
     size = Hessian(problem).parameters.size
     pair = min(least_steps(settings.tolerance, size), size) + 1
@@ -214,12 +214,12 @@ def _probe_error(covariance: NDArray[np.float64], before: int) -> float | None:
 
 
 def _eigenvalues(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> list[Eigenvalue]:
-    found = zip(
+    rows = zip(
         pairs.values.tolist(), np.diagonal(covariance).tolist(), pairs.residuals.tolist(), strict=False
     )  # the sign probes' variances follow
     return [
         Eigenvalue(estimate=student_estimate(value, math.sqrt(variance), groups - 1), residual=residual)
-        for value, variance, residual in found
+        for value, variance, residual in rows
     ]
 
 
@@ -275,10 +275,10 @@ _KINDS: tuple[Callable[[Problem, float, int], Sharpness], ...] = (
 
 
 def _sharpness(problem: Problem, settings: Curvature, seed: int, step: _Steps) -> tuple[Sharpness, ...]:
-    found = []
+    sharpness = []
     for radius in settings.sharpness_radii:
         for rise in _KINDS:
             step.text = f"sharpness within {radius:g}"
-            found.append(rise(problem, radius, seed))
+            sharpness.append(rise(problem, radius, seed))
             step(1)
-    return tuple(found)
+    return tuple(sharpness)

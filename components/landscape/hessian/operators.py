@@ -16,7 +16,7 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from lossmap.components.landscape.objective import Problem
-from lossmap.components.landscape.parameters import Parameters, flattened
+from lossmap.components.landscape.parameters import Parameters, flat_vector
 
 Vectors = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
             outputs = self.parameters.outputs(parameters, inputs)
             products = self._products(list(parameters.values()), outputs, targets, columns)
             for row, product in enumerate(products):
-                total[row] += flattened(product)
+                total[row] += flat_vector(product)
         return np.ascontiguousarray(total.cpu().numpy().T)
 
     @abstractmethod

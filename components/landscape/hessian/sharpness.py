@@ -91,15 +91,15 @@ def average_case(
             / 2
             - base
         )
-    found = [_mean(rise)[0] for rise in rises]
+    means = [_mean(rise)[0] for rise in rises]
     over_samples = _mean(np.mean(rises, axis=0))[1]
-    finite = np.isfinite(found).all()
-    rise = with_further_error(mean_estimate(found), over_samples) if finite else None
+    finite = np.isfinite(means).all()
+    rise = with_further_error(mean_estimate(means), over_samples) if finite else None
     return Sharpness(
         kind="adaptive_average_case" if adaptive else "average_case",
         radius=radius,
         rise=rise,
-        found=tuple(found) if finite else (),
+        found=tuple(means) if finite else (),
     )
 
 
@@ -150,7 +150,7 @@ def _in_box(parameters: Parameters, centre: Array, box: Array, start: Array) -> 
         loss, slope = value_and_gradient(parameters, centre + displacement)
         return -loss, -slope
 
-    found = minimize(
+    result = minimize(
         downhill,
         start,
         jac=True,
@@ -158,7 +158,7 @@ def _in_box(parameters: Parameters, centre: Array, box: Array, start: Array) -> 
         bounds=Bounds(-box, box),
         options={"maxiter": _KESKAR_ITERATIONS},
     )
-    return -float(found.fun), np.asarray(found.x)
+    return -float(result.fun), np.asarray(result.x)
 
 
 def _of_search(
@@ -175,8 +175,8 @@ def _of_search(
     times = factor(_mean(base)[0])
     displacement = max(reached, key=lambda pair: pair[0])[1]
     rise, error, count = _mean(times * (sample_losses(parameters, centre + displacement) - base))
-    found = tuple(times * (loss - _mean(base)[0]) for loss, _ in reached)
-    return Sharpness(kind=kind, radius=radius, rise=student_estimate(rise, error, count - 1), found=found)
+    maxima = tuple(times * (loss - _mean(base)[0]) for loss, _ in reached)
+    return Sharpness(kind=kind, radius=radius, rise=student_estimate(rise, error, count - 1), found=maxima)
 
 
 def _mean(values: Array) -> tuple[float, float, int]:

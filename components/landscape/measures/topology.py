@@ -59,14 +59,14 @@ def merge_tree(heights: NDArray[np.float64]) -> list[Minimum]:
     rank[tuple(index[by_height] for index in np.nonzero(known))] = np.arange(len(values))
     merge = _merge_ranks(rank, _basins(rank, len(values)))
     rows, columns = (index[by_height] for index in np.nonzero(known))
-    found = [
+    minima = [
         Minimum(
             int(rows[i]), int(columns[i]), float(values[i]), float(values[j]) if j < len(values) else np.inf
         )
         for i, j in merge.items()
     ]
     return sorted(
-        (minimum for minimum in found if minimum.persistence > 0), key=lambda minimum: -minimum.persistence
+        (minimum for minimum in minima if minimum.persistence > 0), key=lambda minimum: -minimum.persistence
     )
 
 

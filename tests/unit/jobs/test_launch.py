@@ -13,7 +13,7 @@ from kubernetes import client
 from lossmap.components.config import experiment
 from lossmap.components.core.errors import ClusterError, Interrupted, TrainingError, TrainingKilled
 from lossmap.components.jobs.connection import api_at
-from lossmap.components.jobs.launch import carry_out
+from lossmap.components.jobs.launch import launch_in
 from lossmap.components.jobs.pytorchjob import Request, name_of
 from lossmap.components.jobs.watch import Pace
 from lossmap.components.stores import layout
@@ -57,7 +57,7 @@ class Scene:
 
     def launch(self, **changes):
         listeners = Listeners(lambda *step: self.progress.append(step), self.epochs.append)
-        carry_out(self.request(**changes), listeners, self.said.append, self.api, PACE)
+        launch_in(self.request(**changes), listeners, self.said.append, self.api, PACE)
 
     def start(self, job=None, **status):
         """What the operator does when a job is created."""

@@ -97,7 +97,7 @@ def test_names_are_readable_stable_dns_labels_and_differ_by_run_and_training():
     longest = name_of(_request(run="x" * 200))
     assert len(longest) <= 50 and longest.startswith("train-xxx")
     assert name_of(_request(run="---")).startswith("train-") and "--" not in name_of(_request(run="---"))
-    assert name_of(replace(_request(), training="f" * 64)) != name_of(_request())
+    assert name_of(replace(_request(), address="f" * 64)) != name_of(_request())
 
 
 def test_values_of_labels_are_short_enough_and_tell_long_names_apart():

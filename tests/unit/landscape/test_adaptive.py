@@ -242,7 +242,7 @@ def test_a_spike_seen_late_raises_the_tolerance_and_undoes_nothing(scale):
     known = _survey(lambda x, y: _bowl(x, y) + 500 * (abs(x - y) < 0.01 and x == 0.1875), grid, settings)[0]
     plane = _surface(grid, known)
     replay = Replay(plane.loss, plane.evaluated, settings, 0)
-    assert not replay.asked
+    assert not replay.next_points
     assert max(replay.misses[point] for point in replay.held_out) <= replay.tolerance
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.directions.invariance import proof_text, prove
 from lossmap.components.landscape.directions.random import normalized_direction
-from lossmap.components.landscape.directions.rescaling import Kind, rescaled
+from lossmap.components.landscape.directions.rescaling import Kind, rescaled_copy
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 
 KINDS = get_args(Kind)
@@ -103,7 +103,7 @@ def test_the_change_is_that_of_a_slow_computation_on_a_rescaled_copy():
         [-0.5, 0.25],
     )
     proof = prove(_problem(network, inputs, 4), landscape, points)
-    changed, _ = rescaled(network, "neuron", landscape.seed)
+    changed, _ = rescaled_copy(network, "neuron", landscape.seed)
     found = []
     for t in points:
         for x, y in ((t, 0.0), (0.0, t)):
@@ -126,7 +126,7 @@ def test_the_change_is_that_of_a_slow_computation_on_a_rescaled_copy():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rescaled_network_computes_the_same_with_other_weights(name, kind):
     network = networks()[name]
-    changed, rescaling = rescaled(network, kind, seed=1)
+    changed, rescaling = rescaled_copy(network, kind, seed=1)
     torch.testing.assert_close(changed(images()), network(images()), rtol=1e-10, atol=1e-12)
     moved = [
         tensor
@@ -140,7 +140,7 @@ def test_a_rescaled_network_computes_the_same_with_other_weights(name, kind):
 
 def test_a_whole_layers_factors_are_ten_and_a_tenth_in_turn():
     network = networks()["mlp"]
-    changed, rescaling = rescaled(network, "layer", seed=0)
+    changed, rescaling = rescaled_copy(network, "layer", seed=0)
     before, after = network.state_dict(), changed.state_dict()
     torch.testing.assert_close(after["1.weight"], before["1.weight"] * 10, rtol=1e-15, atol=0)
     torch.testing.assert_close(after["3.weight"], before["3.weight"] / 100, rtol=1e-15, atol=0)
@@ -154,7 +154,8 @@ def test_a_whole_layers_factors_are_ten_and_a_tenth_in_turn():
 
 def test_equal_seeds_rescale_equally_and_others_do_not():
     network = networks()["mlp"]
-    first, again, other = (rescaled(network, "neuron", seed)[0].state_dict()["1.bias"] for seed in (1, 1, 2))
+    copies = [rescaled_copy(network, "neuron", seed)[0] for seed in (1, 1, 2)]
+    first, again, other = (copy.state_dict()["1.bias"] for copy in copies)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -177,7 +178,7 @@ class _Branching(nn.Linear):
 
 
 def test_a_network_that_cannot_be_traced_is_not_rescaled_and_says_why():
-    _, rescaling = rescaled(_Branching(4, 4), "neuron", 0)
+    _, rescaling = rescaled_copy(_Branching(4, 4), "neuron", 0)
     assert rescaling.what.startswith("nothing: the network's data flow cannot be traced (TraceError")
 
 

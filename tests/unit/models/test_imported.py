@@ -20,7 +20,7 @@ from lossmap.components.config.parse import override, parse
 from lossmap.components.config.training import Training
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.models import build
-from lossmap.components.models.imported import handed_over, source_sha256
+from lossmap.components.models.imported import network_registration, source_sha256
 from lossmap.components.models.state import load_state, read_state
 
 HERE = manifest(1, 8)
@@ -155,7 +155,7 @@ def test_a_wrapped_factory_is_known_by_the_file_it_is_defined_in():
 
 def test_a_network_that_was_handed_over_is_copied_and_known_only_meanwhile():
     model, network = Imported(factory="in process Sequential"), table()
-    with handed_over(model, network):
+    with network_registration(model, network):
         built = build(model, HERE)
     assert built is not network
     assert torch.equal(built[0].weight, network[0].weight)
