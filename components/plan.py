@@ -25,6 +25,6 @@ def plan(landscape: str, training: str, software: str, pods: int, model: Input[M
         survey: address of the survey in the store.
         shares: one for each pod, such as 0/2 and 1/2.
     """
-    from lossmap.components.pods import plan as carry_out
+    from lossmap.components.pods import plan as plan_survey
 
-    return carry_out(pods)
+    return plan_survey(pods)

@@ -20,7 +20,7 @@ from lossmap.components.core.progress import Printed
 from lossmap.components.jobs.deployment import STEP_BEGINS, STEP_ENDS
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, load_json, load_run_manifest
+from lossmap.components.stores.runs import Run
 from lossmap.components.stores.software import environment_digest
 
 if TYPE_CHECKING:
@@ -30,13 +30,10 @@ if TYPE_CHECKING:
 def prepare(experiment: str, dataset: "Artifact") -> tuple[str, str]:
     """Keep the experiment and pack its data set; returns the digests of the data set and of the software."""
     with _errors_in_one_line():
-        settings = Settings()
-        digest = steps.prepare(
-            settings.run, Experiment.model_validate_json(experiment), settings, Printed("prepare")
-        )
-        store = open_store(settings.store)
-        manifest = load_run_manifest(store, settings.run)
-        _describe(dataset, f"{store.uri}/{layout.dataset(digest)}", manifest.model_dump_json(indent=2))
+        run, _ = _own_run()
+        digest = steps.prepare(run, Experiment.model_validate_json(experiment), Printed("prepare"))
+        manifest = run.manifest
+        _describe(dataset, f"{run.store.uri}/{layout.dataset(digest)}", manifest.model_dump_json(indent=2))
         dataset.metadata.update(
             {"source": manifest.source, "train": manifest.count("train"), "test": manifest.count("test")}
         )
@@ -48,22 +45,20 @@ def train(model: "Artifact", metrics: "Metrics") -> str:
     address.
     """
     with _errors_in_one_line():
-        settings = Settings()
-        launch = steps.as_job(settings) if settings.pipeline_run else steps.locally(settings.run, settings)
-        training = steps.train(settings.run, settings, launch, Printed("train"))
-        store = open_store(settings.store)
-        result = load_json(store, layout.training_result(training))
-        _describe(model, f"{store.uri}/{layout.weights(training)}", json.dumps(result, indent=2))
-        found = {
+        run, settings = _own_run()
+        steps.train(run, settings, Printed("train"))
+        result = run.training_result
+        _describe(model, f"{run.store.uri}/{layout.weights(run.training)}", json.dumps(result, indent=2))
+        values = {
             f"{split}_{name}": result[split][name]
             for split in ("train", "test")
             for name in ("loss", "error")
         }
-        model.metadata.update({"parameters": result["parameters"], "test_error": found["test_error"]})
-        for name, value in found.items():
+        model.metadata.update({"parameters": result["parameters"], "test_error": values["test_error"]})
+        for name, value in values.items():
             if value is not None:  # an imported network may have no test samples, or no classes
                 metrics.log_metric(name, value)
-        return training
+        return run.training
 
 
 def plan(pods: int) -> tuple[str, list[str]]:
@@ -71,11 +66,10 @@ def plan(pods: int) -> tuple[str, list[str]]:
     them is never empty.
     """
     with _errors_in_one_line():
-        settings = Settings()
-        count = max(1, min(pods, steps.plan(settings.run, settings)))
-        return links(open_store(settings.store), settings.run).survey, [
-            f"{index}/{count}" for index in range(count)
-        ]
+        run, _ = _own_run()
+        first = steps.plan(run)
+        count = max(1, min(pods, len(first.current or first.beside)))
+        return run.links.survey, [f"{index}/{count}" for index in range(count)]
 
 
 def tile(share: str) -> None:
@@ -83,10 +77,10 @@ def tile(share: str) -> None:
     makes it good or fails by it.
     """
     with _errors_in_one_line():
-        settings = Settings()
+        run, _ = _own_run()
         index, count = map(int, share.split("/"))
         try:
-            steps.evaluate(settings.run, settings, Printed("tiles"), steps.Share(index, count))
+            steps.evaluate(run, Printed("tiles"), steps.Share(index, count))
         except LossmapError as error:
             print(f"lossmap: what is missing is left to the merge: {error}", flush=True)
 
@@ -94,8 +88,8 @@ def tile(share: str) -> None:
 def merge() -> None:
     """Assemble the grids, evaluating what is missing."""
     with _errors_in_one_line():
-        settings = Settings()
-        steps.merge(settings.run, settings, Printed("merge"))
+        run, _ = _own_run()
+        steps.merge(run, Printed("merge"))
 
 
 def report(page: "HTML", metrics: "Metrics") -> None:
@@ -103,17 +97,16 @@ def report(page: "HTML", metrics: "Metrics") -> None:
     retry sends it.
     """
     with _errors_in_one_line():
-        settings = Settings()
+        run, settings = _own_run()
         try:
-            steps.report(settings.run, settings, Printed("report"))
+            steps.report(run, settings, Printed("report"))
         except TrackingError as error:
             raise TrackingError(
                 f"MLflow did not get this run: {error}; the report is complete; send it later: lossmap retry"
-                f" {settings.run}"
+                f" {run.name}"
             ) from None
-        store = open_store(settings.store)
-        Path(page.path).write_bytes(store.read(layout.report(settings.run, "page.html")))
-        for name, value in load_json(store, layout.scalars(settings.run)).items():
+        Path(page.path).write_bytes(run.store.read(layout.report(run.name, "page.html")))
+        for name, value in run.scalars().items():
             if value is not None:
                 metrics.log_metric(name, value)
 
@@ -121,8 +114,13 @@ def report(page: "HTML", metrics: "Metrics") -> None:
 def clean_up() -> None:
     """Delete what is left of the training, and end the run in MLflow where no report did."""
     with _errors_in_one_line():
-        settings = Settings()
-        steps.clean_up(settings.run, settings)
+        run, settings = _own_run()
+        steps.clean_up(run, settings)
+
+
+def _own_run() -> tuple[Run, Settings]:
+    settings = Settings()
+    return Run(open_store(settings.store), settings.run), settings
 
 
 def _describe(artifact: "Artifact", uri: str, text: str) -> None:

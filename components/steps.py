@@ -11,22 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import DataError, LossmapError
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.jobs.deployment import of_pipeline_run
-from lossmap.components.stores import layout
-from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import (
-    links,
-    load_experiment,
-    load_run_manifest,
-    save_experiment,
-    save_run_manifest,
-)
+from lossmap.components.stores.runs import Run
 
 if TYPE_CHECKING:
     from lossmap.components.landscape.directions.invariance import Proof
+    from lossmap.components.surveys.pending import Round
     from lossmap.components.surveys.tiles import Tile
     from lossmap.components.training.listen import Listeners
 
@@ -34,9 +28,7 @@ _TRACKING_SECONDS = 60.0
 _PROOF_SAMPLES = 64  # an invariance holds on each sample
 _PROOF_POINTS = tuple(round(-1 + 0.2 * index, 1) for index in range(11))
 
-Launch = Callable[
-    [str, Experiment, "Listeners"], None
-]  # address of the training, what it belongs to, who hears of it
+Launch = Callable[[Run, "Listeners"], None]  # whose training it is, and who hears of it
 
 
 @dataclass(frozen=True)
@@ -59,65 +51,73 @@ class Share:
         return [tile for tile, mine in zip(tiles, own, strict=True) if mine] + others[::-1]
 
 
-def prepare(run: str, experiment: Experiment, settings: Settings, progress: Progress = silent) -> str:
-    """Keep the experiment, pack its data set, and return the digest of that."""
+def prepare(
+    run: Run, experiment: Experiment, progress: Progress = silent, packed: Manifest | None = None
+) -> str:
+    """Keep the experiment, pack its data set, and return the digest of that.
+
+    Args:
+        run: a new one, or one of this experiment.
+        experiment: what is run.
+        progress: called with (images decoded, images, "").
+        packed: the data set, where it has been packed just now.
+    """
     from lossmap.components.data import pack
 
-    store = open_store(settings.store)
-    save_experiment(store, run, experiment)
-    begun = load_run_manifest(store, run) if store.exists(layout.run_dataset(run)) else None
-    if begun and pack.is_whole(store, begun):
+    run.begin(experiment)
+    begun = run.manifest if run.has_data() else None
+    if begun and not packed and pack.is_whole(run.store, begun):
         return begun.digest
-    manifest = pack.prepare(experiment.data, store, lambda done, total: progress(done, total, ""))
+    manifest = packed or pack.prepare(
+        experiment.data, run.store, lambda done, total: progress(done, total, "")
+    )
     if begun and manifest.digest != begun.digest:
         raise DataError(
-            f"{experiment.data.source} has other images than when run {run} began; start a new run"
+            f"{experiment.data.source} has other images than when run {run.name} began; start a new run"
         )
-    save_run_manifest(store, run, manifest)
+    run.keep_manifest(manifest)
     return manifest.digest
 
 
-def train(run: str, settings: Settings, launch: Launch, progress: Progress = silent) -> str:
-    """Train the network, from the newest checkpoint where there is one, unless the store has it; returns the
-    training's address.
+def train(run: Run, settings: Settings, progress: Progress = silent, launch: Launch | None = None) -> None:
+    """Train the network, from the newest checkpoint where there is one, unless the store has it.
 
     An imported network is loaded and evaluated instead, in this process.
 
     Args:
-        run: name of the run.
+        run: with its data set packed.
         settings: where things are.
-        launch: starts the training processes and waits for them: here, or on a cluster.
         progress: hears of every step.
+        launch: starts the training processes and waits for them; without it a PyTorchJob in a pipeline,
+            processes of this machine elsewhere.
     """
     from lossmap.components.stores.tracking.client import BackgroundTracker
     from lossmap.components.stores.tracking.runs import open_tracker
     from lossmap.components.training.listen import Listeners
 
-    store = open_store(settings.store)
-    training = links(store, run).training
-    if store.exists(layout.training_result(training)):
+    if run.has_network():
         progress(1, 1, "found in the store")
-        return training
-    experiment, manifest = load_experiment(store, run), load_run_manifest(store, run)
-    tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, store.uri, run, experiment, manifest))
+        return
+    is_imported = not run.experiment.training
+    tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, run))
     try:
-        if experiment.training:
-            launch(training, experiment, Listeners(progress, tracker.send))
-        else:
-            from lossmap.components.importing.network import take_in
+        if is_imported:
+            from lossmap.components.importing.network import import_network
 
-            take_in(store, training, progress)
+            import_network(run, progress)
+        else:
+            launch = launch or (as_job(settings) if settings.pipeline_run else locally(settings))
+            launch(run, Listeners(progress, tracker.send))
     finally:
         tracker.close(_TRACKING_SECONDS)
-    return training
 
 
-def locally(run: str, settings: Settings) -> Launch:
+def locally(settings: Settings) -> Launch:
     """Train by processes of this machine; what they print goes to a file."""
     from lossmap.components.training.launch import launch
 
-    return lambda training, experiment, listeners: launch(
-        training, experiment.trained, settings, listeners, settings.logs / run / "train.log"
+    return lambda run, listeners: launch(
+        run.training, run.experiment.trained, settings, listeners, settings.logs / run.name / "train.log"
     )
 
 
@@ -125,18 +125,22 @@ def as_job(settings: Settings) -> Launch:
     """Train by a PyTorchJob of the cluster that this pod is in."""
     from lossmap.components.jobs.launch import launch
 
-    return lambda training, experiment, listeners: launch(
-        training, experiment.trained, experiment.cluster, experiment.nodes, settings, listeners
+    return lambda run, listeners: launch(
+        run.training,
+        run.experiment.trained,
+        run.experiment.cluster,
+        run.experiment.nodes,
+        settings,
+        listeners,
     )
 
 
-def clean_up(run: str, settings: Settings) -> None:
+def clean_up(run: Run, settings: Settings) -> None:
     """Delete the training jobs of this pipeline run that are left, and end the run in MLflow where no
     report did.
     """
-    store = open_store(settings.store)
     terminated = _stop_jobs(settings) if settings.pipeline_run else False
-    if store.exists(layout.run_dataset(run)) and not store.exists(layout.scalars(run)):
+    if run.has_data() and not run.is_finished():
         end(run, settings, "KILLED" if terminated else "FAILED")
 
 
@@ -151,43 +155,53 @@ def _stop_jobs(settings: Settings) -> bool:
     return was_terminated(cluster)
 
 
-def end(run: str, settings: Settings, status: Literal["FAILED", "KILLED"]) -> None:
+def end(run: Run, settings: Settings, status: Literal["FAILED", "KILLED"]) -> None:
     """Mark a run that did not finish as what it is in MLflow; without MLflow nothing happens."""
     from lossmap.components.stores.tracking.runs import end_run
 
     with contextlib.suppress(LossmapError):
-        end_run(settings.tracking, load_experiment(open_store(settings.store), run).study, run, status)
+        end_run(settings.tracking, run.experiment.study, run.name, status)
 
 
-def plan(run: str, settings: Settings) -> int:
-    """Make the directions, and address what is to be evaluated; returns the number of tiles to begin with."""
+def plan(run: Run) -> "Round":
+    """Make the directions, draw the samples, and address what is to be evaluated; returns the tiles to begin
+    with.
+    """
     from lossmap.components.surveys import plan as survey
-    from lossmap.components.surveys.pending import wanted_tiles
+    from lossmap.components.surveys.pending import next_round
 
-    store = open_store(settings.store)
-    return len(wanted_tiles(store, survey.plan(store, run), load_experiment(store, run).landscape))
+    survey.plan(run)
+    return next_round(run)
 
 
-def evaluate(run: str, settings: Settings, progress: Progress = silent, share: Share = Share(0, 1)) -> None:
+def evaluate(
+    run: Run,
+    progress: Progress = silent,
+    share: Share = Share(0, 1),
+    first: "Round | None" = None,
+) -> None:
     """Evaluate the survey by a pool of processes: first this share of its tiles, then what nobody else has
     done.
 
-    An adaptive plane takes several rounds: what is wanted next follows from what is known, whoever evaluated
+    An adaptive plane takes several rounds: what is pending next follows from what is known, whoever evaluated
     it. A worker that would wait for the end of a round begins what belongs to no round.
+
+    Args:
+        run: with its survey planned.
+        progress: called with (points done, points, "").
+        share: of several workers that do the same.
+        first: the first round, where it has been planned just now.
     """
     from joblib import cpu_count
 
     from lossmap.components.surveys.pending import next_round
     from lossmap.components.surveys.pool import in_this_process, workers
-    from lossmap.components.surveys.tiles import TilesRead, load_survey
 
-    store = open_store(settings.store)
-    experiment, survey, done = load_experiment(store, run), load_survey(store, run), 0
-    landscape, read = experiment.landscape, TilesRead()
-    evaluating = in_this_process if experiment.in_process else workers
-    with evaluating(settings.store, run, landscape.workers or cpu_count()) as work:
-        while any(tiles := next_round(store, survey, landscape, read)):
-            current, beside = map(share.order, tiles)
+    done, pending = 0, next_round(run) if first is None else first
+    evaluating = in_this_process if run.experiment.in_process else workers
+    with evaluating(run, run.experiment.landscape.workers or cpu_count()) as work:
+        while pending:
+            current, beside = share.order(pending.current), share.order(pending.beside)
             total = done + sum(len(tile.points) for tile in (*current, *beside))
             left = {tile.key for tile in current}
             progress(done, total, "")
@@ -197,17 +211,20 @@ def evaluate(run: str, settings: Settings, progress: Progress = silent, share: S
                 left.discard(tile.key)
                 if current and not left:
                     break
+            pending = next_round(run)
 
 
-def merge(run: str, settings: Settings, progress: Progress = silent) -> None:
-    """Assemble the grids from the tiles, evaluating first what is missing or damaged."""
+def merge(run: Run, progress: Progress = silent, first: "Round | None" = None) -> None:
+    """Assemble the grids from the tiles, evaluating first what is missing or damaged. `first` is that of
+    evaluate.
+    """
     from lossmap.components.surveys.merge import merge as assemble
 
-    evaluate(run, settings, progress)
-    assemble(open_store(settings.store), run)
+    evaluate(run, progress, first=first)
+    assemble(run)
 
 
-def prove_invariance(run: str, settings: Settings, progress: Progress = silent) -> "Proof":
+def prove_invariance(run: Run, progress: Progress = silent) -> "Proof":
     """Tell how the pictures of every normalisation change when the run's network is rescaled so that its
     function stays the same.
 
@@ -216,24 +233,24 @@ def prove_invariance(run: str, settings: Settings, progress: Progress = silent) 
     Raises:
         LossmapError: the network is not trained yet.
     """
-    from lossmap.components.importing.network import take_in
+    from lossmap.components.importing.network import import_network
     from lossmap.components.landscape.directions.invariance import prove
-    from lossmap.components.surveys.problems import load_problem
+    from lossmap.components.surveys.problems import Problems
 
-    store = open_store(settings.store)
-    experiment, training = load_experiment(store, run), links(store, run).training
-    if not store.exists(layout.training_result(training)):
-        if experiment.training:
+    landscape = run.experiment.landscape
+    if not run.has_network():
+        if run.experiment.training:
             raise LossmapError(
-                f"the network of {run} is not trained yet; train it first: lossmap run --resume {run}"
+                f"the network of {run.name} is not trained yet; train it first: lossmap run --resume"
+                f" {run.name}"
             )
-        take_in(store, training)
-    problem = load_problem(store, run, min(experiment.landscape.samples, _PROOF_SAMPLES))
-    return prove(problem, experiment.landscape, _PROOF_POINTS, progress)
+        import_network(run)
+    problem = Problems(run).problem(min(landscape.samples, _PROOF_SAMPLES))
+    return prove(problem, landscape, _PROOF_POINTS, progress)
 
 
-def report(run: str, settings: Settings, progress: Progress = silent) -> None:
+def report(run: Run, settings: Settings, progress: Progress = silent) -> None:
     """Draw the pictures and pages, compute the scalars, and log the whole run to MLflow."""
     from lossmap.components.figures.run.report import report as make
 
-    make(open_store(settings.store), run, settings.tracking, progress)
+    make(run, settings.tracking, progress)

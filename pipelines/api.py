@@ -19,7 +19,7 @@ from lossmap.components.core.errors import TrackingError
 from lossmap.components.core.progress import Printed, Progress, silent
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import load_json, save_run_manifest
+from lossmap.components.stores.runs import Run
 from lossmap.pipelines import local
 from lossmap.pipelines.survey import readable
 
@@ -49,9 +49,9 @@ class Survey:
     @property
     def plane(self) -> "Surface":
         """Losses and errors on the plane, one row for each y and one column for each x."""
-        from lossmap.components.surveys.stored_result import load_found
+        from lossmap.components.surveys.stored_result import load_result
 
-        return load_found(open_store(self.store), self.run).planes[0]
+        return load_result(Run(open_store(self.store), self.run)).planes[0]
 
 
 def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else has a default
@@ -93,7 +93,7 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
     Raises:
         LossmapError: in one line, what does not fit together.
     """
-    from lossmap.components.importing.in_process import at_hand, pack
+    from lossmap.components.importing.in_process import in_process_model, pack
 
     settings = Settings.model_validate(
         {key: value for key, value in (("store", store), ("tracking", tracking)) if value}
@@ -101,7 +101,7 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
     tensors = {"inputs": inputs, "targets": targets} | (
         dict(zip(("test_inputs", "test_targets"), test, strict=True)) if test else {}
     )
-    with at_hand(model, loss, tensors) as imported:
+    with in_process_model(model, loss, tensors) as imported:
         experiment = Experiment(
             name=name or readable(type(model).__name__),
             study=study,
@@ -109,18 +109,14 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
             model=imported,
             landscape=landscape or Landscape(),
         )
-        opened, run = open_store(settings.store), local.new_run(experiment)
-        save_run_manifest(opened, run, pack(tensors, opened))
+        run = local.open_run(local.new_name(experiment), settings)
+        stage = _silent_stage if quiet else _printed_stage
         try:
-            local.run(run, experiment, settings, _silent_stage if quiet else _printed_stage)
+            local.run(run, experiment, settings, stage, pack(tensors, run.store))
         except TrackingError as error:
             _logger.warning("MLflow did not get this run: %s; the report is complete", error)
-    return Survey(
-        run,
-        load_json(opened, layout.scalars(run)),
-        local.place(settings.store, layout.report(run, "page.html")),
-        settings.store,
-    )
+    page = local.place(settings.store, layout.report(run.name, "page.html"))
+    return Survey(run.name, run.scalars(), page, settings.store)
 
 
 @contextmanager

@@ -6,46 +6,39 @@ from dataclasses import dataclass
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.core import serialization as records
-from lossmap.components.core.errors import StoreError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import list_runs, load_experiment, load_json
+from lossmap.components.stores.runs import Run, list_runs
 
 
 @dataclass(frozen=True)
 class Row:
     """One finished run and its scalars."""
 
-    run: str
-    experiment: Experiment
+    run: Run
     scalars: dict[str, float | None]
 
-
-def finished_runs(store: Store, study: str) -> list[str]:
-    """Names of the finished runs of a study, oldest first."""
-    return [
-        run
-        for run in list_runs(store)
-        if store.exists(layout.scalars(run)) and load_experiment(store, run).study == study
-    ]
+    @property
+    def experiment(self) -> Experiment:
+        """What the run is."""
+        return self.run.experiment
 
 
-def rows(store: Store, runs: Sequence[str]) -> list[Row]:
+def finished_runs(store: Store, study: str) -> list[Run]:
+    """The finished runs of a study, oldest first."""
+    runs = [Run(store, name) for name in list_runs(store)]
+    return [run for run in runs if run.is_finished() and run.experiment.study == study]
+
+
+def rows(runs: Sequence[Run]) -> list[Row]:
     """The runs with their scalars, in the given order."""
-    return [_row(store, run) for run in runs]
-
-
-def _row(store: Store, run: str) -> Row:
-    experiment = load_experiment(store, run)
-    if not store.exists(layout.scalars(run)):
-        raise StoreError(f"run {run} is not finished; go on with it: lossmap run --resume {run}")
-    return Row(run, experiment, load_json(store, layout.scalars(run)))
+    return [Row(run, run.scalars()) for run in runs]
 
 
 def as_records(found: Sequence[Row]) -> list[dict[str, object]]:
     """Rows for JSON: run, study, recipe, and every scalar."""
     return [
-        {"run": row.run, "study": row.experiment.study, "recipe": row.experiment.name, **row.scalars}
+        {"run": row.run.name, "study": row.experiment.study, "recipe": row.experiment.name, **row.scalars}
         for row in found
     ]
 
@@ -55,14 +48,14 @@ def as_csv(found: Sequence[Row]) -> str:
     return records.as_csv(as_records(found))
 
 
-def write_page(store: Store, runs: Sequence[str]) -> str:
+def write_page(store: Store, runs: Sequence[Run]) -> str:
     """Draw the comparison page of some runs and return its key in the store."""
     from lossmap.components.figures.run import plots
     from lossmap.components.figures.run.page import comparison_page
     from lossmap.components.figures.run.report import summarize
 
-    summaries = [summarize(store, run) for run in runs]
-    name = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]
+    summaries = [summarize(run) for run in runs]
+    name = hashlib.sha256(" ".join(run.name for run in runs).encode()).hexdigest()[:12]
     store.write(layout.comparison(name, "comparison.png"), plots.comparison(summaries))
     store.write(layout.comparison(name, "page.html"), comparison_page(summaries).encode())
     return layout.comparison(name, "page.html")

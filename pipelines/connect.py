@@ -9,12 +9,10 @@ from pydantic import ValidationError
 
 from lossmap.components.config.connection import Connecting, Curve, Evaluation
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError, TrackingError
 from lossmap.components.core.progress import Progress
 from lossmap.components.stores import layout
-from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import load_experiment
+from lossmap.components.stores.runs import Run
 
 if TYPE_CHECKING:
     from lossmap.components.figures.connection.summary import ConnectionSummary
@@ -34,7 +32,7 @@ class Outcome:
     untracked: str | None
 
 
-def asked(run: str, options: dict[str, Any], settings: Settings) -> Connecting:
+def asked(run: Run, options: dict[str, Any]) -> Connecting:
     """The settings of a connection.
 
     Args:
@@ -42,12 +40,11 @@ def asked(run: str, options: dict[str, Any], settings: Settings) -> Connecting:
             learning rate where SGD trained it.
         options: points, samples, batch_norm, seed, curve, curve_epochs, curve_learning_rate, threshold; None
             where left open.
-        settings: where the run is.
 
     Raises:
         ExperimentError: a value is impossible.
     """
-    experiment = load_experiment(open_store(settings.store), run)
+    experiment = run.experiment
     given = {name: value for name, value in options.items() if value is not None}
     own = {"device": experiment.landscape.device, "batch_size": experiment.landscape.batch_size}
     try:
@@ -93,13 +90,13 @@ def _explained(error: ValidationError) -> str:
     return f"--{option} is {first['input']}, expected {expected}"
 
 
-def connect(runs: tuple[str, str], connecting: Connecting, settings: Settings, stage: Stage) -> Outcome:
+def connect(runs: tuple[Run, Run], connecting: Connecting, tracking: str, stage: Stage) -> Outcome:
     """Walk every path between the networks of two runs, as far as the store does not have them, and report.
 
     Args:
-        runs: names of two trained runs.
+        runs: two trained ones.
         connecting: how.
-        settings: where things are.
+        tracking: MLflow's address.
         stage: opens the display of a stage, which then hears how far it is.
     """
     from lossmap.components.figures.connection import report
@@ -107,9 +104,8 @@ def connect(runs: tuple[str, str], connecting: Connecting, settings: Settings, s
     from lossmap.components.surveys.connection import Connection
     from lossmap.components.surveys.ends import find_ends
 
-    store = open_store(settings.store)
-    ends = find_ends(store, runs)
-    connection = Connection(store, ends, connecting)
+    store, ends = runs[0].store, find_ends(runs)
+    connection = Connection(ends, connecting)
     with stage("align") as progress:
         names = connection.names
         progress(1, 1, "")
@@ -121,14 +117,20 @@ def connect(runs: tuple[str, str], connecting: Connecting, settings: Settings, s
         with stage(name) as progress:
             walked.append(Walked.of(name, connection.walk(name, progress)))
     summary = ConnectionSummary(
-        runs, ends.trainings, ends.experiment, ends.manifest, connecting, connection.note, tuple(walked)
+        (runs[0].name, runs[1].name),
+        ends.trainings,
+        ends.experiment,
+        ends.manifest,
+        connecting,
+        connection.note,
+        tuple(walked),
     )
     with stage("report") as progress:
         digest = report.write(store, summary, {name: connection.address(name) for name in names})
         progress(1, 2, "logging to MLflow")
         untracked = None
         try:
-            report.track(store, summary, digest, settings.tracking)
+            report.track(store, summary, digest, tracking)
         except TrackingError as error:
             untracked = str(error)
         progress(2, 2, "")

@@ -3,20 +3,17 @@
 from pathlib import Path
 from typing import TypeVar
 
-from lossmap.components.core.errors import ExperimentError, LossmapError, StoreError
-from lossmap.components.stores import layout
-from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import load_experiment
+from lossmap.components.core.errors import ExperimentError, LossmapError
+from lossmap.components.stores.runs import Run
 
 Choice = TypeVar("Choice", bound=str)
 
 
-def export(store: Store, run: str, grid: str, form: str, height: str, output: str | None) -> Path:
+def export(run: Run, grid: str, form: str, height: str, output: str | None) -> Path:
     """Write the plane or the line of a finished run to a file, and return its path.
 
     Args:
-        store: where the run is.
-        run: its name.
+        run: a finished one.
         grid: plane or line.
         form: see `figures.export`.
         height: log or linear.
@@ -29,15 +26,13 @@ def export(store: Store, run: str, grid: str, form: str, height: str, output: st
         _one_of(exporting.FORMATS, "--format", form),
         _one_of(exporting.HEIGHTS, "--height", height),
     )
-    load_experiment(store, run)  # says which runs there are
-    if not store.exists(layout.scalars(run)):
-        raise StoreError(f"run {run} is not finished; go on with it: lossmap run --resume {run}")
-    surfaces = load_surfaces(store, run)
+    run.check_finished()
+    surfaces = load_surfaces(run)
     if grid not in surfaces:
         raise ExperimentError(
-            f"--grid is {grid} and run {run} has {' and '.join(surfaces)}, expected one of those"
+            f"--grid is {grid} and run {run.name} has {' and '.join(surfaces)}, expected one of those"
         )
-    path = Path(output or f"{run}-{grid}.{form}")
+    path = Path(output or f"{run.name}-{grid}.{form}")
     _write(path, exporting.export(surfaces[grid], chosen, upwards))
     return path
 

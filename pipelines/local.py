@@ -8,17 +8,18 @@ from urllib.parse import unquote
 
 from lossmap.components import steps
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError, TrainingKilled
 from lossmap.components.core.processes import start_fork_server
 from lossmap.components.core.progress import Progress
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import load_experiment
+from lossmap.components.stores.runs import Run
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 
 
-def new_run(experiment: Experiment) -> str:
+def new_name(experiment: Experiment) -> str:
     """A name for a new run: the experiment's, the day, and nine hexadecimal digits: the second of the day,
     so that names sort by time, and chance.
     """
@@ -27,9 +28,9 @@ def new_run(experiment: Experiment) -> str:
     return f"{experiment.name}-{now:%Y%m%d}-{seconds:05x}{secrets.token_hex(2)}"
 
 
-def stored_experiment(run_id: str, settings: Settings) -> Experiment:
-    """The experiment of a run that has begun."""
-    return load_experiment(open_store(settings.store), run_id)
+def open_run(name: str, settings: Settings) -> Run:
+    """A run by its name, which may be a new one."""
+    return Run(open_store(settings.store), name)
 
 
 def place(store: str, key: str) -> str:
@@ -37,39 +38,42 @@ def place(store: str, key: str) -> str:
     return f"{unquote(store.removeprefix('file://')) if store.startswith('file://') else store}/{key}"
 
 
-def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -> None:
+def run(
+    run: Run, experiment: Experiment, settings: Settings, stage: Stage, packed: Manifest | None = None
+) -> None:
     """Carry out a run, or what is left of it.
 
     Args:
-        run_id: its name; a known one goes on where it stopped.
+        run: a new one, or a known one, which goes on where it stopped.
         experiment: what is run.
         settings: where things are.
         stage: opens the display of a stage, which then hears how far it is.
+        packed: the data set, where it has been packed just now.
     """
     if not experiment.in_process:
         start_fork_server()
     with stage("prepare") as progress:
-        steps.prepare(run_id, experiment, settings, progress)
+        steps.prepare(run, experiment, progress, packed)
     try:
-        _train_and_survey(run_id, settings, stage)
+        _train_and_survey(run, settings, stage)
     except (KeyboardInterrupt, Interrupted):
-        steps.end(run_id, settings, "KILLED")
+        steps.end(run, settings, "KILLED")
         raise
     except TrackingError:  # nothing failed but MLflow
         raise
     except TrainingKilled as error:
-        steps.end(run_id, settings, "FAILED")
-        raise TrainingKilled(f"{error}; go on with: lossmap run --resume {run_id}") from None
+        steps.end(run, settings, "FAILED")
+        raise TrainingKilled(f"{error}; go on with: lossmap run --resume {run.name}") from None
     except LossmapError:
-        steps.end(run_id, settings, "FAILED")
+        steps.end(run, settings, "FAILED")
         raise
 
 
-def _train_and_survey(run_id: str, settings: Settings, stage: Stage) -> None:
+def _train_and_survey(run: Run, settings: Settings, stage: Stage) -> None:
     with stage("train") as progress:
-        steps.train(run_id, settings, steps.locally(run_id, settings), progress)
+        steps.train(run, settings, progress)
     with stage("survey") as progress:
-        steps.plan(run_id, settings)
-        steps.merge(run_id, settings, progress)
+        first = steps.plan(run)
+        steps.merge(run, progress, first)
     with stage("report") as progress:
-        steps.report(run_id, settings, progress)
+        steps.report(run, settings, progress)

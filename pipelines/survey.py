@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from lossmap.components import steps
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.models import Imported
 from lossmap.components.config.parse import override, parse
-from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.importing.digests import with_digests
+from lossmap.components.stores.runs import Run
 from lossmap.pipelines.local import Stage
 
 if TYPE_CHECKING:
@@ -57,39 +57,17 @@ def experiment(
     plain = parse(
         {"name": name or readable(network.factory), "study": study, "data": {"source": data}, "model": model}
     )
-    return noted(override(plain, assignments))
+    return with_digests(override(plain, assignments))
 
 
-def noted(experiment: Experiment) -> Experiment:
-    """The experiment with the digests of its imported network's weights and source, for a run on this
-    machine; any other as it is.
-    """
-    if not isinstance(experiment.model, Imported):
-        return experiment
-    from lossmap.components.importing.network import noted as with_digests
-
-    return with_digests(experiment)
-
-
-def with_weights_noted(experiment: Experiment) -> Experiment:
-    """The same with that of the weights alone, for a run on a cluster, whose image has the factory's
-    package.
-    """
-    if not isinstance(experiment.model, Imported):
-        return experiment
-    from lossmap.components.importing.network import with_weights_noted as with_digest
-
-    return with_digest(experiment)
-
-
-def prove(run: str, experiment: Experiment, settings: Settings, stage: Stage) -> "Proof":
+def prove(run: Run, experiment: Experiment, stage: Stage) -> "Proof":
     """Rescale a run's network and tell what each normalisation makes of it. A new run can be surveyed
     afterwards.
     """
     with stage("prepare") as progress:
-        steps.prepare(run, experiment, settings, progress)
+        steps.prepare(run, experiment, progress)
     with stage("prove") as progress:
-        return steps.prove_invariance(run, settings, progress)
+        return steps.prove_invariance(run, progress)
 
 
 def readable(factory: str) -> str:

@@ -1,9 +1,9 @@
 """What a packed data set contains: the contract between data preparation and everything after it."""
 
 from math import log, prod
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from lossmap.components.core.frozen import Frozen
 
@@ -85,16 +85,6 @@ class Manifest(Frozen):
     train_counts: tuple[NonNegativeInt, ...]
     test_counts: tuple[NonNegativeInt, ...]
     tasks: tuple[PackedTask, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _channels_height_and_width_are_a_shape(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or "channels" not in values:
-            return values
-        others = {
-            name: value for name, value in values.items() if name not in ("channels", "height", "width")
-        }
-        return {**others, "shape": (values["channels"], values["height"], values["width"])}
 
     @property
     def channels(self) -> int:

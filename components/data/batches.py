@@ -14,6 +14,8 @@ from lossmap.components.core.errors import DataError, StoreError
 from lossmap.components.core.randomness import stream
 from lossmap.components.stores.objects import Store
 
+Packed = tuple[Tensor, Tensor]  # inputs and targets as they were packed: images are uint8 pixels
+
 
 @dataclass(frozen=True)
 class Images:
@@ -39,10 +41,8 @@ def load_images(store: Store, manifest: Manifest, split: Split) -> Images:
     return Images(*load_packed(store, manifest, split))
 
 
-def load_packed(store: Store, manifest: Manifest, split: Split) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of a split as they were packed: images are uint8 pixels. The first dimension of
-    both is the sample.
-    """
+def load_packed(store: Store, manifest: Manifest, split: Split) -> Packed:
+    """Inputs and targets of a split. The first dimension of both is the sample."""
     inputs, targets = ("images", "labels") if manifest.kind == "images" else ("inputs", "targets")
     shards = [_load_shard(store, shard) for shard in manifest.shards(split)]
     return torch.cat([shard[inputs] for shard in shards]), torch.cat([shard[targets] for shard in shards])

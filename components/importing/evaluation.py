@@ -8,13 +8,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from lossmap.components.config.manifest import Manifest, Split
+from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import reason
 from lossmap.components.core.progress import Progress, silent
-from lossmap.components.data.batches import as_inputs, load_packed
+from lossmap.components.data.batches import as_inputs
 from lossmap.components.landscape.objective import Loss, like_parameters, wrong
-from lossmap.components.stores.objects import Store
 
 _BATCH = 256  # samples at most, and fewer where one sample's inputs or outputs are many numbers:
 _BATCH_NUMBERS = 2**24
@@ -33,22 +32,17 @@ class Evaluation:
 
     def __init__(self, network: nn.Module, loss: Loss, manifest: Manifest, progress: Progress = silent):
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._network, self._loss, self._manifest, self._progress = (
-            network.to(self.device),
-            loss,
-            manifest,
-            progress,
-        )
+        self._network, self._loss = network.to(self.device), loss
+        self._manifest, self._progress = manifest, progress
         self._done = 0
 
     @torch.inference_mode()
-    def of(self, store: Store, split: Split) -> dict[str, float | None]:
-        """Loss, error and count of a split; the error is None where targets are no classes.
+    def of(self, inputs: Tensor, targets: Tensor) -> dict[str, float | None]:
+        """Loss, error and count of a split as it was packed; the error is None where targets are no classes.
 
         Raises:
             ExperimentError: network, loss and data do not fit together.
         """
-        inputs, targets = load_packed(store, self._manifest, split)
         size = self._batch_size(inputs, targets)
         losses, missed = zip(
             *(self._batch(*batch) for batch in zip(inputs.split(size), targets.split(size), strict=True)),
@@ -71,10 +65,8 @@ class Evaluation:
         return losses.cpu(), None if missed is None else missed.cpu()
 
     def _outputs(self, packed: Tensor) -> Tensor:
-        inputs, name = (
-            like_parameters(as_inputs(packed.to(self.device), self._manifest), self._network),
-            type(self._network).__name__,
-        )
+        name = type(self._network).__name__
+        inputs = like_parameters(as_inputs(packed.to(self.device), self._manifest), self._network)
         outputs = _explained(
             f"the network {name} fails on inputs of {_described(inputs)}", lambda: self._network(inputs)
         )

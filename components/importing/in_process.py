@@ -33,17 +33,12 @@ def pack(tensors: Tensors, store: Store) -> Manifest:
         DataError: they do not belong together.
         ExperimentError: one of them is no tensor.
     """
-    return pack_tensors(
-        IN_PROCESS,
-        tensor_source(
-            {name: _tensor(value, name) for name, value in tensors.items()}, Data(source=IN_PROCESS)
-        ),
-        store,
-    )
+    own = {name: _tensor(value, name) for name, value in tensors.items()}
+    return pack_tensors(IN_PROCESS, tensor_source(own, Data(source=IN_PROCESS)), store)
 
 
 @contextmanager
-def at_hand(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Iterator[Imported]:
+def in_process_model(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Iterator[Imported]:
     """The network as a model of an experiment; while this is open, this process can build it and knows its
     loss.
 
@@ -59,17 +54,13 @@ def at_hand(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Iterator[Imp
     Raises:
         ExperimentError: network, loss and tensors do not fit together.
     """
-    own, name = (
-        _copied(network),
-        (
-            loss
-            if isinstance(loss, str)
-            else f"{IN_PROCESS} {getattr(loss, '__qualname__', type(loss).__name__)}"
-        ),
-    )
+    own = _copy(network)
     with ExitStack() as stack:
         stack.enter_context(_as_before())
-        if not isinstance(loss, str):
+        if isinstance(loss, str):
+            name = loss
+        else:
+            name = f"{IN_PROCESS} {getattr(loss, '__qualname__', type(loss).__name__)}"
             stack.enter_context(loss_registration(name, loss))
         model = Imported(
             factory=f"{IN_PROCESS} {type(network).__name__}",
@@ -81,7 +72,7 @@ def at_hand(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Iterator[Imp
         yield model
 
 
-def _copied(network: nn.Module) -> nn.Module:
+def _copy(network: nn.Module) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ExperimentError(f"the network is {type(network).__name__}, expected a torch.nn.Module")
     try:
@@ -106,10 +97,11 @@ def _as_before() -> Iterator[None]:
 def _what_it_computes(network: nn.Module, loss: str, tensors: Tensors) -> str:
     torch.set_num_threads(1)
     inputs, targets = (_tensor(tensors[name], name)[:_PROBE].cpu() for name in ("inputs", "targets"))
+    targets = targets if targets.is_floating_point() else targets.long()
     compute = named_loss(loss)
     try:
         outputs = network(like_parameters(inputs, network))
-        losses = compute(outputs, targets.long() if not targets.is_floating_point() else targets)
+        losses = compute(outputs, targets)
     except ExperimentError:
         raise
     except Exception as error:  # whatever the user's network does

@@ -9,6 +9,7 @@ trainings/<address>/launcher                                    changes as long 
 trainings/<address>/weights.safetensors, training.json          the trained network: ends training
 surveys/<address>/plan.json                                     address = training + landscape + software
 surfaces/<digest>/directions.safetensors, tiles/<digest>.npz    digest = weights + data + evaluation
+surfaces/<digest>/samples.safetensors                           digest = data + how they are drawn
 surfaces/<digest>/grids/<digest>.npz                            a grid assembled from tiles
 runs/<run>/experiment.json
 runs/<run>/dataset.json                                         the manifest of the run's data set
@@ -38,24 +39,24 @@ def dataset_shard(digest: str, split: str, index: int) -> str:
     return dataset(digest, f"{split}-{index:05d}.safetensors")
 
 
-def run(run_id: str, name: str) -> str:
+def run(run_name: str, name: str) -> str:
     """An object of a run, by its name within the run."""
-    return f"runs/{run_id}/{name}"
+    return f"runs/{run_name}/{name}"
 
 
-def experiment(run_id: str) -> str:
+def experiment(run_name: str) -> str:
     """The experiment that the run carries out."""
-    return run(run_id, "experiment.json")
+    return run(run_name, "experiment.json")
 
 
-def run_dataset(run_id: str) -> str:
+def run_dataset(run_name: str) -> str:
     """The manifest of the run's data set."""
-    return run(run_id, "dataset.json")
+    return run(run_name, "dataset.json")
 
 
-def links(run_id: str) -> str:
+def links(run_name: str) -> str:
     """Which training and which survey are the run's."""
-    return run(run_id, "links.json")
+    return run(run_name, "links.json")
 
 
 def training(address: str, name: str) -> str:
@@ -120,19 +121,24 @@ def survey_plan(address: str) -> str:
     return f"surveys/{address}/plan.json"
 
 
-def report(run_id: str, name: str) -> str:
+def report(run_name: str, name: str) -> str:
     """A file of the run's report."""
-    return run(run_id, f"report/{name}")
+    return run(run_name, f"report/{name}")
 
 
-def scalars(run_id: str) -> str:
+def scalars(run_name: str) -> str:
     """All scalars of the run's report; written last."""
-    return report(run_id, "scalars.json")
+    return report(run_name, "scalars.json")
 
 
 def directions(surface: str) -> str:
     """The directions that span a surface."""
     return f"surfaces/{surface}/directions.safetensors"
+
+
+def samples(digest: str) -> str:
+    """The samples on which surfaces are evaluated, as they were packed."""
+    return f"surfaces/{digest}/samples.safetensors"
 
 
 def tiles(surface: str) -> str:

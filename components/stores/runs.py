@@ -1,8 +1,9 @@
-"""What every run keeps in the store, read and written by its meaning."""
+"""A run in the store, read and written by its meaning."""
 
 import json
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,24 +14,161 @@ from lossmap.components.core.errors import ExperimentError, StoreError
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.stores import layout, software
 from lossmap.components.stores.addresses import SurveyTask, TrainingTask
-from lossmap.components.stores.objects import Store
+from lossmap.components.stores.objects import Store, open_store
+from lossmap.components.stores.survey_plan import Survey
 
 
-def save_experiment(store: Store, run_id: str, experiment: Experiment) -> None:
-    """Keep the experiment of a new run. A run's experiment never changes."""
-    key = layout.experiment(run_id)
-    if store.exists(key) and load_experiment(store, run_id) != experiment:
-        raise ExperimentError(f"run {run_id} exists with another experiment; start a new run")
-    store.write(key, experiment.canonical_json().encode())
+class Links(Frozen):
+    """The addresses of a run's training and survey. Runs that ask for the same share them."""
+
+    training: str
+    survey: str
 
 
-def load_experiment(store: Store, run_id: str) -> Experiment:
-    """The experiment of a run."""
-    if not store.exists(layout.experiment(run_id)):
-        known = list_runs(store)
-        hint = f"the newest are {', '.join(known[-3:])}" if known else "it has no runs yet"
-        raise StoreError(f"{store.uri} has no run {run_id}; {hint}")
-    return Experiment.model_validate_json(store.read(layout.experiment(run_id)))
+class Run:
+    """One run. Its documents never change: each is read when it is first asked for, and then kept here. What
+    may change, such as which tiles there are, is looked up each time.
+
+    Handed to another process, it takes along the documents that it has read, and opens the store again there.
+
+    Attributes:
+        store: where it is.
+        name: of the run.
+        tile_results: what was read of tiles, by key; they never change either.
+    """
+
+    def __init__(self, store: Store, name: str):
+        self.store, self.name = store, name
+        self.tile_results: dict[str, Mapping[Any, Any]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        stays = ("store", "tile_results")
+        documents = {name: value for name, value in vars(self).items() if name not in stays}
+        return _reopened, (self.store.uri, self.name), documents
+
+    def begin(self, experiment: Experiment) -> None:
+        """Keep the experiment of a new run.
+
+        Raises:
+            ExperimentError: the run has begun, with another one.
+        """
+        key = layout.experiment(self.name)
+        if not self.store.exists(key):
+            self.store.write(key, experiment.canonical_json().encode())
+            self.experiment = experiment
+        elif self.experiment != experiment:
+            raise ExperimentError(f"run {self.name} exists with another experiment; start a new run")
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """What the run is.
+
+        Raises:
+            StoreError: the store has no such run; the message names some that it has.
+        """
+        self._check_begun()
+        return Experiment.model_validate_json(self.store.read(layout.experiment(self.name)))
+
+    def has_data(self) -> bool:
+        """Whether its data set is packed."""
+        return self.store.exists(layout.run_dataset(self.name))
+
+    def keep_manifest(self, manifest: Manifest) -> None:
+        """Note which data set the run uses."""
+        self.store.write(layout.run_dataset(self.name), manifest.model_dump_json().encode())
+        self.manifest = manifest
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Of its data set."""
+        return Manifest.model_validate_json(self.store.read(layout.run_dataset(self.name)))
+
+    @cached_property
+    def links(self) -> Links:
+        """Its training and survey: those that it began with, also when lossmap has changed since."""
+        key = layout.links(self.name)
+        if self.store.exists(key):
+            return Links.model_validate_json(self.store.read(key))
+        links = self._new_links()
+        self.store.write(key, links.model_dump_json().encode())
+        return links
+
+    @property
+    def training(self) -> str:
+        """Address of its training."""
+        return self.links.training
+
+    def has_network(self) -> bool:
+        """Whether its training is complete."""
+        return self.store.exists(layout.training_result(self.training))
+
+    @cached_property
+    def training_result(self) -> dict[str, Any]:
+        """The metrics of the trained network."""
+        result: dict[str, Any] = load_json(self.store, layout.training_result(self.training))
+        return result
+
+    def keep_survey(self, survey: Survey) -> None:
+        """Keep the plan of its survey."""
+        self.store.write(layout.survey_plan(self.links.survey), survey.model_dump_json().encode())
+        self.survey = survey
+
+    @cached_property
+    def survey(self) -> Survey:
+        """The plan of its survey."""
+        return Survey.model_validate_json(self.store.read(layout.survey_plan(self.links.survey)))
+
+    def is_finished(self) -> bool:
+        """Whether its report is complete."""
+        return self.store.exists(layout.scalars(self.name))
+
+    def check_finished(self) -> None:
+        """Refuse a run whose report is not complete.
+
+        Raises:
+            StoreError: the run is not finished, or unknown.
+        """
+        if not self.is_finished():
+            self._check_begun()
+            raise StoreError(
+                f"run {self.name} is not finished; go on with it: lossmap run --resume {self.name}"
+            )
+
+    def scalars(self) -> dict[str, float | None]:
+        """The numbers of its report.
+
+        Raises:
+            StoreError: the run is not finished, or unknown.
+        """
+        self.check_finished()
+        scalars: dict[str, float | None] = load_json(self.store, layout.scalars(self.name))
+        return scalars
+
+    def _check_begun(self) -> None:
+        if not self.store.exists(layout.experiment(self.name)):
+            known = ", ".join(list_runs(self.store)[-3:])
+            hint = f"the newest are {known}" if known else "it has no runs yet"
+            raise StoreError(f"{self.store.uri} has no run {self.name}; {hint}")
+
+    def _new_links(self) -> Links:
+        task = TrainingTask(
+            dataset=self.manifest.digest,
+            model=self.experiment.model,
+            training=self.experiment.training,
+            software=software.software_of(software.TRAINING),
+        )
+        training = task.address()
+        self.store.write(layout.training_task(training), task.model_dump_json().encode())
+        survey = SurveyTask(
+            training=training,
+            landscape=self.experiment.landscape,
+            software=software.software_of(software.SURVEY),
+        )
+        return Links(training=training, survey=survey.address())
+
+
+def _reopened(uri: str, name: str) -> Run:
+    return Run(open_store(uri), name)
 
 
 def list_runs(store: Store) -> list[str]:
@@ -59,47 +197,6 @@ def load_manifest(store: Store, digest: str) -> Manifest:
         raise StoreError(
             f"{store.uri}/{key} is damaged, expected a manifest; a run on the same images writes it again"
         ) from None
-
-
-def save_run_manifest(store: Store, run_id: str, manifest: Manifest) -> None:
-    """Note which data set the run uses."""
-    store.write(layout.run_dataset(run_id), manifest.model_dump_json().encode())
-
-
-def load_run_manifest(store: Store, run_id: str) -> Manifest:
-    """The manifest of the run's data set."""
-    return Manifest.model_validate_json(store.read(layout.run_dataset(run_id)))
-
-
-class Links(Frozen):
-    """The addresses of a run's training and survey. Runs that ask for the same share them."""
-
-    training: str
-    survey: str
-
-
-def links(store: Store, run_id: str) -> Links:
-    """The run's training and survey: those that it began with, also when lossmap has changed since."""
-    key = layout.links(run_id)
-    if not store.exists(key):
-        store.write(key, _new_links(store, run_id).model_dump_json().encode())
-    return Links.model_validate_json(store.read(key))
-
-
-def _new_links(store: Store, run_id: str) -> Links:
-    experiment = load_experiment(store, run_id)
-    task = TrainingTask(
-        dataset=load_run_manifest(store, run_id).digest,
-        model=experiment.model,
-        training=experiment.training,
-        software=software.software_of(software.TRAINING),
-    )
-    training = task.address()
-    store.write(layout.training_task(training), task.model_dump_json().encode())
-    survey = SurveyTask(
-        training=training, landscape=experiment.landscape, software=software.software_of(software.SURVEY)
-    )
-    return Links(training=training, survey=survey.address())
 
 
 def load_training_task(store: Store, training: str) -> TrainingTask:

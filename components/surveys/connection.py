@@ -29,7 +29,6 @@ from lossmap.components.landscape.evaluator import collecting_statistics
 from lossmap.components.landscape.grid import from_npz, to_npz
 from lossmap.components.stores import layout, software
 from lossmap.components.stores.addresses import PathTask, StateTask
-from lossmap.components.stores.objects import Store
 from lossmap.components.surveys.ends import Ends, Networks, TrainingBatches, load_networks
 
 
@@ -38,18 +37,13 @@ class Connection:
     is in the store.
 
     Args:
-        store: where the runs are, and where the paths are kept.
-        ends: the two networks.
+        ends: the two networks; the paths are kept where the first run is.
         connecting: how they are connected.
     """
 
-    def __init__(self, store: Store, ends: Ends, connecting: Connecting):
-        self._store, self._ends, self._evaluation, self._curve = (
-            store,
-            ends,
-            connecting.evaluation,
-            connecting.curve,
-        )
+    def __init__(self, ends: Ends, connecting: Connecting):
+        self._store, self._ends = ends.runs[0].store, ends
+        self._evaluation, self._curve = connecting.evaluation, connecting.curve
 
     @cached_property
     def names(self) -> tuple[PathName, ...]:
@@ -68,18 +62,18 @@ class Connection:
     def note(self) -> Note:
         """What is known about the networks; aligns them where that was not done before."""
         key = self._state_key("aligned", "alignment.json")
-        if not self._store.exists(key):
-            found = align(self._networks.a, self._networks.b, self._evaluation.seed)
-            self._write_state("aligned", found.state)
-            reason = channel_spaces(self._networks.b).reason
-            note = Note(
-                batch_norm=self._networks.have_batch_norm,
-                spaces=found.spaces,
-                permuted=found.permuted,
-                reason=reason,
-            )
-            self._store.write(key, note.model_dump_json().encode())
-        return Note.model_validate_json(self._store.read(key))
+        if self._store.exists(key):
+            return Note.model_validate_json(self._store.read(key))
+        alignment = align(self._networks.a, self._networks.b, self._evaluation.seed)
+        self._write_state("aligned", alignment.state)
+        note = Note(
+            batch_norm=self._networks.have_batch_norm,
+            spaces=alignment.spaces,
+            permuted=alignment.permuted,
+            reason=channel_spaces(self._networks.b).reason,
+        )
+        self._store.write(key, note.model_dump_json().encode())
+        return note
 
     def address(self, name: PathName) -> str:
         """Of the path in the store."""
@@ -118,7 +112,7 @@ class Connection:
 
     @cached_property
     def _networks(self) -> Networks:
-        return load_networks(self._store, self._ends, self._evaluation)
+        return load_networks(self._ends, self._evaluation)
 
     def _evaluated(self, name: PathName, progress: Progress) -> dict[str, Profile]:
         networks, path = self._networks, self._path(name)
@@ -135,14 +129,13 @@ class Connection:
         )
 
     def _path(self, name: PathName) -> Path:
-        a, b = self._ends_with(
-            self._read_state("aligned") if name in ("aligned", "repaired") else self._networks.b.state_dict()
-        )
-        return (
-            Path((a, self._read_state("bend"), b), CURVES[self._curve.shape])
-            if name == "curve" and self._curve
-            else Path((a, b))
-        )
+        other = self._networks.b.state_dict()
+        if name in ("aligned", "repaired"):
+            other = self._read_state("aligned")
+        a, b = self._ends_with(other)
+        if name == "curve" and self._curve:
+            return Path((a, self._read_state("bend"), b), CURVES[self._curve.shape])
+        return Path((a, b))
 
     def _ends_with(self, b: State) -> tuple[State, State]:
         """The first network and another; frozen statistics are the first one's in both."""
@@ -150,9 +143,7 @@ class Connection:
         return self._networks.a.state_dict(), {**b, **frozen}
 
     def _bend(self, curve: Curve, progress: Progress) -> State:
-        batches = TrainingBatches(
-            self._store, self._ends.manifest, curve.batch_size, self._evaluation.device, curve.seed
-        )
+        batches = TrainingBatches(self._ends, curve.batch_size, self._evaluation.device, curve.seed)
         descent = Descent(
             curve.epochs,
             len(batches),
@@ -236,8 +227,8 @@ def _packed(profiles: Mapping[str, Profile]) -> bytes:
 
 
 def _unpacked(content: bytes) -> dict[str, Profile]:
-    found: dict[str, dict[str, Any]] = {}
+    splits: dict[str, dict[str, Any]] = {}
     for name, array in from_npz(content).items():
         split, _, field = name.partition(".")
-        found.setdefault(split, {})[field] = np.asarray(array)
-    return {split: Profile(**arrays) for split, arrays in found.items()}
+        splits.setdefault(split, {})[field] = np.asarray(array)
+    return {split: Profile(**arrays) for split, arrays in splits.items()}

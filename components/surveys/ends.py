@@ -2,21 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor, nn
 
 from lossmap.components.config.connection import Evaluation
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.manifest import Manifest, Split
+from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.errors import ExperimentError, StoreError
-from lossmap.components.data.batches import as_inputs, epoch_order, load_packed, load_samples, sample_indices
+from lossmap.components.data.batches import Packed, as_inputs, epoch_order, load_packed, sample_indices
 from lossmap.components.landscape.objective import Loss, Samples, named_loss
-from lossmap.components.stores import layout
-from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import links, load_experiment, load_run_manifest
-from lossmap.components.surveys.problems import compute_deterministically, load_network
+from lossmap.components.stores.runs import Run
+from lossmap.components.surveys.problems import Problems, compute_deterministically
 
-_SPLITS: tuple[Split, ...] = ("train", "test")
 _NOT_ARCHITECTURE = {"seed", "weights", "weights_sha256", "source_sha256"}
 
 
@@ -26,10 +24,27 @@ class Ends:
     are alike in what matters.
     """
 
-    runs: tuple[str, str]
-    trainings: tuple[str, str]
-    experiment: Experiment
-    manifest: Manifest
+    runs: tuple[Run, Run]
+
+    @property
+    def trainings(self) -> tuple[str, str]:
+        """Addresses of their trainings."""
+        return self.runs[0].training, self.runs[1].training
+
+    @property
+    def experiment(self) -> Experiment:
+        """What the first run is."""
+        return self.runs[0].experiment
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the data set."""
+        return self.runs[0].manifest
+
+    @cached_property
+    def training_split(self) -> Packed:
+        """All training samples."""
+        return load_packed(self.runs[0].store, self.manifest, "train")
 
 
 @dataclass(frozen=True)
@@ -49,33 +64,30 @@ class Networks:
         return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.a.modules())
 
 
-def find_ends(store: Store, runs: tuple[str, str]) -> Ends:
+def find_ends(runs: tuple[Run, Run]) -> Ends:
     """The trained networks of two runs.
 
     Raises:
         StoreError: a run is unknown or not trained.
         ExperimentError: they have other architectures, data sets or losses, or are the same network.
     """
-    first, second = (load_experiment(store, run) for run in runs)
+    first, second = (run.name for run in runs)
+    experiments = [run.experiment for run in runs]
     for run in runs:
-        if not store.exists(layout.run_dataset(run)) or not store.exists(
-            layout.training_result(links(store, run).training)
-        ):
+        if not run.has_data() or not run.has_network():
             raise StoreError(
-                f"run {run} has no trained network yet; go on with it: lossmap run --resume {run}"
+                f"run {run.name} has no trained network yet; go on with it: lossmap run --resume {run.name}"
             )
-    manifests = [load_run_manifest(store, run) for run in runs]
-    if differences := "; ".join(_differences([first, second], manifests)):
+    if differences := "; ".join(_differences(experiments, [run.manifest for run in runs])):
         raise ExperimentError(
-            f"{runs[0]} and {runs[1]} differ in {differences}; expected one architecture and one data set"
+            f"{first} and {second} differ in {differences}; expected one architecture and one data set"
         )
-    trainings = links(store, runs[0]).training, links(store, runs[1]).training
-    if trainings[0] == trainings[1]:
+    if runs[0].training == runs[1].training:
         raise ExperimentError(
-            f"{runs[0]} and {runs[1]} have the same trained network; train another one, as with --set"
+            f"{first} and {second} have the same trained network; train another one, as with --set"
             " model.seed=1 --set training.seed=1"
         )
-    return Ends(runs, trainings, first, manifests[0])
+    return Ends(runs)
 
 
 def _differences(experiments: Sequence[Experiment], manifests: Sequence[Manifest]) -> Iterator[str]:
@@ -98,22 +110,22 @@ def _differences(experiments: Sequence[Experiment], manifests: Sequence[Manifest
         )
 
 
-def load_networks(store: Store, ends: Ends, evaluation: Evaluation) -> Networks:
+def load_networks(ends: Ends, evaluation: Evaluation) -> Networks:
     """Networks and samples in memory, on the device of the evaluation. Sets torch to one thread."""
     compute_deterministically()
-    a, b = (load_network(store, run).eval().to(evaluation.device) for run in ends.runs)
-    samples: dict[str, Samples] = {
-        split: _samples(store, ends.manifest, split, evaluation)
-        for split in _SPLITS
-        if ends.manifest.count(split)
-    }
+    a, b = (Problems(run).network().eval().to(evaluation.device) for run in ends.runs)
+    samples = {"train": _samples(ends.training_split, ends.manifest, evaluation)}
+    if ends.manifest.count("test"):
+        packed = load_packed(ends.runs[0].store, ends.manifest, "test")
+        samples["test"] = _samples(packed, ends.manifest, evaluation)
     return Networks(a, b, named_loss(ends.experiment.loss), samples)
 
 
-def _samples(store: Store, manifest: Manifest, split: Split, evaluation: Evaluation) -> Samples:
-    chosen = sample_indices(manifest.count(split), evaluation.samples, evaluation.seed)
-    inputs, targets = load_samples(store, manifest, split, chosen)
-    return Samples(inputs.to(evaluation.device), targets.to(evaluation.device), evaluation.batch_size)
+def _samples(packed: Packed, manifest: Manifest, evaluation: Evaluation) -> Samples:
+    inputs, targets = packed
+    chosen = sample_indices(len(targets), evaluation.samples, evaluation.seed)
+    inputs = as_inputs(inputs[chosen], manifest).to(evaluation.device)
+    return Samples(inputs, targets[chosen].to(evaluation.device), evaluation.batch_size)
 
 
 class TrainingBatches:
@@ -121,14 +133,10 @@ class TrainingBatches:
     waits for the next.
     """
 
-    def __init__(self, store: Store, manifest: Manifest, batch_size: int, device: str, seed: int):
-        self._inputs, self._targets = load_packed(store, manifest, "train")
-        self._size, self._manifest, self._device, self._seed = (
-            min(batch_size, len(self._targets)),
-            manifest,
-            device,
-            seed,
-        )
+    def __init__(self, ends: Ends, batch_size: int, device: str, seed: int):
+        self._inputs, self._targets = ends.training_split
+        self._size = min(batch_size, len(self._targets))
+        self._manifest, self._device, self._seed = ends.manifest, device, seed
 
     def __len__(self) -> int:
         """Batches in an epoch."""

@@ -9,28 +9,28 @@ from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.adaptive import plane as adaptive
 from lossmap.components.landscape.grid import Grid, Point, Result, Surface, from_npz, to_npz
 from lossmap.components.stores import layout
-from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import load_experiment
+from lossmap.components.stores.runs import Run
+from lossmap.components.stores.survey_plan import Part
 from lossmap.components.surveys.pending import grids
-from lossmap.components.surveys.tiles import Part, Survey, evaluated_points, load_survey
+from lossmap.components.surveys.tiles import evaluated_points
 
 
-def merge(store: Store, run_id: str) -> list[dict[str, Surface]]:
+def merge(run: Run) -> list[dict[str, Surface]]:
     """Assemble the grids of every pair of directions from its tiles and write them; returns them pair by
     pair.
 
     A point that no tile holds stays a hole, unless the plane is adaptive and complete: there it is
     interpolated.
     """
-    landscape = load_experiment(store, run_id).landscape
+    landscape = run.experiment.landscape
     merged = []
-    for part in _planes(load_survey(store, run_id)):
-        known = evaluated_points(store, part)
+    for part in run.survey.planes:
+        known = evaluated_points(run, part)
         merged.append(
             {name: _assembled(name, grid, landscape, known) for name, grid in grids(landscape).items()}
         )
         for name, surface in merged[-1].items():
-            store.write(_key(part, name, landscape), to_npz(**vars(surface)))
+            run.store.write(_key(part, name, landscape), to_npz(**vars(surface)))
     return merged
 
 
@@ -63,22 +63,20 @@ def assemble(grid: Grid, known: Mapping[Point, Any]) -> Surface:
     )
 
 
-def load_surfaces(store: Store, run_id: str) -> dict[str, Surface]:
+def load_surfaces(run: Run) -> dict[str, Surface]:
     """The merged grids of a run's first pair of directions, which are drawn, by name."""
-    return load_pairs(store, run_id)[0]
+    return load_pairs(run)[0]
 
 
-def load_pairs(store: Store, run_id: str) -> list[dict[str, Surface]]:
+def load_pairs(run: Run) -> list[dict[str, Surface]]:
     """The merged grids of every pair of directions by name."""
-    landscape = load_experiment(store, run_id).landscape
-    return [
-        {name: Surface(**from_npz(store.read(_key(part, name, landscape)))) for name in grids(landscape)}  # type: ignore[arg-type]
-        for part in _planes(load_survey(store, run_id))
-    ]
+    names = grids(run.experiment.landscape)
+    return [{name: _load_surface(run, part, name) for name in names} for part in run.survey.planes]
 
 
-def _planes(survey: Survey) -> list[Part]:
-    return [part for part in survey.parts if part.kind == "loss"]
+def _load_surface(run: Run, part: Part, name: str) -> Surface:
+    content = run.store.read(_key(part, name, run.experiment.landscape))
+    return Surface(**from_npz(content))  # type: ignore[arg-type]
 
 
 def _key(part: Part, name: str, landscape: Landscape) -> str:

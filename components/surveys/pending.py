@@ -3,13 +3,15 @@ finds the same.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.adaptive.plane import next_points
 from lossmap.components.landscape.grid import Grid, Point
-from lossmap.components.stores.objects import Store
-from lossmap.components.surveys.tiles import Part, Survey, Tile, TilesRead, cut, evaluated_points
+from lossmap.components.stores.runs import Run
+from lossmap.components.stores.survey_plan import Part, Survey
+from lossmap.components.surveys.tiles import Tile, cut, evaluated_points
 
 _QUICK = ("loss", "trajectory")
 _SLOW_TILE_POINTS = 1  # eigenvalues at a point take as long as the loss at a hundred
@@ -21,58 +23,57 @@ def grids(landscape: Landscape) -> dict[str, Grid]:
     return plane | ({"line": Grid.of(landscape.line)} if landscape.line else {})
 
 
-def wanted_tiles(
-    store: Store, survey: Survey, landscape: Landscape, read: TilesRead | None = None
-) -> list[Tile]:
-    """Tiles to begin with, of the points that can be evaluated now and are not known; empty when the survey
-    is complete.
+@dataclass(frozen=True)
+class Round:
+    """Tiles that can be evaluated now and are not known.
 
-    `read` is that of tiles.evaluated_points.
+    Attributes:
+        current: those that the next round waits for. Without an adaptive plane there is one round.
+        beside: those for workers that wait for it.
     """
-    current, beside = next_round(store, survey, landscape, read)
-    return current or beside
+
+    current: tuple[Tile, ...]
+    beside: tuple[Tile, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.current or self.beside)
 
 
-def next_round(
-    store: Store, survey: Survey, landscape: Landscape, read: TilesRead | None = None
-) -> tuple[list[Tile], list[Tile]]:
-    """All tiles that can be evaluated now and are not known: those that the next round waits for, and those
-    for workers that wait for it.
+def pending_tiles(run: Run) -> tuple[Tile, ...]:
+    """Tiles to begin with; empty when the survey is complete."""
+    pending = next_round(run)
+    return pending.current or pending.beside
 
-    Without an adaptive plane there is one round. Slow tiles come first, so that no worker is left alone with
-    one at the end.
+
+def next_round(run: Run) -> Round:
+    """All tiles that can be evaluated now and are not known. Slow ones come first, so that no worker is left
+    alone with one at the end.
     """
-    found = {
-        part: _tiles(
-            part, wanted_points(part, survey, landscape, evaluated_points(store, part, read)), landscape
-        )
-        for part in survey.parts
-    }
-    quick = [tile for part, tiles in found.items() for tile in tiles if part.kind in _QUICK]
-    slow = [tile for part, tiles in found.items() for tile in tiles if part.kind not in _QUICK]
+    landscape = run.experiment.landscape
+    quick, slow = list[Tile](), list[Tile]()
+    for part in run.survey.parts:
+        points = pending_points(part, run.survey, landscape, evaluated_points(run, part))
+        if part.kind in _QUICK:
+            quick += cut(part, points, landscape.tile_points)
+        else:
+            slow += cut(part, points, _SLOW_TILE_POINTS)
     slow.sort(key=lambda tile: tile.part.kind != "curvature")  # the slowest
-    return (quick, slow) if landscape.adaptive else ([*slow, *quick], [])
+    return Round(tuple(quick), tuple(slow)) if landscape.adaptive else Round((*slow, *quick))
 
 
-def wanted_points(
+def pending_points(
     part: Part, survey: Survey, landscape: Landscape, known: Mapping[Point, Any]
 ) -> list[Point]:
     """Points of a part that are not known, each once; of an adaptive plane those of the next round."""
-    wanted = dict.fromkeys(_points(part, survey, landscape, known))
-    return [point for point in wanted if point not in known]
+    points = dict.fromkeys(_points(part, survey, landscape, known))
+    return [point for point in points if point not in known]
 
 
 def _points(part: Part, survey: Survey, landscape: Landscape, known: Mapping[Point, Any]) -> Iterator[Point]:
     if part.kind == "loss":
-        found = grids(landscape)
-        plane = found.pop("plane")
-        yield from (
-            next_points(plane, landscape.adaptive, known, landscape.seed)
-            if landscape.adaptive
-            else plane.points()
-        )
-        for line in found.values():
-            yield from line.points()
+        yield from _plane_points(landscape, known)
+        if landscape.line:
+            yield from grids(landscape)["line"].points()
         if part.pair == 0:
             yield from ((position.x, position.y) for position in survey.positions)
     elif part.kind == "trajectory":
@@ -83,5 +84,9 @@ def _points(part: Part, survey: Survey, landscape: Landscape, known: Mapping[Poi
         yield (0.0, 0.0)
 
 
-def _tiles(part: Part, points: list[Point], landscape: Landscape) -> tuple[Tile, ...]:
-    return cut(part, points, landscape.tile_points if part.kind in _QUICK else _SLOW_TILE_POINTS)
+def _plane_points(landscape: Landscape, known: Mapping[Point, Any]) -> Iterator[Point]:
+    plane = grids(landscape)["plane"]
+    if landscape.adaptive:
+        yield from next_points(plane, landscape.adaptive, known, landscape.seed)
+    else:
+        yield from plane.points()

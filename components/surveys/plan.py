@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.core.errors import LossmapError
 from lossmap.components.core.frozen import canonical_json
+from lossmap.components.data.samples import keep_samples
 from lossmap.components.landscape.directions.normalization import convolution_groups, normalize
 from lossmap.components.landscape.directions.random import normalized_direction, random_direction
 from lossmap.components.landscape.directions.trajectory import Principal, principal
@@ -28,10 +28,9 @@ from lossmap.components.landscape.hessian.lanczos import eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.parameters import gradient
 from lossmap.components.stores import layout
-from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import links, load_experiment, load_run_manifest
-from lossmap.components.surveys.problems import load_network, load_problem
-from lossmap.components.surveys.tiles import Kind, Part, Position, Survey, save_survey
+from lossmap.components.stores.runs import Run
+from lossmap.components.stores.survey_plan import Kind, Part, Position, Survey
+from lossmap.components.surveys.problems import Problems
 
 # Part of every address: raise it when the same settings begin to give other values.
 _EVALUATION = 2
@@ -40,37 +39,27 @@ _EVALUATED_WITH = {"split", "task", "samples", "batch_norm", "batch_size", "devi
 Pair = Mapping[str, Mapping[str, Tensor]]  # axis, name
 
 
-def plan(store: Store, run_id: str) -> Survey:
-    """Make the directions, keep them, and address what is to be evaluated."""
-    planning = _Planning(store, run_id)
-    landscape = planning.experiment.landscape
+def plan(run: Run) -> Survey:
+    """Make the directions and draw the samples, keep both, and address what is to be evaluated."""
+    keep_samples(run)
+    planning = _Planning(run)
+    landscape = run.experiment.landscape
     parts = [_plane(planning, pair) for pair in range(landscape.pairs)]
     plane = parts[0].plane
     if planning.path:
         parts.append(Part(kind="trajectory", address=planning.address("trajectory", {}), plane=plane))
     if landscape.convexity:
-        settings = landscape.convexity.model_dump(mode="json", exclude={"plane"})
-        parts.append(
-            Part(
-                kind="convexity",
-                address=planning.address("convexity", {"directions": plane, **settings}),
-                plane=plane,
-            )
-        )
+        settings = {"directions": plane, **landscape.convexity.model_dump(mode="json", exclude={"plane"})}
+        parts.append(Part(kind="convexity", address=planning.address("convexity", settings), plane=plane))
     if landscape.curvature:
-        parts.append(
-            Part(
-                kind="curvature",
-                address=planning.address("curvature", landscape.curvature.model_dump(mode="json")),
-                plane=plane,
-            )
-        )
+        settings = landscape.curvature.model_dump(mode="json")
+        parts.append(Part(kind="curvature", address=planning.address("curvature", settings), plane=plane))
     survey = Survey(
         parts=tuple(parts),
         positions=planning.positions(),
         explained=planning.path.explained if planning.path else (),
     )
-    save_survey(store, run_id, survey)
+    run.keep_survey(survey)
     return survey
 
 
@@ -78,28 +67,23 @@ def plan(store: Store, run_id: str) -> Survey:
 class _Planning:
     """What the parts of one run's survey have in common."""
 
-    store: Store
-    run: str
+    run: Run
+
+    @property
+    def landscape(self) -> Landscape:
+        return self.run.experiment.landscape
 
     @cached_property
-    def experiment(self) -> Experiment:
-        return load_experiment(self.store, self.run)
+    def problems(self) -> Problems:
+        return Problems(self.run)
 
-    @cached_property
-    def training(self) -> str:
-        return links(self.store, self.run).training
-
-    @cached_property
-    def content(self) -> bytes:
-        return self.store.read(layout.weights(self.training))
-
-    @cached_property
+    @property
     def state(self) -> dict[str, Tensor]:
-        return load(self.content)
+        return self.problems.state
 
     @cached_property
     def network(self) -> nn.Module:
-        return load_network(self.store, self.run)
+        return self.problems.network()
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
@@ -111,18 +95,17 @@ class _Planning:
 
     @cached_property
     def epochs(self) -> list[int]:
-        return [
-            int(key.removeprefix(layout.snapshots(self.training)).removesuffix(".safetensors"))
-            for key in self.store.keys(layout.snapshots(self.training))
-        ]
+        prefix = layout.snapshots(self.run.training)
+        keys = self.run.store.keys(prefix)
+        return [int(key.removeprefix(prefix).removesuffix(".safetensors")) for key in keys]
 
     @cached_property
     def path(self) -> Principal | None:
         """The trajectory and its plane, where the survey is about them."""
-        if self.experiment.landscape.directions != "trajectory":
+        if self.landscape.directions != "trajectory":
             return None
-        snapshots = [load(self.store.read(layout.snapshot(self.training, epoch))) for epoch in self.epochs]
-        return principal(self.state, snapshots, list(self.weights))
+        keys = [layout.snapshot(self.run.training, epoch) for epoch in self.epochs]
+        return principal(self.state, [load(self.run.store.read(key)) for key in keys], list(self.weights))
 
     def positions(self) -> tuple[Position, ...]:
         """Where the snapshots lie with respect to the plane."""
@@ -144,12 +127,10 @@ class _Planning:
         """SHA-256 of what decides the values of a part."""
         parts = {
             "kind": kind,
-            "weights": hashlib.sha256(self.content).hexdigest(),
-            "data": load_run_manifest(self.store, self.run).digest,
-            "model": self.experiment.model.model_dump(mode="json"),
-            "settings": (
-                self.experiment.landscape.model_dump(mode="json", include=_EVALUATED_WITH) | dict(settings)
-            ),
+            "weights": self.problems.weights_sha256,
+            "data": self.run.manifest.digest,
+            "model": self.run.experiment.model.model_dump(mode="json"),
+            "settings": self.landscape.model_dump(mode="json", include=_EVALUATED_WITH) | dict(settings),
             "torch": torch.__version__,
             "evaluation": _EVALUATION,
         }
@@ -167,12 +148,12 @@ def _plane(planning: _Planning, pair: int) -> Part:
         }
     )
     address = planning.address("loss", {"directions": hashlib.sha256(content).hexdigest()})
-    planning.store.write(layout.directions(address), content)
+    planning.run.store.write(layout.directions(address), content)
     return Part(kind="loss", address=address, plane=address, pair=pair)
 
 
 def _pair(planning: _Planning, pair: int) -> Pair:
-    landscape = planning.experiment.landscape
+    landscape = planning.landscape
     if landscape.directions == "random":
         return {
             axis: normalized_direction(planning.weights, axis, landscape, pair, planning.groups)
@@ -190,20 +171,20 @@ def _to_networks(planning: _Planning, landscape: Landscape) -> Pair:
     """Differences to other runs' networks, at (1, 0) and (0, 1). With one network the second direction is
     random and filter-normalised.
     """
-    found = [_difference(planning, other) for other in landscape.networks]
-    if len(found) == 1:
+    differences = [_difference(planning, other) for other in landscape.networks]
+    if len(differences) == 1:
         random = Landscape(seed=landscape.seed)
-        found.append(_complete(normalized_direction(planning.weights, "y", random), found[0]))
-    return dict(zip(("x", "y"), found, strict=True))
+        differences.append(_complete(normalized_direction(planning.weights, "y", random), differences[0]))
+    return dict(zip(("x", "y"), differences, strict=True))
 
 
 def _difference(planning: _Planning, other: str) -> dict[str, Tensor]:
-    state = load(planning.store.read(layout.weights(links(planning.store, other).training)))
+    state = Problems(Run(planning.run.store, other)).state
     shapes = {name: tensor.shape for name, tensor in state.items()}
     if shapes != {name: tensor.shape for name, tensor in planning.state.items()}:
         raise LossmapError(
-            f"run {other} has another network than {planning.run}, expected the same architecture and size;"
-            " name runs whose model is equal"
+            f"run {other} has another network than {planning.run.name}, expected the same architecture and"
+            " size; name runs whose model is equal"
         )
     return _moving(
         {
@@ -219,7 +200,7 @@ def _moving(direction: Mapping[str, Tensor], planning: _Planning) -> dict[str, T
     """The part of a direction that moves: the parameters, and BatchNorm's statistics where they are
     coordinates.
     """
-    statistics = planning.experiment.landscape.batch_norm == "coordinates"
+    statistics = planning.landscape.batch_norm == "coordinates"
     return {name: tensor for name, tensor in direction.items() if statistics or name in planning.weights}
 
 
@@ -231,19 +212,15 @@ def _of_the_loss(planning: _Planning, landscape: Landscape) -> Pair:
     """The eigenvectors of the Hessian's two greatest eigenvalues, or the gradient and a random direction;
     on the survey's samples.
     """
-    problem = load_problem(planning.store, planning.run, landscape.samples)
+    problem = planning.problems.problem(landscape.samples)
     if landscape.directions == "hessian":
         vectors = eigenpairs(Hessian(problem), 2, 0, 0.01, landscape.seed).vectors
-        found = {
-            axis: _named(_pointing(vectors[:, column]), planning) for column, axis in enumerate(("x", "y"))
-        }
+        x, y = (_named(_pointing(vectors[:, column]), planning) for column in range(2))
     else:
-        found = {
-            "x": _named(gradient(problem), planning),
-            "y": random_direction(planning.weights, landscape.seed, "y"),
-        }
+        x = _named(gradient(problem), planning)
+        y = random_direction(planning.weights, landscape.seed, "y")
     settings = (landscape.normalization, landscape.ignore_bias_and_norm, planning.groups)
-    return {axis: normalize(direction, planning.weights, *settings) for axis, direction in found.items()}
+    return {axis: normalize(each, planning.weights, *settings) for axis, each in {"x": x, "y": y}.items()}
 
 
 def _pointing(eigenvector: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from multiprocessing.synchronize import Event
 
 from lossmap.components.core.errors import Interrupted, LossmapError
 from lossmap.components.core.processes import process_context, process_pool, processes_starting
-from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.problems import TileEvaluator
 from lossmap.components.surveys.tiles import Tile
 
@@ -20,7 +20,7 @@ Work = Callable[[Sequence[Tile]], Iterator[Tile]]
 
 
 @contextmanager
-def workers(store_uri: str, run_id: str, count: int) -> Iterator[Work]:
+def workers(run: Run, count: int) -> Iterator[Work]:
     """Processes that evaluate tiles; each tile is written as soon as it is finished, so that nothing finished
     is lost when this is interrupted.
 
@@ -28,7 +28,7 @@ def workers(store_uri: str, run_id: str, count: int) -> Iterator[Work]:
         LossmapError: a worker was killed.
     """
     stopping = process_context().Event()  # set when this process is interrupted
-    executor = process_pool(count, _start, store_uri, run_id, stopping)
+    executor = process_pool(count, _start, run, stopping)
 
     running: dict[Future[None], Tile] = {}
 
@@ -51,8 +51,9 @@ def workers(store_uri: str, run_id: str, count: int) -> Iterator[Work]:
         yield work
     except BrokenProcessPool:
         raise LossmapError(
-            f"a process evaluating the surface of {run_id} was killed, perhaps for want of memory; finished"
-            f" tiles are kept: go on with --resume {run_id}, with fewer landscape.workers if memory is short"
+            f"a process evaluating the surface of {run.name} was killed, perhaps for want of memory; finished"
+            f" tiles are kept: go on with --resume {run.name}, with fewer landscape.workers if memory is"
+            " short"
         ) from None
     finally:
         stopping.set()
@@ -63,8 +64,8 @@ def workers(store_uri: str, run_id: str, count: int) -> Iterator[Work]:
 _worker: dict[str, TileEvaluator] = {}
 
 
-def _start(store_uri: str, run_id: str, stopping: Event) -> None:
-    _worker["this"] = TileEvaluator(open_store(store_uri), run_id, partial(_check, stopping))
+def _start(run: Run, stopping: Event) -> None:
+    _worker["this"] = TileEvaluator(run, partial(_check, stopping))
 
 
 def _check(stopping: Event) -> None:
@@ -77,11 +78,11 @@ def _evaluate(tile: Tile) -> None:
 
 
 @contextmanager
-def in_this_process(store_uri: str, run_id: str, _count: int) -> Iterator[Work]:
+def in_this_process(run: Run, _count: int) -> Iterator[Work]:
     """As `workers`, without processes: for a network that was handed over in Python, which no other process
     can make.
     """
-    evaluator = TileEvaluator(open_store(store_uri), run_id)
+    evaluator = TileEvaluator(run)
 
     def work(tiles: Sequence[Tile]) -> Iterator[Tile]:
         for tile in tiles:

@@ -1,15 +1,16 @@
 """A run's network, loss and samples in memory, and what is evaluated on them."""
 
+import hashlib
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from lossmap.components.data.batches import load_samples, sample_indices
+from lossmap.components.data.samples import load_survey_samples
 from lossmap.components.landscape.evaluator import Directions, Evaluator
 from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.grid import Result
@@ -19,42 +20,92 @@ from lossmap.components.landscape.objective import Problem, Samples, like_parame
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import links, load_experiment, load_run_manifest
-from lossmap.components.surveys.tiles import Document, Evaluate, Part, Tile, evaluate_tile
+from lossmap.components.stores.runs import Run
+from lossmap.components.stores.survey_plan import Part
+from lossmap.components.surveys.tiles import Document, Evaluate, Tile, evaluate_tile
 
 _TRIED = 2  # samples that tell which memory format a network takes
 
 
-def evaluator(store: Store, run_id: str, part: Part) -> Evaluate:
-    """A part of the run's survey as a function of two coordinates. Sets torch to one thread."""
-    landscape = load_experiment(store, run_id).landscape
-    if part.kind == "curvature" and landscape.curvature:
-        settings, problem = landscape.curvature, load_problem(store, run_id, landscape.curvature.samples)
-        return lambda _x, _y: Document(measure(problem, settings, landscape.seed).model_dump_json())
-    directions = load_directions(store, part.plane)
-    if part.kind == "convexity" and landscape.convexity:
-        problem = load_problem(store, run_id, landscape.convexity.samples)
-        return ConvexityEvaluator(problem, directions, landscape.convexity.tolerance)
-    problem = load_problem(store, run_id, landscape.samples)
-    if part.kind == "trajectory":
-        return _trajectory(store, run_id, problem)
-    if landscape.batch_norm == "frozen":
-        directions = fold_batch_norm(problem.network, directions)
-    return Evaluator(problem, directions, landscape.batch_norm)
+class Problems:
+    """What a run's survey is evaluated on. Weights and samples are read once, whatever is asked for.
+
+    Args:
+        run: with a trained network.
+    """
+
+    def __init__(self, run: Run):
+        self._run = run
+        self._samples: dict[int, Samples] = {}
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Of the trained weights' file."""
+        return self._weights[0]
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The trained weights and buffers by name."""
+        return self._weights[1]
+
+    def network(self) -> nn.Module:
+        """The trained network, made anew each time: evaluators change theirs."""
+        network = build(self._run.experiment.model, self._run.manifest)
+        network.load_state_dict(self.state)
+        return network
+
+    def problem(self, count: int) -> Problem:
+        """A network of its own, the loss, and `count` samples of the survey, on the survey's device. Sets
+        torch to one thread.
+
+        Fewer samples are a part of more samples.
+        """
+        compute_deterministically()
+        network = self.network().eval().to(self._run.experiment.landscape.device)
+        if count not in self._samples:
+            self._samples[count] = self._load_samples(network, count)
+        return Problem(network, named_loss(self._run.experiment.loss), self._samples[count])
+
+    def evaluator(self, part: Part) -> Evaluate:
+        """A part of the run's survey as a function of two coordinates. Sets torch to one thread."""
+        landscape = self._run.experiment.landscape
+        if part.kind == "curvature" and landscape.curvature:
+            settings, problem = landscape.curvature, self.problem(landscape.curvature.samples)
+            return lambda _x, _y: Document(measure(problem, settings, landscape.seed).model_dump_json())
+        if part.kind == "trajectory":
+            return _trajectory(self._run, self.problem(landscape.samples))
+        directions = load_directions(self._run.store, part.plane)
+        if part.kind == "convexity" and landscape.convexity:
+            problem = self.problem(landscape.convexity.samples)
+            return ConvexityEvaluator(problem, directions, landscape.convexity.tolerance)
+        problem = self.problem(landscape.samples)
+        if landscape.batch_norm == "frozen":
+            directions = fold_batch_norm(problem.network, directions)
+        return Evaluator(problem, directions, landscape.batch_norm)
+
+    @cached_property
+    def _weights(self) -> tuple[str, dict[str, Tensor]]:
+        content = self._run.store.read(layout.weights(self._run.training))
+        return hashlib.sha256(content).hexdigest(), load(content)
+
+    def _load_samples(self, network: nn.Module, count: int) -> Samples:
+        landscape = self._run.experiment.landscape
+        inputs, targets = load_survey_samples(self._run, count)
+        inputs = _laid_out(like_parameters(inputs, network).to(landscape.device), network)
+        return Samples(inputs, targets.to(landscape.device), landscape.batch_size)
 
 
 class TileEvaluator:
-    """Evaluates a run's tiles one after the other. Network and samples stay in memory from one tile of a part
-    to the next.
+    """Evaluates a run's tiles one after the other. Weights and samples stay in memory from one tile to the
+    next, the network from one tile of a part to the next.
 
     Args:
-        store: where the run is kept.
-        run_id: the run, with its survey planned.
+        run: with its survey planned.
         check: called before every point; ends the evaluation by an exception.
     """
 
-    def __init__(self, store: Store, run_id: str, check: Callable[[], None] = lambda: None):
-        self._store, self._run, self._check = store, run_id, check
+    def __init__(self, run: Run, check: Callable[[], None] = lambda: None):
+        self._store, self._problems, self._check = run.store, Problems(run), check
         self._current: tuple[Part, Evaluate] | None = None
 
     def evaluate(self, tile: Tile) -> None:
@@ -62,31 +113,12 @@ class TileEvaluator:
         if self._store.exists(tile.key):
             return
         if not self._current or self._current[0] != tile.part:
-            self._current = tile.part, evaluator(self._store, self._run, tile.part)
+            self._current = tile.part, self._problems.evaluator(tile.part)
         evaluate_tile(self._store, tile, partial(self._point, self._current[1]))
 
     def _point(self, evaluate: Evaluate, x: float, y: float) -> Any:
         self._check()
         return evaluate(x, y)
-
-
-def load_problem(store: Store, run_id: str, count: int) -> Problem:
-    """The trained network of a run, its loss, and `count` samples of the survey's split, on the survey's
-    device. Sets torch to one thread.
-
-    Fewer samples are a part of more samples.
-    """
-    compute_deterministically()
-    experiment, manifest = load_experiment(store, run_id), load_run_manifest(store, run_id)
-    landscape, device = experiment.landscape, experiment.landscape.device
-    network = load_network(store, run_id).eval().to(device)
-    rows = manifest.rows(landscape.split, landscape.task)
-    chosen = rows.start + sample_indices(len(rows), count, landscape.seed)
-    inputs, targets = load_samples(store, manifest, landscape.split, chosen)
-    inputs = _laid_out(like_parameters(inputs, network).to(device), network)
-    return Problem(
-        network, named_loss(experiment.loss), Samples(inputs, targets.to(device), landscape.batch_size)
-    )
 
 
 def compute_deterministically() -> None:
@@ -96,13 +128,6 @@ def compute_deterministically() -> None:
     torch.set_deterministic_debug_mode(
         "error"
     )  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
-
-
-def load_network(store: Store, run_id: str) -> nn.Module:
-    """The trained network of a run."""
-    network = build(load_experiment(store, run_id).model, load_run_manifest(store, run_id))
-    network.load_state_dict(load(store.read(layout.weights(links(store, run_id).training))))
-    return network
 
 
 def load_directions(store: Store, address: str) -> Directions:
@@ -147,13 +172,13 @@ def _same_outputs(network: nn.Module, inputs: Tensor, laid_out: Tensor) -> bool:
     return torch.allclose(found, expected, rtol=0, atol=tolerance * largest, equal_nan=True)
 
 
-def _trajectory(store: Store, run_id: str, problem: Problem) -> Evaluate:
+def _trajectory(run: Run, problem: Problem) -> Evaluate:
     """The loss of the snapshot after epoch x, with the statistics that it had."""
-    training, network = links(store, run_id).training, problem.network
+    network = problem.network
     still = {name: torch.zeros_like(parameter) for name, parameter in network.named_parameters()}
 
     def evaluate(epoch: float, _y: float) -> Result:
-        network.load_state_dict(load(store.read(layout.snapshot(training, int(epoch)))))
+        network.load_state_dict(load(run.store.read(layout.snapshot(run.training, int(epoch)))))
         return Evaluator(problem, (still, still), "frozen")(0.0, 0.0)
 
     return evaluate

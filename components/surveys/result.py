@@ -11,7 +11,7 @@ from lossmap.components.landscape.grid import Surface
 if TYPE_CHECKING:
     from lossmap.components.landscape.adaptive.plane import Bound
     from lossmap.components.landscape.hessian.curvature import CurvatureResult
-    from lossmap.components.surveys.tiles import Position
+    from lossmap.components.stores.survey_plan import Position
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ConvexityMap:
 
 
 @dataclass(frozen=True)
-class Passed:
+class Snapshot:
     """A snapshot of the trajectory, as the plane shows it and as it is.
 
     Attributes:
@@ -54,7 +54,7 @@ class Passed:
 
 
 @dataclass(frozen=True)
-class Found:
+class SurveyResult:
     """A survey's results.
 
     Attributes:
@@ -69,7 +69,7 @@ class Found:
 
     planes: tuple[Surface, ...]
     lines: tuple[Surface, ...] = ()
-    trajectory: tuple[Passed, ...] = ()
+    trajectory: tuple[Snapshot, ...] = ()
     explained: tuple[float, ...] = ()
     convexity: ConvexityMap | None = None
     curvature: "CurvatureResult | None" = None

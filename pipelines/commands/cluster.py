@@ -35,24 +35,24 @@ def submit(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Train, survey and report, on a cluster, as a run of Kubeflow Pipelines."""
+    from lossmap.components.importing.digests import with_weights_digest
     from lossmap.pipelines import local
     from lossmap.pipelines.cluster import submit as submitting
     from lossmap.pipelines.recipes.resolve import resolve
     from lossmap.pipelines.screens import cluster as cluster_screen
-    from lossmap.pipelines.survey import with_weights_noted
 
     settings = settings_of(None, None)
     experiments = [resolve(target, sets or []) for target in targets]
     for experiment in experiments:
         submitting.check(experiment)
-    experiments = [with_weights_noted(experiment) for experiment in experiments]
+    experiments = [with_weights_digest(experiment) for experiment in experiments]
     if dry_run:
         cluster_screen.demands(experiments, as_json)
         return
     started = [
         (run, submitting.submit(experiment, settings, run, not no_cache))
         for experiment in experiments
-        for run in [local.new_run(experiment)]
+        for run in [local.new_name(experiment)]
     ]
     cluster_screen.submitted(started, as_json)
     if follow:

@@ -59,6 +59,7 @@ def connect(  # noqa: PLR0913  # the options of the command
     and along a trained curve.
     """
     from lossmap.pipelines import connect as connecting
+    from lossmap.pipelines import local
     from lossmap.pipelines.screens import connect as connect_screen
     from lossmap.pipelines.screens import console as screen
 
@@ -71,11 +72,11 @@ def connect(  # noqa: PLR0913  # the options of the command
         "threshold": threshold,
     }
     options |= {"curve": curve, "curve_epochs": curve_epochs, "curve_learning_rate": curve_learning_rate}
-    asked = connecting.asked(runs[0], options, settings)
+    first, second = (local.open_run(name, settings) for name in runs)
+    asked = connecting.asked(first, options)
+    stage = connect_screen.plain_stage if as_json else screen.stage
     try:
-        outcome = connecting.connect(
-            runs, asked, settings, connect_screen.plain_stage if as_json else screen.stage
-        )
+        outcome = connecting.connect((first, second), asked, settings.tracking, stage)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
             "interrupted; the paths that are finished are kept, and the same command goes on"

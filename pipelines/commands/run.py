@@ -22,26 +22,26 @@ def run(
     tracking: Tracking = None,
 ) -> None:
     """Train, survey and report, here; several networks are then compared."""
+    from lossmap.components.importing.digests import with_digests
     from lossmap.pipelines import local
     from lossmap.pipelines.recipes.resolve import resolve
     from lossmap.pipelines.screens import console as screen
-    from lossmap.pipelines.survey import noted
 
     settings = settings_of(store, tracking)
     if bool(targets) == bool(resume):
         raise ExperimentError("run takes recipes or files, or else --resume RUN; see `lossmap recipes`")
     if resume and sets:
         raise ExperimentError("--set cannot change a run that has begun; start a new one without --resume")
-    experiments = [
-        noted(resolve(target, sets or [])) for target in targets or []
-    ]  # all are checked before the first one starts
+    runs = []
     if resume:
-        experiments = [local.stored_experiment(resume, settings)]
-    names = []
+        runs = [local.open_run(resume, settings)]
+        screen.carry_out(runs[0], runs[0].experiment, settings)
+    # all are checked before the first one starts
+    experiments = [with_digests(resolve(target, sets or [])) for target in targets or []]
     for experiment in experiments:
-        names.append(resume or local.new_run(experiment))
-        screen.carry_out(names[-1], experiment, settings)
-    screen.conclude(names, settings)
+        runs.append(local.open_run(local.new_name(experiment), settings))
+        screen.carry_out(runs[-1], experiment, settings)
+    screen.conclude(runs, settings)
 
 
 def recipes() -> None:
@@ -73,6 +73,7 @@ def compare(
 ) -> None:
     """Compare finished runs: a table, and a page with their surfaces on one scale."""
     from lossmap.components.stores.objects import open_store
+    from lossmap.components.stores.runs import Run
     from lossmap.pipelines import compare as comparing
     from lossmap.pipelines.screens import console as screen
 
@@ -80,10 +81,10 @@ def compare(
     opened = open_store(settings.store)
     if bool(runs) == bool(study):
         raise ExperimentError("compare takes names of runs, or else --study NAME")
-    chosen = runs or comparing.finished_runs(opened, study or "")
+    chosen = [Run(opened, name) for name in runs or ()] or comparing.finished_runs(opened, study or "")
     if not chosen:
         raise LossmapError(f"{settings.store} has no finished run of study {study}; `lossmap run` makes one")
-    found = comparing.rows(opened, chosen)
+    found = comparing.rows(chosen)
     if as_json:
         typer.echo(json.dumps(comparing.as_records(found), indent=2))
     elif as_csv:
@@ -118,7 +119,8 @@ def export(
     store: Store = None,
 ) -> None:
     """Write a run's surface to a file for other programs, and print its path."""
-    from lossmap.components.stores.objects import open_store
     from lossmap.pipelines import export as exporting
+    from lossmap.pipelines import local
 
-    typer.echo(exporting.export(open_store(settings_of(store, None).store), run, grid, form, height, output))
+    exported = local.open_run(run, settings_of(store, None))
+    typer.echo(exporting.export(exported, grid, form, height, output))

@@ -90,16 +90,16 @@ def survey(  # noqa: PLR0913  # the options of the command
         experiment = surveying.experiment(
             surveying.Network(model, arguments, weights, loss), data, study, name, sets or []
         )
-        run = local.new_run(experiment)
+        run = local.open_run(local.new_name(experiment), settings)
     else:
-        run = resume or of_run or ""
-        experiment = local.stored_experiment(run, settings)
+        run = local.open_run(resume or of_run or "", settings)
+        experiment = run.experiment
     if prove:
-        proof = surveying.prove(run, experiment, settings, screen.stage)
+        proof = surveying.prove(run, experiment, screen.stage)
         if as_json:
-            typer.echo(proof_screen.as_json(proof, run))
+            typer.echo(proof_screen.as_json(proof, run.name))
         else:
-            proof_screen.show(proof, run)
+            proof_screen.show(proof, run.name)
     else:
         screen.carry_out(run, experiment, settings)
         screen.conclude([run], settings)

@@ -25,6 +25,7 @@ from lossmap.components.core import progress as plain
 from lossmap.components.core.errors import Interrupted, TrackingError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import Run
 from lossmap.pipelines import compare, local
 from lossmap.pipelines.doctor import Finding
 
@@ -45,32 +46,32 @@ _LEGEND = (
 )
 
 
-def carry_out(run: str, experiment: Experiment, settings: Settings) -> None:
+def carry_out(run: Run, experiment: Experiment, settings: Settings) -> None:
     """Run an experiment with a progress bar for each stage.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the message says how to go on.
     """
-    console.print(run, style="bold")
+    console.print(run.name, style="bold")
     start = time.monotonic()
     try:
         local.run(run, experiment, settings, stage)
     except TrackingError as error:
         console.print(
             f"  MLflow did not get this run: {error}\n  the report is complete; send it later: lossmap run"
-            f" --resume {run}",
+            f" --resume {run.name}",
             markup=False,
         )
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
-            f"interrupted; what is finished is kept. Go on with: lossmap run --resume {run}"
+            f"interrupted; what is finished is kept. Go on with: lossmap run --resume {run.name}"
         ) from None
     console.print(f"  done in {time.monotonic() - start:.0f} s")
 
 
-def conclude(runs: Sequence[str], settings: Settings) -> None:
+def conclude(runs: Sequence[Run], settings: Settings) -> None:
     """Say what came out and where it lies."""
-    comparison(compare.rows(open_store(settings.store), runs), settings)
+    comparison(compare.rows(runs), settings)
     console.print(f"MLflow UI    {_command()} ui{_options(settings)}", soft_wrap=True, markup=False)
 
 
@@ -79,7 +80,7 @@ def comparison(found: Sequence[compare.Row], settings: Settings) -> None:
     page.
     """
     console.print(_table(found), _LEGEND, sep="\n")
-    pages = [("report", layout.report(row.run, "page.html")) for row in found]
+    pages = [("report", layout.report(row.run.name, "page.html")) for row in found]
     if len(found) > 1:
         pages.append(
             ("comparison", compare.write_page(open_store(settings.store), [row.run for row in found]))
@@ -130,7 +131,7 @@ def _table(found: Sequence[compare.Row]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     recipes = [row.experiment.name for row in found]
     for row in found:  # the recipe's name is short, and enough where no two runs share it
-        name = row.experiment.name if recipes.count(row.experiment.name) == 1 else row.run
+        name = row.experiment.name if recipes.count(row.experiment.name) == 1 else row.run.name
         table.add_row(name, *(_shown(column, row.scalars.get(column)) for column in _COLUMNS))
     return table
 

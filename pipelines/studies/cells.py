@@ -18,6 +18,7 @@ from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store, open_store
 from lossmap.components.stores.runs import load_json
 from lossmap.components.studies.cells import Cell, Joined, Outcome
+from lossmap.pipelines.local import open_run
 from lossmap.pipelines.recipes.resolve import resolve
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
@@ -150,7 +151,7 @@ def _connection(study: Study, first: Cell, second: Cell, settings: Settings) -> 
     """Where the barriers between two networks are kept, and how they are measured."""
     from lossmap.pipelines import connect as connecting
 
-    asked = connecting.asked(first.run, {}, settings)
+    asked = connecting.asked(open_run(first.run, settings), {})
     digest = hashlib.sha256(
         canonical_json([first.run, second.run, asked.model_dump(mode="json")]).encode()
     ).hexdigest()
@@ -163,7 +164,8 @@ def _measured(
     """Barriers by path: value, lower and upper end of the interval."""
     from lossmap.pipelines import connect as connecting
 
-    outcome = connecting.connect((first.run, second.run), asked, settings, stage)
+    runs = open_run(first.run, settings), open_run(second.run, settings)
+    outcome = connecting.connect(runs, asked, settings.tracking, stage)
     if outcome.untracked:
         say(f"  MLflow did not get this connection: {outcome.untracked}")
     return {

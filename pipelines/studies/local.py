@@ -13,7 +13,7 @@ from lossmap.components import steps
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError
 from lossmap.components.core.frozen import canonical_json
-from lossmap.components.core.progress import Progress, silent
+from lossmap.components.core.progress import Progress
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.studies.cells import Cell
@@ -59,7 +59,7 @@ def run_in_turn(missing: Sequence[Cell], settings: Settings, stage: Stage, say: 
     for index, cell in enumerate(missing):
         say(f"cell {index + 1}/{len(missing)} {cell.run}{_left(begun, index, len(missing))}")
         try:
-            local.run(cell.run, cell.experiment, settings, stage)
+            local.run(local.open_run(cell.run, settings), cell.experiment, settings, stage)
         except (KeyboardInterrupt, Interrupted):
             raise _interrupted(index, len(missing)) from None
         except TrackingError as error:  # what the store holds is complete
@@ -120,7 +120,7 @@ class _Going:
 
     def __init__(self, cell: Cell, settings: Settings):
         self.cell = cell
-        steps.prepare(cell.run, cell.experiment, settings, silent)
+        steps.prepare(local.open_run(cell.run, settings), cell.experiment)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # open for as long as the process is
         command = [sys.executable, "-c", _CELL, "run", "--resume", cell.run]
         where = ["--store", settings.store, "--tracking", settings.tracking]

@@ -16,7 +16,8 @@ from lossmap.components.config.training import Optimizer, Schedule, Training
 from lossmap.components.jobs.pytorchjob import Request, name_of
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links
+from lossmap.components.stores.runs import Run
+from lossmap.pipelines.local import open_run
 
 _PODS = Resources(cpu="300m", cpu_limit="2", memory="1Gi")
 
@@ -27,15 +28,13 @@ from lossmap.components.core.errors import LossmapError
 from lossmap.components.core.progress import Printed
 from lossmap.components.config.settings import Settings
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, load_experiment
+from lossmap.components.stores.runs import Run
 from lossmap.components.training.listen import Listeners
 
 settings = Settings()
-store = open_store(settings.store)
 listeners = Listeners(Printed("train", 2.0), lambda metrics: print("epoch", metrics["epoch"], flush=True))
 try:
-    training = links(store, settings.run).training
-    steps.as_job(settings)(training, load_experiment(store, settings.run), listeners)
+    steps.as_job(settings)(Run(open_store(settings.store), settings.run), listeners)
 except LossmapError as error:
     print(f"{type(error).__name__}: {error}", flush=True)
     sys.exit(error.exit_code)
@@ -91,7 +90,7 @@ class Launched:
 
     @property
     def training(self):
-        return links(self.store, self.name).training
+        return Run(self.store, self.name).training
 
     def kubectl(self, *arguments, **options):
         return kubectl("--namespace", self.namespace, *arguments, **options)
@@ -160,7 +159,7 @@ def launch(namespace, asked, image, owned=False, training_image=None):
             the launcher.
     """
     name = f"launcher-{uuid.uuid4().hex[:8]}"
-    steps.prepare(name, asked, Settings(store=_store(namespace)))
+    steps.prepare(open_run(name, Settings(store=_store(namespace))), asked)
     pod = _launcher(namespace, name, image, _owner(namespace) if owned else [])
     if training_image:
         pod["spec"]["containers"].append(

@@ -27,12 +27,11 @@ from lossmap.components.config.training import Training
 from lossmap.components.core.progress import silent
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links
+from lossmap.components.stores.runs import Run
 from lossmap.components.stores.tracking.client import RUN_TAG
 from lossmap.components.surveys.merge import load_surfaces
-from lossmap.components.surveys.pending import wanted_tiles
-from lossmap.components.surveys.stored_result import load_found
-from lossmap.components.surveys.tiles import load_survey
+from lossmap.components.surveys.pending import pending_tiles
+from lossmap.components.surveys.stored_result import load_result
 from lossmap.pipelines import local
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]  # kfp's, of what lies beneath it
@@ -181,12 +180,12 @@ class Place:
         _until(
             lambda: (
                 store.exists(layout.links(run))
-                and store.exists(layout.epoch_metrics(links(store, run).training, epoch))
+                and store.exists(layout.epoch_metrics(Run(store, run).training, epoch))
             ),
             200,
             f"epoch {epoch}",
         )
-        return store, links(store, run).training
+        return store, Run(store, run).training
 
     def going_on(self, pipeline_run):
         """What is left of a run: jobs and services of any kind, and pods that run or wait."""
@@ -281,11 +280,11 @@ def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(
     assert all(line.startswith("rank 0: ") for line in place.lossmap("logs", run, "--rank", "0").splitlines())
 
     here, there = _locally(experiment, tmp_path), open_store(STORE)
-    assert links(here, "run").training == links(there, run).training
-    assert here.read(layout.weights(links(here, "run").training)) == there.read(
-        layout.weights(links(there, run).training)
+    assert Run(here, "run").training == Run(there, run).training
+    assert here.read(layout.weights(Run(here, "run").training)) == there.read(
+        layout.weights(Run(there, run).training)
     )
-    locally, pods = load_found(here, "run"), load_found(there, run)
+    locally, pods = load_result(Run(here, "run")), load_result(Run(there, run))
     assert len(pods.planes) == 2
     assert all(
         _same_surfaces({"plane": a}, {"plane": b}) for a, b in zip(locally.planes, pods.planes, strict=True)
@@ -309,7 +308,7 @@ def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(
     assert place.state(again) == "SUCCEEDED"
     states = {step["name"]: step["state"] for step in place.status(again)["steps"]}
     assert {name for name, state in states.items() if state == "CACHED"} == {"train", "plan", "merge"}, states
-    assert _same_surfaces(load_surfaces(there, run), load_surfaces(there, again))
+    assert _same_surfaces(load_surfaces(Run(there, run)), load_surfaces(Run(there, again)))
 
 
 def test_a_lost_tile_pods_share_is_made_good_by_kubeflow_or_by_a_retry(
@@ -320,12 +319,12 @@ def test_a_lost_tile_pods_share_is_made_good_by_kubeflow_or_by_a_retry(
     store = open_store(STORE)
     _until(
         lambda: (
-            store.exists(layout.links(run)) and store.exists(layout.survey_plan(links(store, run).survey))
+            store.exists(layout.links(run)) and store.exists(layout.survey_plan(Run(store, run).links.survey))
         ),
         200,
         "a planned survey",
     )
-    tiles = layout.tiles(load_survey(store, run).surfaces[0])
+    tiles = layout.tiles(Run(store, run).survey.surfaces[0])
     _until(lambda: list(store.keys(tiles)), 120, "a tile in the store")
     pods = get("pods", "--namespace", place.namespace, f"--selector=pipeline/runid={pipeline_run}")["items"]
     running = {
@@ -335,14 +334,16 @@ def test_a_lost_tile_pods_share_is_made_good_by_kubeflow_or_by_a_retry(
     }
     victim = next(name for name, node in running.items() if node.endswith(".tile.executor"))
     kubectl("--namespace", place.namespace, "delete", "pod", victim, "--grace-period=0", "--force")
-    assert wanted_tiles(store, load_survey(store, run), experiment.landscape)
+    assert pending_tiles(Run(store, run))
     _until(lambda: place.state(run) not in ("PENDING", "RUNNING"), 300, "the end of the run")
     if place.state(run) == "FAILED":  # Kubeflow Pipelines 2.0.5 starts no lost pod again
         place.lossmap("retry", run)
         _until(lambda: place.state(run) not in ("PENDING", "RUNNING"), 300, "the end of the retry")
     status = place.status(run)
     assert status["state"] == "SUCCEEDED", status
-    assert _same_surfaces(load_surfaces(_locally(experiment, tmp_path), "run"), load_surfaces(store, run))
+    assert _same_surfaces(
+        load_surfaces(Run(_locally(experiment, tmp_path), "run")), load_surfaces(Run(store, run))
+    )
 
 
 def test_a_cancelled_run_leaves_nothing_within_a_minute_and_can_go_on(

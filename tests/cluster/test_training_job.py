@@ -15,7 +15,8 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.jobs.stop import stop
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links
+from lossmap.components.stores.runs import Run
+from lossmap.pipelines.local import open_run
 
 pytestmark = pytest.mark.cluster
 
@@ -26,10 +27,10 @@ LONG = 4000  # epochs that no test waits for
 def undisturbed(tmp_path_factory):
     """The weights that two processes of this machine come to."""
     settings = Settings(store=str(tmp_path_factory.mktemp("local")))
-    steps.prepare("run", experiment(), settings)
-    steps.train("run", settings, steps.locally("run", settings))
+    steps.prepare(open_run("run", settings), experiment())
+    steps.train(open_run("run", settings), settings)
     store = open_store(settings.store)
-    return load(store.read(layout.weights(links(store, "run").training)))
+    return load(store.read(layout.weights(Run(store, "run").training)))
 
 
 @pytest.fixture

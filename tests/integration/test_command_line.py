@@ -23,9 +23,9 @@ from lossmap.components import steps
 from lossmap.components.config.settings import Settings
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, load_run_manifest
+from lossmap.components.stores.runs import Run
 from lossmap.components.stores.tracking.runs import open_tracker
-from lossmap.pipelines.local import new_run
+from lossmap.pipelines.local import new_name, open_run
 from lossmap.pipelines.recipes.resolve import resolve
 
 SMALL = [
@@ -71,7 +71,7 @@ def test_a_run_prints_where_report_comparison_and_ui_are(place):
 def test_every_object_is_where_the_layout_says(place):
     store = open_store(str(place / "lossmap-runs"))
     for run in _runs(place):
-        training, survey = vars(links(store, run)).values()
+        training, survey = vars(Run(store, run).links).values()
         for key in (
             layout.experiment(run),
             layout.weights(training),
@@ -131,7 +131,7 @@ def test_the_linear_networks_line_is_convex(place):
 def test_a_finished_run_that_is_resumed_changes_nothing(place):
     run = _runs(place)[0]
     weights = (
-        place / "lossmap-runs" / layout.weights(links(open_store(str(place / "lossmap-runs")), run).training)
+        place / "lossmap-runs" / layout.weights(Run(open_store(str(place / "lossmap-runs")), run).training)
     )
     written = weights.stat().st_mtime_ns
     surface = (place / "lossmap-runs" / layout.report(run, "surface.npz")).read_bytes()
@@ -191,11 +191,10 @@ def _begun(place, folder, changes):
     shutil.copytree(place / "lossmap-runs", folder / "lossmap-runs")
     settings = Settings(store=str(folder / "lossmap-runs"))
     experiment = resolve("blobs-mlp", [*SMALL[1::2], *changes[1::2]])
-    run = new_run(experiment)
-    steps.prepare(run, experiment, settings)
-    manifest = load_run_manifest(open_store(settings.store), run)
-    open_tracker(settings.tracking, settings.store, run, experiment, manifest)
-    return run
+    run = open_run(new_name(experiment), settings)
+    steps.prepare(run, experiment)
+    open_tracker(settings.tracking, run)
+    return run.name
 
 
 REFUSED = [

@@ -16,9 +16,9 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, load_json
+from lossmap.components.stores.runs import Run, load_json
 from lossmap.components.surveys.merge import load_surfaces
-from lossmap.components.surveys.tiles import load_survey
+from lossmap.pipelines.local import open_run
 
 EXPERIMENT = Experiment(
     name="test",
@@ -73,18 +73,18 @@ def test_the_whole_chain_runs_as_components(settings, tmp_path):
     artifacts = {path.name: path for path in (tmp_path / "kfp").glob("*/*/*")}
     assert json.loads(artifacts["dataset"].read_text())["train_counts"] == [20] * 4
     assert json.loads(artifacts["model"].read_text()) == load_json(
-        store, layout.training_result(links(store, "run").training)
+        store, layout.training_result(Run(store, "run").training)
     )
     assert artifacts["page"].read_bytes() == store.read(layout.report("run", "page.html"))
-    assert len(list(store.keys(layout.tiles(load_survey(store, "run").surfaces[0])))) == 2
-    plane = load_surfaces(store, "run")["plane"]
+    assert len(list(store.keys(layout.tiles(Run(store, "run").survey.surfaces[0])))) == 2
+    plane = load_surfaces(Run(store, "run"))["plane"]
     assert plane.evaluated.all()
     assert plane.finite.all()
     assert json.loads(store.read(layout.scalars("run")))["points"] == 9
 
 
 def test_what_a_tile_cannot_evaluate_is_left_to_the_merge_which_tells_why(settings, capsys):
-    steps.prepare(settings.run, EXPERIMENT, settings)
+    steps.prepare(open_run(settings.run, settings), EXPERIMENT)
     pods.tile("0/1")  # nothing is planned yet
     said = capsys.readouterr().out
     with pytest.raises(SystemExit) as failed:

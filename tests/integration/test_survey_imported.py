@@ -30,16 +30,17 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.core.progress import silent
 from lossmap.components.data.batches import load_samples
-from lossmap.components.importing.network import noted, take_in
+from lossmap.components.importing.digests import with_digests
+from lossmap.components.importing.network import import_network
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, list_runs, load_json, load_run_manifest
-from lossmap.components.surveys.problems import load_problem
-from lossmap.components.surveys.stored_result import load_found
-from lossmap.components.surveys.tiles import load_survey
+from lossmap.components.stores.runs import Run, list_runs, load_json
+from lossmap.components.surveys.problems import Problems
+from lossmap.components.surveys.stored_result import load_result
 from lossmap.pipelines import survey as surveying
 from lossmap.pipelines.api import survey
 from lossmap.pipelines.commands.survey import survey as command
+from lossmap.pipelines.local import open_run
 from lossmap.pipelines.screens import proof as proof_screen
 
 # MLflow 3.17 with SQLAlchemy 2.1.
@@ -65,18 +66,18 @@ def _finished(store):
 
 def _survey_here(run, experiment, settings):
     """Everything but the report."""
-    steps.prepare(run, experiment, settings)
-    store = open_store(settings.store)
-    take_in(store, links(store, run).training)
-    steps.plan(run, settings)
-    steps.merge(run, settings)
-    return store, load_found(store, run).planes[0]
+    opened = open_run(run, settings)
+    steps.prepare(opened, experiment)
+    import_network(opened)
+    steps.plan(opened)
+    steps.merge(opened)
+    return opened.store, load_result(opened).planes[0]
 
 
 def _expected(store, run, network, x, y):
     """Loss and error at a point, one sample at a time in float64."""
-    network.load_state_dict(load(store.read(layout.weights(links(store, run).training))))
-    directions = load(store.read(layout.directions(load_survey(store, run).parts[0].plane)))
+    network.load_state_dict(load(store.read(layout.weights(Run(store, run).training))))
+    directions = load(store.read(layout.directions(Run(store, run).survey.parts[0].plane)))
     along = [
         {
             name.removeprefix(f"{axis}/"): value
@@ -85,7 +86,7 @@ def _expected(store, run, network, x, y):
         }
         for axis in "xy"
     ]
-    manifest = load_run_manifest(store, run)
+    manifest = Run(store, run).manifest
     inputs, targets = load_samples(store, manifest, "train", torch.arange(manifest.count("train")))
     return naive_point(network, *along, x, y, inputs, targets)[:2]
 
@@ -155,9 +156,9 @@ def test_a_language_model_from_the_current_folder_is_killed_and_goes_on_with_the
         landscape=SMALL.model_copy(update={"plane": plane, "tile_points": 500}),
     )
     here, expected = _of_the_user(
-        tmp_path, lambda: _survey_here("run", noted(same), Settings(store=str(tmp_path / "other")))
+        tmp_path, lambda: _survey_here("run", with_digests(same), Settings(store=str(tmp_path / "other")))
     )
-    found = load_found(store, run).planes[0]
+    found = load_result(Run(store, run)).planes[0]
     assert (found.loss.tobytes(), found.error.tobytes()) == (
         expected.loss.tobytes(),
         expected.error.tobytes(),
@@ -165,7 +166,7 @@ def test_a_language_model_from_the_current_folder_is_killed_and_goes_on_with_the
     assert _finished(tmp_path / "lossmap-runs") == {run: "FINISHED"}
     scalars, result = (
         load_json(store, layout.scalars(run)),
-        load_json(here, layout.training_result(links(here, "run").training)),
+        load_json(here, layout.training_result(Run(here, "run").training)),
     )
     assert (scalars["test_loss"], scalars["test_error"]) == (result["test"]["loss"], result["test"]["error"])
     assert scalars["centre_loss"] == pytest.approx(
@@ -214,14 +215,14 @@ def test_torchvisions_resnet18_is_surveyed_on_images_of_cifar10(tmp_path, shared
     lossmap("survey", *given, *(word for field in fields for word in ("--set", field)), cwd=tmp_path)
     store = open_store(str(tmp_path / "lossmap-runs"))
     [run] = list_runs(store)
-    plane, scalars = load_found(store, run).planes[0], load_json(store, layout.scalars(run))
+    plane, scalars = load_result(Run(store, run)).planes[0], load_json(store, layout.scalars(run))
     assert plane.loss.shape == (3, 3)
     assert plane.finite.all()
     assert scalars["parameters"] == 11_181_642
     assert scalars["centre_loss"] == pytest.approx(
         scalars["train_loss"], rel=1e-5
     )  # float32 outputs, other batches
-    assert load_run_manifest(store, run).mean == (0.4914, 0.4822, 0.4465)
+    assert Run(store, run).manifest.mean == (0.4914, 0.4822, 0.4465)
     assert _finished(tmp_path / "lossmap-runs") == {run: "FINISHED"}
 
 
@@ -259,9 +260,9 @@ def test_a_network_of_a_million_parameters_agrees_with_the_obvious_computation(s
         model=Imported(factory="reference.networks:wide"),
         landscape=SMALL,
     )
-    store, plane = _survey_here("run", noted(experiment), settings)
+    store, plane = _survey_here("run", with_digests(experiment), settings)
     assert (
-        load_json(store, layout.training_result(links(store, "run").training))["parameters"]
+        load_json(store, layout.training_result(Run(store, "run").training))["parameters"]
         == 31_000 + 1_001_000 + 3_003
     )
     loss, error = _expected(store, "run", wide(), plane.x[2], plane.y[0])
@@ -283,12 +284,12 @@ def test_a_network_that_does_not_take_channels_last_is_surveyed_in_the_format_th
         update={"convexity": Convexity(samples=10), "curvature": Curvature(samples=10, trace_products=2)}
     )
     experiment = Experiment(data=Data(source=str(tmp_path / "images.npz")), model=model, landscape=landscape)
-    store, plane = _survey_here("run", noted(experiment), settings)
+    store, plane = _survey_here("run", with_digests(experiment), settings)
     for row, column in ((0, 2), (1, 1)):
         loss, error = _expected(store, "run", network(), plane.x[column], plane.y[row])
         assert plane.loss[row, column] == pytest.approx(loss, rel=1e-5)  # float32 outputs
         assert plane.error[row, column] == error
-    assert load_found(store, "run").curvature
+    assert load_result(Run(store, "run")).curvature
 
 
 @pytest.mark.parametrize(("network", "last"), [(Flattening, True), (Viewing, False), (Striding, False)])
@@ -299,13 +300,13 @@ def test_images_are_laid_out_channels_last_where_the_network_takes_that(network,
     )
     model = Imported(factory=f"reference.networks:{network.__name__}")
     steps.prepare(
-        "run",
-        noted(Experiment(data=Data(source=str(tmp_path / "images.npz")), model=model, landscape=SMALL)),
-        settings,
+        open_run("run", settings),
+        with_digests(
+            Experiment(data=Data(source=str(tmp_path / "images.npz")), model=model, landscape=SMALL)
+        ),
     )
-    store = open_store(settings.store)
-    take_in(store, links(store, "run").training)
-    inputs = load_problem(store, "run", 5).samples.inputs
+    import_network(open_run("run", settings))
+    inputs = Problems(open_run("run", settings)).problem(5).samples.inputs
     assert inputs.is_contiguous(memory_format=torch.channels_last) is last
     assert inputs.is_contiguous() is not last
 
@@ -322,7 +323,7 @@ def test_the_proof_of_invariance_needs_no_survey_and_leaves_a_run_that_can_go_on
     experiment = surveying.experiment(
         network, str(tmp_path / "rows.npz"), "study", None, ["landscape.samples=20"]
     )
-    proof = surveying.prove("run", experiment, settings, _no_stage)
+    proof = surveying.prove(open_run("run", settings), experiment, _no_stage)
     found = json.loads(proof_screen.as_json(proof, "run"))
     assert {"element", "neuron"} <= set(found["unchanged"])
     assert "filter" in found["changed"]
@@ -339,17 +340,17 @@ def test_the_proof_of_invariance_needs_no_survey_and_leaves_a_run_that_can_go_on
     ]
     assert "survey it: lossmap survey --resume run" in printed
     store = open_store(settings.store)
-    assert store.exists(layout.training_result(links(store, "run").training))
-    assert not list(store.keys("surfaces/"))
+    assert store.exists(layout.training_result(Run(store, "run").training))
+    assert [key.rpartition("/")[2] for key in store.keys("surfaces/")] == ["samples.safetensors"]
 
 
 def test_the_proof_waits_for_a_network_that_is_not_trained(settings):
-    steps.prepare("run", Experiment(data=Data(source="blobs")), settings)
+    steps.prepare(open_run("run", settings), Experiment(data=Data(source="blobs")))
     with pytest.raises(
         LossmapError,
         match=r"^the network of run is not trained yet; train it first: lossmap run --resume run$",
     ):
-        steps.prove_invariance("run", settings)
+        steps.prove_invariance(open_run("run", settings))
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ from lossmap.components.config.training import Training
 from lossmap.components.core.errors import LossmapError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, load_run_manifest, save_experiment, save_run_manifest
+from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.merge import load_surfaces
-from lossmap.components.surveys.pending import wanted_tiles
-from lossmap.components.surveys.tiles import evaluated_points, load_survey
+from lossmap.components.surveys.tiles import evaluated_points
+from lossmap.pipelines.local import open_run
 
 EXPERIMENT = Experiment(
     name="test",
@@ -46,17 +46,17 @@ def trained(tmp_path_factory, tracking):
     """A store with a trained run `base`, and its surface from one worker and one tile."""
     folder = tmp_path_factory.mktemp("store")
     settings = Settings(store=str(folder), tracking=tracking(folder))
-    steps.prepare("base", EXPERIMENT, settings)
-    steps.train("base", settings, in_process(settings))
+    steps.prepare(open_run("base", settings), EXPERIMENT)
+    steps.train(open_run("base", settings), settings, launch=in_process(settings))
     return settings, _survey(settings, "base", tile_points=1000, workers=1)
 
 
 def _survey(settings, run, **changes):
     """Survey the base run's weights once more under another name, in a surface folder of its own."""
     _adopt(settings, run, **changes)
-    steps.plan(run, settings)
-    steps.evaluate(run, settings)
-    steps.merge(run, settings)
+    steps.plan(open_run(run, settings))
+    steps.evaluate(open_run(run, settings))
+    steps.merge(open_run(run, settings))
     return _bytes(settings, run)
 
 
@@ -64,10 +64,11 @@ def _adopt(settings, run, **changes):
     store = open_store(settings.store)
     landscape = EXPERIMENT.landscape.model_copy(update=changes)
     store.delete(layout.experiment(run))
-    save_experiment(store, run, EXPERIMENT.model_copy(update={"landscape": landscape}))
-    save_run_manifest(store, run, load_run_manifest(store, "base"))
     store.delete(layout.links(run))
-    assert links(store, run).training == links(store, "base").training
+    adopted, base = Run(store, run), Run(store, "base")
+    adopted.begin(EXPERIMENT.model_copy(update={"landscape": landscape}))
+    adopted.keep_manifest(base.manifest)
+    assert adopted.training == base.training
     for key in list(store.keys("surfaces/")):
         store.delete(key)
 
@@ -75,7 +76,7 @@ def _adopt(settings, run, **changes):
 def _bytes(settings, run):
     return {
         name: surface.loss.tobytes() + surface.error.tobytes()
-        for name, surface in load_surfaces(open_store(settings.store), run).items()
+        for name, surface in load_surfaces(open_run(run, settings)).items()
     }
 
 
@@ -95,9 +96,9 @@ def test_rounds_with_slow_parts_beside_them_give_the_same_bits(trained):
     }
     expected = _survey(settings, "alone", **parts, tile_points=1000, workers=1), _documents(settings, "alone")
     _adopt(settings, "beside", **parts, tile_points=2, workers=3)
-    steps.plan("beside", settings)
+    steps.plan(open_run("beside", settings))
     heard = []
-    steps.merge("beside", settings, lambda done, total, _: heard.append((done, total)))
+    steps.merge(open_run("beside", settings), lambda done, total, _: heard.append((done, total)))
     assert (_bytes(settings, "beside"), _documents(settings, "beside")) == expected
     steps_taken = [after - before for (before, _), (after, _) in itertools.pairwise(heard)]
     assert min(steps_taken) >= 0
@@ -107,7 +108,7 @@ def test_rounds_with_slow_parts_beside_them_give_the_same_bits(trained):
 
 def _documents(settings, run):
     store = open_store(settings.store)
-    parts = [part for part in load_survey(store, run).parts if part.kind in ("curvature", "convexity")]
+    parts = [part for part in Run(store, run).survey.parts if part.kind in ("curvature", "convexity")]
     assert len(parts) == 2
     return [evaluated_points(store, part) for part in parts]
 
@@ -115,22 +116,21 @@ def _documents(settings, run):
 def test_a_finer_survey_evaluates_only_new_points_and_agrees_on_the_old(trained):
     settings, _ = trained
     _survey(settings, "coarse")
-    coarse = load_surfaces(open_store(settings.store), "coarse")["plane"]
+    coarse = load_surfaces(open_run("coarse", settings))["plane"]
     store = open_store(settings.store)
     finer = EXPERIMENT.landscape.model_copy(update={"plane": Plane(x=Axis(points=17), y=Axis(points=7))})
-    save_experiment(store, "finer", EXPERIMENT.model_copy(update={"landscape": finer}))
-    save_run_manifest(store, "finer", load_run_manifest(store, "base"))
-    steps.plan("finer", settings)
-    assert sum(len(tile.points) for tile in wanted_tiles(store, load_survey(store, "finer"), finer)) == 8 * 7
-    steps.merge("finer", settings)
-    fine = load_surfaces(store, "finer")["plane"]
+    Run(store, "finer").begin(EXPERIMENT.model_copy(update={"landscape": finer}))
+    Run(store, "finer").keep_manifest(Run(store, "base").manifest)
+    assert sum(len(tile.points) for tile in steps.plan(open_run("finer", settings))) == 8 * 7
+    steps.merge(open_run("finer", settings))
+    fine = load_surfaces(Run(store, "finer"))["plane"]
     assert fine.loss[:, ::2].tobytes() == coarse.loss.tobytes()
 
 
 def test_a_killed_worker_is_one_clear_line_and_the_survey_goes_on(trained):
     settings, expected = trained
     _adopt(settings, "killed", tile_points=1)
-    tiles = steps.plan("killed", settings)
+    tiles = len(steps.plan(open_run("killed", settings)))
     killed = []
 
     def kill(done, _total, _detail):
@@ -139,34 +139,34 @@ def test_a_killed_worker_is_one_clear_line_and_the_survey_goes_on(trained):
             killed[0].kill()
 
     with pytest.raises(LossmapError) as failed:
-        steps.evaluate("killed", settings, kill)
+        steps.evaluate(open_run("killed", settings), kill)
     assert (
         str(failed.value)
         == "a process evaluating the surface of killed was killed, perhaps for want of memory; finished tiles"
         " are kept: go on with --resume killed, with fewer landscape.workers if memory is short"
     )
     store = open_store(settings.store)
-    finished = len(list(store.keys(layout.tiles(load_survey(store, "killed").surfaces[0]))))
+    finished = len(list(store.keys(layout.tiles(Run(store, "killed").survey.surfaces[0]))))
     assert 3 <= finished < tiles
-    steps.merge("killed", settings)
+    steps.merge(open_run("killed", settings))
     assert _bytes(settings, "killed") == expected
 
 
 def test_workers_end_when_their_parent_is_killed(trained):
     settings, _ = trained
     _adopt(settings, "orphans", plane=Plane(x=Axis(points=301), y=Axis(points=301)))
-    steps.plan("orphans", settings)
+    steps.plan(open_run("orphans", settings))
     script = (
-        "from lossmap.components import steps; from lossmap.components.config.settings import Settings as S;"
-        " r = 'orphans'; s = S(); "
+        "from lossmap.components import steps; from lossmap.components.config.settings import Settings;"
+        " from lossmap.pipelines.local import open_run; "
     )
-    script += "steps.evaluate(r, s) if __name__ == '__main__' else None"
+    script += "steps.evaluate(open_run('orphans', Settings())) if __name__ == '__main__' else None"
     with subprocess.Popen(
         [sys.executable, "-c", script], env={**os.environ, **settings.environment()}
     ) as process:
         try:
             store = open_store(settings.store)
-            prefix = layout.tiles(load_survey(store, "orphans").surfaces[0])
+            prefix = layout.tiles(Run(store, "orphans").survey.surfaces[0])
             end = time.monotonic() + 120
             while not list(store.keys(prefix)):
                 assert time.monotonic() < end

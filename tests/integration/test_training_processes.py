@@ -26,8 +26,9 @@ from lossmap.components.data.batches import load_images
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, load_epochs, load_run_manifest
+from lossmap.components.stores.runs import Run, load_epochs
 from lossmap.components.training.heartbeat import beating
+from lossmap.pipelines.local import open_run
 
 
 def _experiment(processes, epochs=2, **changes):
@@ -51,14 +52,14 @@ def settings(tmp_path, tracking):
 
 
 def _train(settings, run, experiment):
-    steps.prepare(run, experiment, settings)
-    steps.train(run, settings, steps.locally(run, settings))
+    steps.prepare(open_run(run, settings), experiment)
+    steps.train(open_run(run, settings), settings)
     return _weights(settings, run)
 
 
 def _weights(settings, run):
     store = open_store(settings.store)
-    return load(store.read(layout.weights(links(store, run).training)))
+    return load(store.read(layout.weights(Run(store, run).training)))
 
 
 def _equal(first, second):
@@ -69,7 +70,7 @@ def test_two_processes_equal_one_that_does_both_shares_in_float64(settings):
     experiment = _experiment(processes=2)
     weights = _train(settings, "run", experiment)
     store = open_store(settings.store)
-    manifest = load_run_manifest(store, "run")
+    manifest = Run(store, "run").manifest
     images = load_images(store, manifest, "train")
     expected = reference.train(
         experiment.training, manifest, build(experiment.model, manifest), images, world=2
@@ -84,9 +85,9 @@ def test_killed_and_resumed_training_has_the_bits_of_an_undisturbed_one(settings
     experiment = _experiment(processes, epochs=24)
     elsewhere = Settings(store=str(tmp_path / "elsewhere"))
     undisturbed = _train(elsewhere, "undisturbed", experiment)
-    steps.prepare("killed", experiment, settings)
+    steps.prepare(open_run("killed", settings), experiment)
     store = open_store(settings.store)
-    training = links(store, "killed").training
+    training = Run(store, "killed").training
     process = _start(settings, training, processes)
     _wait(lambda: store.exists(layout.epoch_metrics(training, 2)))
     _kill(process)
@@ -115,32 +116,31 @@ def test_a_training_here_has_the_bits_of_torchrun_with_more_than_one_thread(
     experiment = _experiment(2, threads=2)
     weights = _train(settings, "here", experiment)
     elsewhere = Settings(store=str(tmp_path / "elsewhere"))
-    steps.prepare("torchrun", experiment, elsewhere)
-    process = _start(elsewhere, links(open_store(elsewhere.store), "torchrun").training, 2)
+    steps.prepare(open_run("torchrun", elsewhere), experiment)
+    process = _start(elsewhere, Run(open_store(elsewhere.store), "torchrun").training, 2)
     process.communicate(timeout=90)
     assert _equal(weights, _weights(elsewhere, "torchrun"))
 
 
 def test_what_is_trained_already_is_not_trained_again(settings):
-    steps.prepare("first", _experiment(2), settings)
-    steps.train("first", settings, in_process(settings))
+    steps.prepare(open_run("first", settings), _experiment(2))
+    steps.train(open_run("first", settings), settings, launch=in_process(settings))
     first = _weights(settings, "first")
     heard = []
-    steps.prepare("again", _experiment(2).model_copy(update={"landscape": Landscape(samples=7)}), settings)
+    steps.prepare(
+        open_run("again", settings), _experiment(2).model_copy(update={"landscape": Landscape(samples=7)})
+    )
 
-    def launch(*_):
-        raise AssertionError("it trains again")
-
-    training = steps.train("again", settings, launch, lambda *said: heard.append(said))
+    steps.train(open_run("again", settings), settings, lambda *said: heard.append(said))
     assert heard == [(1, 1, "found in the store")]
-    assert training == links(open_store(settings.store), "first").training
+    assert open_run("again", settings).training == open_run("first", settings).training
     assert _equal(first, _weights(settings, "again"))
 
 
 def test_sigterm_saves_and_ends_every_process(settings):
-    steps.prepare("run", _experiment(2, epochs=400, checkpoint_seconds=1000.0), settings)
+    steps.prepare(open_run("run", settings), _experiment(2, epochs=400, checkpoint_seconds=1000.0))
     store = open_store(settings.store)
-    training = links(store, "run").training
+    training = Run(store, "run").training
     process = _start(settings, training, 2)
     _wait(lambda: store.exists(layout.epoch_metrics(training, 3)))
     process.send_signal(signal.SIGTERM)
@@ -152,9 +152,9 @@ def test_sigterm_saves_and_ends_every_process(settings):
 
 
 def test_a_training_that_nobody_waits_for_any_longer_saves_and_ends_in_peace(settings):
-    steps.prepare("run", _experiment(2, epochs=40_000, checkpoint_seconds=1000.0), settings)
+    steps.prepare(open_run("run", settings), _experiment(2, epochs=40_000, checkpoint_seconds=1000.0))
     store = open_store(settings.store)
-    training = links(store, "run").training
+    training = Run(store, "run").training
     with beating(store, training, 0.5):
         process = _start(settings, training, 2, LOSSMAP_LAUNCHER="store:4")
         _wait(lambda: store.exists(layout.epoch_metrics(training, 1)))
@@ -170,7 +170,7 @@ def test_a_training_that_nobody_waits_for_any_longer_saves_and_ends_in_peace(set
 
 
 def test_a_killed_process_ends_the_others_and_is_one_clear_line(settings):
-    steps.prepare("run", _experiment(2, epochs=4000), settings)
+    steps.prepare(open_run("run", settings), _experiment(2, epochs=4000))
 
     def kill_one(*_):
         workers = [
@@ -185,9 +185,8 @@ def test_a_killed_process_ends_the_others_and_is_one_clear_line(settings):
     killed = []
     with pytest.raises(TrainingError) as failed:
         steps.train(
-            "run",
+            open_run("run", settings),
             settings,
-            steps.locally("run", settings),
             lambda done, *_: kill_one() if done > 3 and not killed else None,
         )
     expected = "a training process was killed, perhaps for want of memory"

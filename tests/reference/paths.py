@@ -14,7 +14,7 @@ from lossmap.components.landscape.objective import cross_entropy
 from lossmap.components.steps import prepare
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, load_run_manifest
+from lossmap.components.stores.runs import Run
 
 
 class Place(nn.Module):
@@ -102,18 +102,17 @@ def finished_run(settings, run, experiment, network, steps=0):
     """A run in the store whose network is trained here and now, by plain gradient descent on all training
     images.
     """
-    prepare(run, experiment, settings)
-    store = open_store(settings.store)
-    inputs, targets = load_packed(store, load_run_manifest(store, run), "train")
-    inputs = as_inputs(inputs, load_run_manifest(store, run))
+    kept = Run(open_store(settings.store), run)
+    prepare(kept, experiment)
+    inputs, targets = load_packed(kept.store, kept.manifest, "train")
+    inputs = as_inputs(inputs, kept.manifest)
     optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9)
     for _ in range(steps):
         optimizer.zero_grad()
         cross_entropy(network.train()(inputs), targets).mean().backward()
         optimizer.step()
-    training = links(store, run).training
-    store.write(
-        layout.weights(training),
+    kept.store.write(
+        layout.weights(kept.training),
         save({name: tensor.contiguous() for name, tensor in network.eval().state_dict().items()}),
     )
-    store.write(layout.training_result(training), b"{}")
+    kept.store.write(layout.training_result(kept.training), b"{}")

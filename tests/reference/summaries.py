@@ -12,7 +12,7 @@ from lossmap.components.config.models import Model, ResNet
 from lossmap.components.config.training import Training
 from lossmap.components.figures.run.summary import RunSummary
 from lossmap.components.landscape.grid import Surface
-from lossmap.components.surveys.result import Found
+from lossmap.components.surveys.result import SurveyResult
 from reference.landscape import surface as surface_of
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -99,7 +99,7 @@ def summary(
             "ceiling": float("inf"),
             "basin_fraction": 0.41,
         },
-        found=Found(
+        found=SurveyResult(
             planes=(evaluate(bowl, side, side) if plane is None else plane,),
             lines=() if line is None else (line,),
         ),
@@ -115,9 +115,7 @@ def manifest(source: str) -> Manifest:
         digest="d" * 64,
         source=source,
         classes=CLASSES,
-        channels=3,
-        height=32,
-        width=32,
+        shape=(3, 32, 32),
         mean=(0.5, 0.5, 0.5),
         deviation=(0.2, 0.2, 0.2),
         train=(train,),

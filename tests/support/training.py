@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
 from lossmap.components.steps import Launch
+from lossmap.components.stores.runs import Run
 from lossmap.components.training.listen import Listener, Listeners
 from lossmap.components.training.main import train
 
@@ -28,10 +28,10 @@ def only_rank() -> Iterator[None]:
 def in_process(settings: Settings) -> Launch:
     """Train by this process, as steps.locally does by others; `training.processes` is taken for one."""
 
-    def launch(training: str, _experiment: Experiment, listeners: Listeners) -> None:
+    def launch(run: Run, listeners: Listeners) -> None:
         said, listener = io.StringIO(), Listener(listeners)
         with only_rank(), _left_as_it_was(), contextlib.redirect_stdout(said):
-            train(training, settings)
+            train(run.training, settings)
         for line in said.getvalue().splitlines():
             listener.hear(line)
 

@@ -7,7 +7,8 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import DataError, ExperimentError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import load_run_manifest
+from lossmap.components.stores.runs import Run
+from lossmap.pipelines.local import open_run
 
 EXPERIMENT = Experiment(data=Data(source="blobs", blobs=Blobs(train_per_class=4, test_per_class=2)))
 
@@ -19,15 +20,15 @@ def settings(tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_preparing_a_run_again_mends_its_data_set(settings, damage):
-    steps.prepare("run", EXPERIMENT, settings)
+    steps.prepare(open_run("run", settings), EXPERIMENT)
     store = open_store(settings.store)
-    key = load_run_manifest(store, "run").train[0].key
+    key = Run(store, "run").manifest.train[0].key
     content = store.read(key)
     if damage == "missing":
         store.delete(key)
     else:
         store.write(key, content[:-1] + b"x")
-    steps.prepare("run", EXPERIMENT, settings)
+    steps.prepare(open_run("run", settings), EXPERIMENT)
     assert store.read(key) == content
 
 
@@ -39,20 +40,20 @@ def test_a_run_whose_images_have_changed_is_not_continued_with_others(settings, 
             (tmp_path / "images" / split / label).mkdir(parents=True)
             Image.new("L", (8, 8), 50).save(tmp_path / "images" / split / label / "1.png")
     experiment = Experiment(data=Data(source=str(tmp_path / "images")))
-    steps.prepare("run", experiment, settings)
+    steps.prepare(open_run("run", settings), experiment)
     Image.new("L", (8, 8), 60).save(tmp_path / "images/train/a/1.png")
-    assert steps.prepare("run", experiment, settings)  # what was packed is whole: the run keeps it
+    assert steps.prepare(open_run("run", settings), experiment)  # what was packed is whole: the run keeps it
     store = open_store(settings.store)
-    store.delete(load_run_manifest(store, "run").train[0].key)
+    store.delete(Run(store, "run").manifest.train[0].key)
     with pytest.raises(DataError) as refused:
-        steps.prepare("run", experiment, settings)
+        steps.prepare(open_run("run", settings), experiment)
     assert (
         str(refused.value) == f"{tmp_path}/images has other images than when run run began; start a new run"
     )
 
 
 def test_a_runs_experiment_never_changes(settings):
-    steps.prepare("run", EXPERIMENT, settings)
+    steps.prepare(open_run("run", settings), EXPERIMENT)
     with pytest.raises(ExperimentError, match=r"^run run exists with another experiment; start a new run$"):
-        steps.prepare("run", EXPERIMENT.model_copy(update={"study": "other"}), settings)
+        steps.prepare(open_run("run", settings), EXPERIMENT.model_copy(update={"study": "other"}))
     assert open_store(settings.store).exists(layout.experiment("run"))

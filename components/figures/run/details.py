@@ -10,7 +10,7 @@ from plotly import graph_objects as go
 from lossmap.components.figures.pages import BLANK
 from lossmap.components.figures.scale import COLOURS
 from lossmap.components.landscape.hessian.lanczos import Density, smoothed_density
-from lossmap.components.surveys.result import ConvexityMap, Passed
+from lossmap.components.surveys.result import ConvexityMap, Snapshot
 
 if TYPE_CHECKING:
     from lossmap.components.landscape.hessian.curvature import CurvatureResult
@@ -49,7 +49,7 @@ def convexity_figure(found: ConvexityMap) -> go.Figure:
     return go.Figure([sheet], layout)
 
 
-def trajectory_figure(passed: tuple[Passed, ...]) -> go.Figure:
+def trajectory_figure(passed: tuple[Snapshot, ...]) -> go.Figure:
     """Loss of each snapshot, and what the plane pretends it to be at its projection."""
     curves = {
         "the snapshot itself": [place.loss for place in passed],
@@ -58,7 +58,7 @@ def trajectory_figure(passed: tuple[Passed, ...]) -> go.Figure:
     return go.Figure(_over_epochs(passed, curves), _curves("epoch", "loss", logarithmic=True))
 
 
-def distance_figure(passed: tuple[Passed, ...]) -> go.Figure:
+def distance_figure(passed: tuple[Snapshot, ...]) -> go.Figure:
     """How far each snapshot is from the trained network, and how much of that is off the plane."""
     curves = {
         "from the trained network": [place.position.length for place in passed],
@@ -67,7 +67,7 @@ def distance_figure(passed: tuple[Passed, ...]) -> go.Figure:
     return go.Figure(_over_epochs(passed, curves), _curves("epoch", "Euclidean distance of the weights"))
 
 
-def _over_epochs(passed: tuple[Passed, ...], curves: dict[str, list[float]]) -> list[go.Scatter]:
+def _over_epochs(passed: tuple[Snapshot, ...], curves: dict[str, list[float]]) -> list[go.Scatter]:
     epochs = [place.position.epoch for place in passed]
     styles = zip(curves.items(), ("solid", "dash"), COLOURS[:2], strict=True)
     return [

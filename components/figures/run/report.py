@@ -13,52 +13,49 @@ from lossmap.components.figures.run.summary import RunSummary, guessing_loss
 from lossmap.components.landscape.grid import to_npz
 from lossmap.components.landscape.measures import surface as measures
 from lossmap.components.stores import layout
-from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import links, load_epochs, load_experiment, load_json, load_run_manifest
+from lossmap.components.stores.runs import Run, load_epochs
 from lossmap.components.stores.tracking.runs import open_tracker
-from lossmap.components.surveys.result import Found
-from lossmap.components.surveys.stored_result import load_found
+from lossmap.components.surveys.result import SurveyResult
+from lossmap.components.surveys.stored_result import load_result
 
 PAGE = "page.html"
 
 
-def report(store: Store, run_id: str, tracking: str, progress: Progress = silent) -> RunSummary:
+def report(run: Run, tracking: str, progress: Progress = silent) -> RunSummary:
     """Draw and write the report, scalars last, then log the run to MLflow.
 
     Raises:
         TrackingError: MLflow is out of reach; the report in the store is complete.
     """
-    summary = summarize(store, run_id)
+    summary = summarize(run)
     progress(1, 4, "drawing")
     files = _files(summary)
     progress(2, 4, "writing")
     for name, content in files.items():
-        store.write(layout.report(run_id, name), content)
-    store.write(layout.scalars(run_id), json.dumps(dict(summary.scalars)).encode())
+        run.store.write(layout.report(run.name, name), content)
+    run.store.write(layout.scalars(run.name), json.dumps(dict(summary.scalars)).encode())
     progress(3, 4, "logging to MLflow")
-    _track(store, summary, files, tracking)
+    _track(run, summary, files, tracking)
     progress(4, 4, "")
     return summary
 
 
-def summarize(store: Store, run_id: str) -> RunSummary:
+def summarize(run: Run) -> RunSummary:
     """Everything that a report shows of a run whose survey is merged."""
-    experiment, manifest, found = (
-        load_experiment(store, run_id),
-        load_run_manifest(store, run_id),
-        load_found(store, run_id),
-    )
-    training = links(store, run_id).training
-    result, epochs = load_json(store, layout.training_result(training)), tuple(load_epochs(store, training))
+    experiment, manifest, found = run.experiment, run.manifest, load_result(run)
+    epochs = tuple(load_epochs(run.store, run.training))
     estimates = measures.summary(
         found.planes, found.lines, guessing_loss(experiment, manifest), experiment.landscape
     )
     return RunSummary(
-        run=run_id,
+        run=run.name,
         experiment=experiment,
         manifest=manifest,
         epochs=epochs,
-        scalars=_of_training(result) | _of_experts(epochs) | scalars_of(estimates) | _of_the_rest(found),
+        scalars=_of_training(run.training_result)
+        | _of_experts(epochs)
+        | scalars_of(estimates)
+        | _of_the_rest(found),
         found=found,
     )
 
@@ -86,7 +83,7 @@ def _of_experts(epochs: Sequence[Mapping[str, float]]) -> dict[str, float | None
     return {name: epochs[-1][name] for name in BALANCE if epochs and name in epochs[-1]}
 
 
-def _of_the_rest(found: Found) -> dict[str, float | None]:
+def _of_the_rest(found: SurveyResult) -> dict[str, float | None]:
     plane = found.planes[0]
     scalars: dict[str, float | None] = {
         "points": float(plane.known.sum()),
@@ -117,17 +114,16 @@ def _files(summary: RunSummary) -> dict[str, bytes]:
     return files
 
 
-def _track(store: Store, summary: RunSummary, files: Mapping[str, bytes], tracking: str) -> None:
-    tracker = open_tracker(tracking, store.uri, summary.run, summary.experiment, summary.manifest)
+def _track(run: Run, summary: RunSummary, files: Mapping[str, bytes], tracking: str) -> None:
+    store, training = run.store, run.experiment.training
+    tracker = open_tracker(tracking, run)
     tracker.log_epochs(summary.epochs)
-    tracker.log_final(
-        summary.scalars, step=summary.experiment.training.epochs if summary.experiment.training else 0
-    )
+    tracker.log_final(summary.scalars, step=training.epochs if training else 0)
     tracker.log_artifacts({**files, "scalars.json": json.dumps(dict(summary.scalars), indent=2).encode()})
     tracker.log_dataset(
         summary.manifest.source,
         summary.manifest.digest,
         f"{store.uri}/{layout.dataset(summary.manifest.digest)}",
     )
-    tracker.log_model(summary.run, f"{store.uri}/{layout.weights(links(store, summary.run).training)}")
+    tracker.log_model(run.name, f"{store.uri}/{layout.weights(run.training)}")
     tracker.finish("FINISHED")

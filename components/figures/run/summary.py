@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.landscape.grid import Surface
-from lossmap.components.surveys.result import Found
+from lossmap.components.surveys.result import SurveyResult
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class RunSummary:
     manifest: Manifest
     epochs: tuple[Mapping[str, float], ...]
     scalars: Mapping[str, float | None]
-    found: Found
+    found: SurveyResult
 
     @property
     def plane(self) -> Surface:

@@ -21,6 +21,7 @@ from lossmap.components.figures.study.page import study_page
 from lossmap.components.figures.study.plot import measure_dots
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
+from lossmap.components.stores.runs import Run
 from lossmap.components.stores.tracking.runs import open_study_tracker
 from lossmap.components.studies import summary as records
 from lossmap.components.studies.cells import Cell, Joined, Outcome
@@ -90,7 +91,7 @@ def _files(store: Store, summary: StudySummary) -> dict[str, bytes]:
 
 
 def _shown_runs(store: Store, summary: StudySummary) -> dict[str, RunSummary]:
-    return {cell.network: summary_of_run(store, cell.run) for cell in shown_cells(summary)}
+    return {cell.network: summary_of_run(Run(store, cell.run)) for cell in shown_cells(summary)}
 
 
 def picture_name(measure: str) -> str:

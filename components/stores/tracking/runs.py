@@ -12,6 +12,7 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.study import Study
 from lossmap.components.stores import layout
+from lossmap.components.stores.runs import Run
 from lossmap.components.stores.tracking.client import RunTracker
 
 STUDY = (
@@ -23,12 +24,11 @@ STUDY = (
 )
 
 
-def open_tracker(
-    uri: str, store_uri: str, run_id: str, experiment: Experiment, manifest: Manifest
-) -> RunTracker:
+def open_tracker(uri: str, run: Run) -> RunTracker:
     """The run's place in MLflow, made where it is not there yet."""
-    tracker = RunTracker(uri, experiment.study, run_id, STUDY.format(study=experiment.study))
-    tracker.start(parameters(experiment, manifest), tags(store_uri, run_id, experiment, manifest))
+    study = run.experiment.study
+    tracker = RunTracker(uri, study, run.name, STUDY.format(study=study))
+    tracker.start(parameters(run.experiment, run.manifest), tags(run))
     return tracker
 
 
@@ -87,9 +87,9 @@ def open_study_tracker(uri: str, store_uri: str, study: Study, digest: str) -> R
     return tracker
 
 
-def end_run(uri: str, study: str, run_id: str, status: Literal["FAILED", "KILLED"]) -> None:
+def end_run(uri: str, study: str, name: str, status: Literal["FAILED", "KILLED"]) -> None:
     """Mark a run that did not finish as what it is, if MLflow knows it."""
-    tracker = RunTracker(uri, study, run_id)
+    tracker = RunTracker(uri, study, name)
     if tracker.resume():
         tracker.finish(status)
 
@@ -100,18 +100,18 @@ def parameters(experiment: Experiment, manifest: Manifest) -> dict[str, Any]:
     return {**dict(_flat(fields)), "data.digest": manifest.digest}
 
 
-def tags(store_uri: str, run_id: str, experiment: Experiment, manifest: Manifest) -> dict[str, str]:
+def tags(run: Run) -> dict[str, str]:
     """What one filters and groups by. The code's version is a tag and no parameter: a run may be resumed
     by a newer one.
     """
     return {
-        "recipe": experiment.name,
-        "experiment.digest": experiment.digest(),
-        "model": experiment.model.architecture,
-        "data": manifest.source,
+        "recipe": run.experiment.name,
+        "experiment.digest": run.experiment.digest(),
+        "model": run.experiment.model.architecture,
+        "data": run.manifest.source,
         "version": code_version(),
         **_of_the_cluster(),
-        "store": f"{store_uri}/{layout.run(run_id, '')}",
+        "store": f"{run.store.uri}/{layout.run(run.name, '')}",
         "mlflow.note.content": (
             "Among the artifacts: `page.html` is the report, `experiment.yaml` runs the same again with"
             " `lossmap run experiment.yaml`."
@@ -124,12 +124,11 @@ def _of_the_cluster() -> dict[str, str]:
     settings = Settings()
     if not settings.pipeline_run:
         return {}
-    page = (
-        {"kubeflow.page": f"{settings.pipelines_page.rstrip('/')}/#/runs/details/{settings.pipeline_run}"}
-        if settings.pipelines_page
-        else {}
-    )
-    return {"kubeflow.run": settings.pipeline_run, "image": settings.image, **page}
+    tags = {"kubeflow.run": settings.pipeline_run, "image": settings.image}
+    if settings.pipelines_page:
+        pages = settings.pipelines_page.rstrip("/")
+        tags["kubeflow.page"] = f"{pages}/#/runs/details/{settings.pipeline_run}"
+    return tags
 
 
 def code_version() -> str:

@@ -23,12 +23,12 @@ from lossmap.components.data.batches import load_images, load_packed
 from lossmap.components.data.sources import load_source
 from lossmap.components.models import build
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import load_run_manifest
+from lossmap.components.stores.runs import Run
 from lossmap.components.surveys import plan as survey
-from lossmap.components.surveys.problems import evaluator, load_directions, load_network
-from lossmap.components.surveys.tiles import load_survey
+from lossmap.components.surveys.problems import Problems, load_directions
 from lossmap.components.training.checkpoint import load_checkpoint, save_checkpoint
 from lossmap.components.training.loop import Trainer
+from lossmap.pipelines.local import open_run
 
 MODEL = MultiModel(width=8, blocks=1, heads=2, experts=Experts(count=4, active=2, hidden=6))
 TRAINING = Training(
@@ -149,15 +149,19 @@ def test_a_survey_by_task_is_the_mean_over_that_tasks_samples_on_the_plane_of_al
             plane=Plane(x=Axis(points=2), y=Axis(points=2)), line=None, samples=100, task=task
         )
         steps.prepare(
-            run, Experiment(data=SMALL, model=MODEL, training=TRAINING, landscape=landscape), settings
+            open_run(run, settings),
+            Experiment(data=SMALL, model=MODEL, training=TRAINING, landscape=landscape),
         )
-        steps.train(run, settings, in_process(settings))
-        survey.plan(store, run)
-        part = load_survey(store, run).parts[0]
-        planes[run] = load_directions(store, part.plane), evaluator(store, run, part)(0.25, -0.5)
+        steps.train(open_run(run, settings), settings, launch=in_process(settings))
+        survey.plan(Run(store, run))
+        part = Run(store, run).survey.parts[0]
+        planes[run] = (
+            load_directions(store, part.plane),
+            Problems(Run(store, run)).evaluator(part)(0.25, -0.5),
+        )
     for one, other in zip(planes["all"][0], planes["cancer"][0], strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
-    manifest, network = load_run_manifest(store, "all"), load_network(store, "all")
+    manifest, network = Run(store, "all").manifest, Problems(Run(store, "all")).network()
     rows, labels = load_packed(store, manifest, "train")
     for run, task in {"all": None, "cancer": "breast-cancer"}.items():
         lies = list(manifest.rows("train", task))

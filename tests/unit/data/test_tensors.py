@@ -1,5 +1,4 @@
 import io
-import json
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ from reference.data import png, write_folder
 from safetensors.torch import save
 
 from lossmap.components.config.data import Blobs, Data
-from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.errors import DataError
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_packed, load_samples
@@ -196,16 +194,6 @@ def test_digests_of_images_are_those_of_lossmap_0_1(store):
         pack.prepare(Data(source="digits"), store).digest
         == "9a0ef8772fea7105da351f9c7308241c95deee105b0a8cba8f97ce78b6667d6c"
     )
-
-
-def test_manifests_of_lossmap_0_1_are_read(store):
-    manifest = pack.prepare(BLOBS, store)
-    old = json.loads(manifest.model_dump_json())
-    assert (old.pop("kind"), old.pop("shape")) == ("images", [1, 5, 5])
-    assert (
-        Manifest.model_validate_json(json.dumps({**old, "channels": 1, "height": 5, "width": 5})) == manifest
-    )
-    assert (manifest.channels, manifest.height, manifest.width) == (1, 5, 5)
 
 
 def test_a_stated_mean_and_deviation_replace_the_measured_ones(store):

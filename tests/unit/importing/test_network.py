@@ -14,14 +14,16 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.data.batches import load_samples
 from lossmap.components.importing import network as importing
-from lossmap.components.importing.in_process import at_hand
-from lossmap.components.importing.network import noted, take_in, with_weights_noted
+from lossmap.components.importing.digests import with_digests, with_weights_digest
+from lossmap.components.importing.in_process import in_process_model
+from lossmap.components.importing.network import import_network
 from lossmap.components.landscape.objective import cross_entropy, like_parameters, named_loss, wrong
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, load_json, load_run_manifest
+from lossmap.components.stores.runs import Run
 from lossmap.pipelines.cluster.submit import check, demand
+from lossmap.pipelines.local import open_run
 
 GREY = Data(source="blobs", blobs=Blobs(train_per_class=70, test_per_class=5))
 RANDOM = np.random.default_rng(3)
@@ -41,14 +43,13 @@ def taken_in(settings, tmp_path):
         if isinstance(data, dict):
             np.savez(tmp_path / "data.npz", **data)
             data = Data(source=str(tmp_path / "data.npz"))
-        experiment = noted(
+        experiment = with_digests(
             Experiment(data=data, model=Imported(factory=f"reference.networks:{factory}", **fields))
         )
-        steps.prepare("run", experiment, settings)
-        store = open_store(settings.store)
-        training = links(store, "run").training
-        take_in(store, training)
-        return store, training, load_json(store, layout.training_result(training))
+        steps.prepare(open_run("run", settings), experiment)
+        run = open_run("run", settings)
+        import_network(run)
+        return run.store, run.training, run.training_result
 
     return take
 
@@ -62,7 +63,7 @@ def _refused(call, *arguments, **fields):
 
 def _by_hand(network, loss, store, split):
     """Mean loss and share of wrong answers, one sample at a time in float64."""
-    manifest = load_run_manifest(store, "run")
+    manifest = Run(store, "run").manifest
     inputs, targets = load_samples(store, manifest, split, torch.arange(manifest.count(split)))
     network = network.double().eval().requires_grad_(False)
     outputs = [network(one[None].double() if one.is_floating_point() else one[None])[0] for one in inputs]
@@ -99,7 +100,7 @@ def test_an_imported_network_is_kept_as_if_it_had_been_trained(taken_in, tmp_pat
 def test_random_weights_are_the_factorys_under_the_models_seed(taken_in):
     store, training, _ = taken_in("images", seed=4)
     expected = build(
-        Imported(factory="reference.networks:images", seed=4), load_run_manifest(store, "run")
+        Imported(factory="reference.networks:images", seed=4), Run(store, "run").manifest
     ).state_dict()
     assert all(
         torch.equal(value, expected[name])
@@ -209,13 +210,12 @@ def test_what_does_not_fit_together_is_one_line(factory, fields, data, line, tak
 def test_weights_that_changed_since_the_run_was_made_are_refused(tmp_path, settings):
     path = tmp_path / "w.safetensors"
     save_file(images().state_dict(), str(path))
-    experiment = noted(
+    experiment = with_digests(
         Experiment(data=GREY, model=Imported(factory="reference.networks:images", weights=str(path)))
     )
-    steps.prepare("run", experiment, settings)
+    steps.prepare(open_run("run", settings), experiment)
     save_file(images().state_dict(), str(path))
-    store = open_store(settings.store)
-    line = _refused(take_in, store, links(store, "run").training)
+    line = _refused(import_network, open_run("run", settings))
     assert (
         line
         == f"{path} has changed since the run was made: its SHA-256 is not {experiment.model.weights_sha256};"
@@ -229,20 +229,19 @@ def test_the_address_of_a_training_follows_the_content_of_the_weights(tmp_path, 
         torch.manual_seed(seed)
         save_file(images().state_dict(), str(path))
         steps.prepare(
-            run,
-            noted(
+            open_run(run, settings),
+            with_digests(
                 Experiment(data=GREY, model=Imported(factory="reference.networks:images", weights=str(path)))
             ),
-            settings,
         )
-        addresses.append(links(open_store(settings.store), run).training)
+        addresses.append(open_run(run, settings).training)
     assert addresses[0] == addresses[2] != addresses[1]
 
 
 def test_paths_are_absolute_in_what_is_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_file(table().state_dict(), "w.safetensors")
-    found = noted(
+    found = with_digests(
         Experiment(
             data=Data(source="rows.npz"),
             model=Imported(factory="reference.networks:table", weights="w.safetensors"),
@@ -257,12 +256,12 @@ def test_paths_are_absolute_in_what_is_kept(tmp_path, monkeypatch):
 def test_missing_weights_are_refused_when_the_run_is_made():
     experiment = Experiment(model=Imported(factory="reference.networks:table", weights="/nowhere/w.pt"))
     assert (
-        _refused(noted, experiment)
+        _refused(with_digests, experiment)
         == "model.weights is '/nowhere/w.pt', which cannot be read: No such file or directory"
     )
 
 
-def test_weights_in_s3_are_noted_and_loaded(s3, taken_in):
+def test_weights_in_s3_are_told_by_their_digest_and_loaded(s3, taken_in):
     network = images()
     open_store(s3).write("w.safetensors", importing.network_bytes(network))
     store, training, _ = taken_in("images", weights=f"{s3}/w.safetensors")
@@ -282,7 +281,7 @@ def test_a_cluster_is_not_given_what_only_this_machine_has():
     )
     stated = Experiment(model=Imported(factory="a:b", weights="s3://bucket/w.pt", weights_sha256="ab"))
     check(stated)
-    assert with_weights_noted(stated) == stated
+    assert with_weights_digest(stated) == stated
     assert (demand(stated).training_pods, demand(stated).training_processes) == (0, 0)
 
 
@@ -300,7 +299,9 @@ def test_floating_inputs_take_the_type_of_the_network_and_integers_stay():
 
 def test_a_users_own_module_of_a_loss_is_not_changed():
     module = torch.nn.CrossEntropyLoss()
-    with at_hand(table(), module, {name: torch.from_numpy(array) for name, array in ROWS.items()}) as model:
+    with in_process_model(
+        table(), module, {name: torch.from_numpy(array) for name, array in ROWS.items()}
+    ) as model:
         losses = named_loss(model.loss)(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
     assert losses.tolist() == pytest.approx([math.log(3)] * 4, rel=1e-6)  # in float32
     assert module.reduction == "mean"
@@ -312,7 +313,7 @@ def test_what_is_handed_over_is_addressed_by_what_it_computes():
     network = table()
 
     def addressed(network=network, loss="cross-entropy", tensors=rows):
-        with at_hand(network, loss, tensors) as model:
+        with in_process_model(network, loss, tensors) as model:
             return model.weights_sha256, model.source_sha256
 
     assert addressed() == addressed()
@@ -326,7 +327,9 @@ def test_what_is_handed_over_is_addressed_by_what_it_computes():
 
 
 def test_torch_is_left_as_it_was():
-    with at_hand(table(), "cross-entropy", {name: torch.from_numpy(array) for name, array in ROWS.items()}):
+    with in_process_model(
+        table(), "cross-entropy", {name: torch.from_numpy(array) for name, array in ROWS.items()}
+    ):
         torch.set_num_threads(2)
         torch.set_deterministic_debug_mode("error")
     assert (torch.get_num_threads(), torch.get_deterministic_debug_mode()) == (1, 0)
@@ -346,7 +349,7 @@ def test_torch_is_left_as_it_was():
 )
 def test_what_cannot_be_handed_over_is_one_line(network, inputs, line):
     def hand_over():
-        with at_hand(
+        with in_process_model(
             network, "cross-entropy", {"inputs": inputs, "targets": torch.zeros(3, dtype=torch.int64)}
         ):
             pass
@@ -355,13 +358,17 @@ def test_what_cannot_be_handed_over_is_one_line(network, inputs, line):
 
 
 def test_a_run_that_needs_the_network_in_memory_says_so(settings):
-    steps.prepare("run", Experiment(data=GREY, model=Imported()), settings)
-    store = open_store(settings.store)
-    assert _refused(take_in, store, links(store, "run").training).startswith(
+    steps.prepare(open_run("run", settings), Experiment(data=GREY, model=Imported()))
+    assert _refused(import_network, open_run("run", settings)).startswith(
         "the network of this run was handed over in Python, "
     )
 
 
-def test_an_experiment_of_lossmaps_own_is_not_noted():
+def test_an_experiment_of_lossmaps_own_has_no_digests():
+    assert with_digests(Experiment()) == with_weights_digest(Experiment()) == Experiment()
+
+
+def test_a_network_of_lossmaps_own_is_not_imported(settings):
+    steps.prepare(open_run("run", settings), Experiment(data=GREY))
     with pytest.raises(ExperimentError, match=r"^model.architecture is resnet, expected imported$"):
-        with_weights_noted(Experiment())
+        import_network(open_run("run", settings))

@@ -27,9 +27,9 @@ from lossmap.components.landscape.hessian.lanczos import eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 from lossmap.components.models import build
+from lossmap.components.stores.survey_plan import Part, Survey
 from lossmap.components.surveys.merge import assemble
-from lossmap.components.surveys.pending import wanted_points
-from lossmap.components.surveys.tiles import Part, Survey
+from lossmap.components.surveys.pending import pending_points
 
 PART = Part(kind="loss", address="a" * 64, plane="a" * 64)
 
@@ -79,7 +79,7 @@ def test_c_zero_negative_nan_and_infinite_losses_are_known_and_never_wanted_agai
         )
     )
     known = {point: Result(loss, 0.0, 0.0, (loss,)) for point, loss in losses.items()}
-    assert wanted_points(PART, Survey(parts=(PART,)), landscape, known) == []
+    assert pending_points(PART, Survey(parts=(PART,)), landscape, known) == []
     found = assemble(Grid.of(landscape.plane.x, landscape.plane.y), known)
     np.testing.assert_array_equal(found.loss, [[0.0, -1.5], [math.nan, math.inf]])
     assert found.finite.tolist() == [[True, True], [False, False]]

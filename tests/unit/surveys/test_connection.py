@@ -14,9 +14,10 @@ from lossmap.components.core.errors import ExperimentError, StoreError
 from lossmap.components.landscape.connectivity.barriers import barrier
 from lossmap.components.models import build
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import load_run_manifest
+from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.connection import Connection
 from lossmap.components.surveys.ends import TrainingBatches, find_ends
+from lossmap.pipelines.local import open_run
 
 DATA = Data(source="blobs", blobs=Blobs(train_per_class=30, test_per_class=10, noise=1.0))
 SMALL = Evaluation(points=5, samples=64)
@@ -31,6 +32,10 @@ def _experiment(model, seed, data=DATA):
     return Experiment(data=data, model=model.model_copy(update={"seed": seed}), training=Training(seed=seed))
 
 
+def _ends(settings):
+    return find_ends((open_run("run-0", settings), open_run("run-1", settings)))
+
+
 def _connection(settings, model, steps=40, connecting=None):
     for seed in (0, 1):
         finished_run(
@@ -40,20 +45,18 @@ def _connection(settings, model, steps=40, connecting=None):
             build(model.model_copy(update={"seed": seed}), manifest(classes=4)),
             steps,
         )
-    store = open_store(settings.store)
     return Connection(
-        store, find_ends(store, ("run-0", "run-1")), connecting or Connecting(evaluation=SMALL, curve=None)
+        _ends(settings),
+        connecting or Connecting(evaluation=SMALL, curve=None),
     )
 
 
 def test_a_permuted_copy_has_a_barrier_and_after_alignment_exactly_the_loss_of_the_ends_everywhere(settings):
-    model, store = Mlp(hidden=(16,)), open_store(settings.store)
+    model = Mlp(hidden=(16,))
     network = build(model, manifest(classes=4))
     finished_run(settings, "run-0", _experiment(model, 0), network, 60)
     finished_run(settings, "run-1", _experiment(model, 1), permuted(network, torch.arange(16).flip(0)))
-    connection = Connection(
-        store, find_ends(store, ("run-0", "run-1")), Connecting(evaluation=SMALL, curve=None)
-    )
+    connection = Connection(_ends(settings), Connecting(evaluation=SMALL, curve=None))
     found = {name: connection.walk(name)["train"] for name in connection.names}
     assert connection.names == ("linear", "aligned", "repaired")
     assert barrier(found["linear"]).low > 0.05
@@ -75,8 +78,7 @@ def test_a_path_is_found_again_to_the_last_bit(settings):
     connection, heard = _connection(settings, Mlp(hidden=(8,))), []
     first = connection.walk("linear")
     again = Connection(
-        open_store(settings.store),
-        find_ends(open_store(settings.store), ("run-0", "run-1")),
+        _ends(settings),
         Connecting(evaluation=SMALL),
     ).walk("linear", lambda *step: heard.append(step))
     assert heard == [(1, 1, "found in the store")]
@@ -113,8 +115,7 @@ def test_an_interrupted_walk_leaves_nothing_of_itself_and_all_of_what_was_finish
 def test_other_settings_of_the_curve_or_another_threshold_keep_the_lines(settings):
     first = _connection(settings, Mlp(hidden=(8,)), steps=0, connecting=Connecting(curve=Curve(epochs=1)))
     other = Connection(
-        open_store(settings.store),
-        find_ends(open_store(settings.store), ("run-0", "run-1")),
+        _ends(settings),
         Connecting(curve=Curve(epochs=2), threshold=1),
     )
     assert first.address("linear") == other.address("linear")
@@ -127,9 +128,10 @@ def test_more_points_on_a_curve_do_not_train_it_again(settings):
     )
     coarse.train_curve()
     fine = Evaluation(points=9, samples=64)
-    store, heard = open_store(settings.store), []
+    heard = []
     connection = Connection(
-        store, find_ends(store, ("run-0", "run-1")), Connecting(evaluation=fine, curve=Curve(epochs=1))
+        _ends(settings),
+        Connecting(evaluation=fine, curve=Curve(epochs=1)),
     )
     connection.train_curve(lambda *step: heard.append(step))
     assert heard == [(1, 1, "found in the store")]
@@ -175,11 +177,10 @@ def test_at_the_ends_interpolated_statistics_are_the_networks_own(settings):
     from lossmap.components.data.batches import load_samples
     from lossmap.components.landscape.objective import cross_entropy
     from lossmap.components.stores import layout
-    from lossmap.components.stores.runs import links
 
     network = build(ResNet(depth=8), manifest(classes=4)).eval()
-    network.load_state_dict(load(store.read(layout.weights(links(store, "run-1").training))))
-    inputs, targets = load_samples(store, load_run_manifest(store, "run-1"), "test", torch.arange(40))
+    network.load_state_dict(load(store.read(layout.weights(Run(store, "run-1").training))))
+    inputs, targets = load_samples(store, Run(store, "run-1").manifest, "test", torch.arange(40))
     # float32 sums over 40 samples in batches of another size
     assert profile.loss[2] == pytest.approx(
         float(cross_entropy(network(inputs), targets).mean().detach()), rel=1e-5
@@ -187,9 +188,10 @@ def test_at_the_ends_interpolated_statistics_are_the_networks_own(settings):
 
 
 def test_every_training_sample_is_seen_once_an_epoch_in_another_order(settings):
-    finished_run(settings, "run-0", _experiment(Linear(), 0), build(Linear(), manifest(classes=4)))
-    store = open_store(settings.store)
-    batches = TrainingBatches(store, load_run_manifest(store, "run-0"), 50, "cpu", seed=0)
+    for seed in (0, 1):
+        network = build(Linear(seed=seed), manifest(classes=4))
+        finished_run(settings, f"run-{seed}", _experiment(Linear(), seed), network)
+    batches = TrainingBatches(_ends(settings), 50, "cpu", seed=0)
     epochs = [[inputs for inputs, _ in batches.epoch(number)] for number in (0, 1)]
     assert len(batches) == 2  # of 120 samples, 20 wait for the next epoch
     assert [len(part) for part in epochs[0]] == [50, 50]
@@ -199,7 +201,7 @@ def test_every_training_sample_is_seen_once_an_epoch_in_another_order(settings):
 
 def _refused(settings, *runs):
     with pytest.raises((ExperimentError, StoreError)) as refused:
-        find_ends(open_store(settings.store), runs)
+        find_ends(tuple(open_run(run, settings) for run in runs))
     return str(refused.value)
 
 
@@ -209,7 +211,7 @@ def test_what_cannot_be_connected_is_said_in_a_line(settings):
     for name, experiment in {"small": small, "large": large, "other": other, "again": small}.items():
         finished_run(settings, name, experiment, build(experiment.model, manifest(classes=4)))
     store = open_store(settings.store)
-    digests = [load_run_manifest(store, name).digest[:12] for name in ("small", "other")]
+    digests = [Run(store, name).manifest.digest[:12] for name in ("small", "other")]
     assert (
         _refused(settings, "small", "large")
         == "small and large differ in model.hidden ([8] and [16]); expected one architecture and one data set"
@@ -231,7 +233,7 @@ def test_a_run_without_a_trained_network_is_named_with_the_command_that_goes_on(
     from lossmap.components.steps import prepare
 
     finished_run(settings, "run-0", _experiment(Linear(), 0), build(Linear(), manifest(classes=4)))
-    prepare("run-1", _experiment(Linear(), 1), settings)
+    prepare(open_run("run-1", settings), _experiment(Linear(), 1))
     assert (
         _refused(settings, "run-0", "run-1")
         == "run run-1 has no trained network yet; go on with it: lossmap run --resume run-1"

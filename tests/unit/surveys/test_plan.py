@@ -19,13 +19,14 @@ from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.parameters import gradient
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links, load_experiment
+from lossmap.components.stores.runs import Run
 from lossmap.components.surveys import plan as survey
 from lossmap.components.surveys.merge import load_pairs, merge
-from lossmap.components.surveys.pending import wanted_tiles
-from lossmap.components.surveys.problems import evaluator, load_directions, load_network, load_problem
-from lossmap.components.surveys.stored_result import load_found
-from lossmap.components.surveys.tiles import evaluate_tile, load_survey
+from lossmap.components.surveys.pending import pending_tiles
+from lossmap.components.surveys.problems import Problems, load_directions
+from lossmap.components.surveys.stored_result import load_result
+from lossmap.components.surveys.tiles import cut, evaluate_tile
+from lossmap.pipelines.local import open_run
 
 SMALL = Plane(x=Axis(points=5), y=Axis(low=0, high=1, points=3))
 
@@ -46,21 +47,21 @@ def surveyed(settings, run, seed=0, **landscape):
         training=Training(epochs=4, batch_size=20, processes=1, seed=seed),
         landscape=Landscape.model_validate({"plane": SMALL, "line": None, "samples": 60, **landscape}),
     )
-    steps.prepare(run, experiment, settings)
-    steps.train(run, settings, in_process(settings))
-    store = open_store(settings.store)
-    planned, evaluated = survey.plan(store, run), 0
-    while tiles := wanted_tiles(store, planned, experiment.landscape):
+    steps.prepare(open_run(run, settings), experiment)
+    steps.train(open_run(run, settings), settings, launch=in_process(settings))
+    planned, evaluated = open_run(run, settings), 0
+    survey.plan(planned)
+    while tiles := pending_tiles(planned):
         for tile in tiles:
-            evaluate_tile(store, tile, evaluator(store, run, tile.part))
+            evaluate_tile(planned.store, tile, Problems(planned).evaluator(tile.part))
             evaluated += len(tile.points)
-    merge(store, run)
-    return load_found(store, run), evaluated
+    merge(planned)
+    return load_result(planned), evaluated
 
 
 def slow_loss(store, run, state):
     """The mean loss of a run's samples under a state dict: one image at a time, in float64."""
-    problem = load_problem(store, run, load_experiment(store, run).landscape.samples)
+    problem = Problems(Run(store, run)).problem(Run(store, run).experiment.landscape.samples)
     network = copy.deepcopy(problem.network)
     network.load_state_dict(state)
     still = {name: torch.zeros_like(parameter) for name, parameter in network.named_parameters()}
@@ -79,7 +80,7 @@ def test_the_other_networks_lie_at_coordinate_one(settings):
     )
     store, plane = open_store(settings.store), found.planes[0]
     for (row, column), run in {(0, 0): "between", (0, 2): "first", (2, 0): "second"}.items():
-        state = load(store.read(layout.weights(links(store, run).training)))
+        state = load(store.read(layout.weights(Run(store, run).training)))
         # float32 along the way
         assert plane.loss[row, column] == pytest.approx(slow_loss(store, "between", state), rel=2e-5)
 
@@ -88,8 +89,8 @@ def test_one_other_network_leaves_the_second_direction_random(settings):
     surveyed(settings, "first", seed=1)
     surveyed(settings, "alone", directions="networks", networks=("first",))
     store = open_store(settings.store)
-    x, y = load_directions(store, load_survey(store, "alone").surfaces[0])
-    own, other = (load_network(store, run).state_dict() for run in ("alone", "first"))
+    x, y = load_directions(store, Run(store, "alone").survey.surfaces[0])
+    own, other = (Problems(Run(store, run)).network().state_dict() for run in ("alone", "first"))
     for name, direction in x.items():
         np.testing.assert_allclose(direction, other[name] - own[name], atol=1e-6)
     assert y["1.weight"].norm() == pytest.approx(float(own["1.weight"].norm()), rel=1e-5)
@@ -99,13 +100,13 @@ def test_one_other_network_leaves_the_second_direction_random(settings):
 def test_a_network_of_another_size_is_refused(settings):
     surveyed(settings, "first", seed=1)
     store = open_store(settings.store)
-    experiment = load_experiment(store, "first").model_copy(
+    experiment = Run(store, "first").experiment.model_copy(
         update={"model": Mlp(hidden=(5,)), "landscape": Landscape(directions="networks", networks=("first",))}
     )
-    steps.prepare("other-size", experiment, settings)
-    steps.train("other-size", settings, in_process(settings))
+    steps.prepare(open_run("other-size", settings), experiment)
+    steps.train(open_run("other-size", settings), settings, launch=in_process(settings))
     with pytest.raises(LossmapError) as refused:
-        survey.plan(store, "other-size")
+        survey.plan(Run(store, "other-size"))
     assert (
         str(refused.value)
         == "run first has another network than other-size, expected the same architecture and size; name runs"
@@ -115,10 +116,10 @@ def test_a_network_of_another_size_is_refused(settings):
 
 def test_the_trajectory_is_told_with_its_true_loss_and_its_distance_from_the_plane(settings):
     found, _ = surveyed(settings, "path", directions="trajectory")
-    store, training = open_store(settings.store), links(open_store(settings.store), "path").training
+    store, training = open_store(settings.store), open_run("path", settings).training
     assert [passed.position.epoch for passed in found.trajectory] == [0, 1, 2, 3, 4]
     own = load(store.read(layout.weights(training)))
-    x, y = load_directions(store, load_survey(store, "path").surfaces[0])
+    x, y = load_directions(store, Run(store, "path").survey.surfaces[0])
     for passed in found.trajectory:
         state = load(store.read(layout.snapshot(training, passed.position.epoch)))
         assert passed.loss == pytest.approx(slow_loss(store, "path", state), rel=2e-5)
@@ -139,21 +140,21 @@ def test_the_gradient_is_the_slope_along_the_first_direction(settings):
         plane=Plane(x=Axis(low=-1e-3, high=1e-3, points=3), y=Axis(points=3)),
     )
     store = open_store(settings.store)
-    plane = load_pairs(store, "gradient")[0]["plane"]
+    plane = load_pairs(Run(store, "gradient"))[0]["plane"]
     slope = (plane.loss[1, 2] - plane.loss[1, 0]) / 2e-3
-    x, _ = load_directions(store, load_survey(store, "gradient").surfaces[0])
+    x, _ = load_directions(store, Run(store, "gradient").survey.surfaces[0])
     own = np.sqrt(sum(float((direction.double() ** 2).sum()) for direction in x.values()))
     # a central difference in float32: 1e-7 of the loss over a step of 2e-3
     assert slope == pytest.approx(
-        np.linalg.norm(gradient(load_problem(store, "gradient", 60))) * own, rel=1e-2
+        np.linalg.norm(gradient(Problems(Run(store, "gradient")).problem(60))) * own, rel=1e-2
     )
 
 
 def test_the_first_direction_is_the_eigenvector_of_greatest_curvature(settings):
     surveyed(settings, "hessian", directions="hessian")
     store = open_store(settings.store)
-    x, y = load_directions(store, load_survey(store, "hessian").surfaces[0])
-    hessian = Hessian(load_problem(store, "hessian", 60))
+    x, y = load_directions(store, Run(store, "hessian").survey.surfaces[0])
+    hessian = Hessian(Problems(Run(store, "hessian")).problem(60))
     dense = hessian @ np.eye(hessian.shape[0])
     values = np.linalg.eigvalsh((dense + dense.T) / 2)
     for direction, value in ((x, values[-1]), (y, values[-2])):
@@ -191,7 +192,7 @@ def test_convexity_and_curvature_are_of_the_points_they_say(settings):
     curvature = Curvature(samples=60, trace_products=8, tolerance=1e-2)
     convexity = Convexity(plane=SMALL, samples=60, tolerance=1e-2)
     found, _ = surveyed(settings, "curved", curvature=curvature, convexity=convexity)
-    hessian = Hessian(load_problem(open_store(settings.store), "curved", 60))
+    hessian = Hessian(Problems(open_run("curved", settings)).problem(60))
     dense = hessian @ np.eye(hessian.shape[0])
     values = np.linalg.eigvalsh((dense + dense.T) / 2)
     assert found.curvature.largest[0].estimate.value == pytest.approx(values[-1], rel=1e-3)
@@ -205,15 +206,11 @@ def test_convexity_and_curvature_are_of_the_points_they_say(settings):
 
 def test_a_worker_takes_its_own_share_first_and_then_what_others_have_not_done(settings):
     surveyed(settings, "first", seed=1)
-    store = open_store(settings.store)
-    tiles = wanted_tiles(
-        store,
-        load_survey(store, "first"),
-        Landscape(plane=Plane(x=Axis(points=31)), line=None, tile_points=5),
-    )
+    part = open_run("first", settings).survey.parts[0]
+    tiles = cut(part, [(float(x), 0.0) for x in range(1000)], 5)
     shares = [steps.Share(index, 3) for index in range(3)]
     orders = [share.order(tiles) for share in shares]
-    assert all(sorted(order, key=tiles.index) == tiles for order in orders)
+    assert all(sorted(order, key=tiles.index) == list(tiles) for order in orders)
     own = [[tile for tile in tiles if int(tile.digest[:8], 16) % 3 == index] for index in range(3)]
     assert [order[: len(mine)] for order, mine in zip(orders, own, strict=True)] == own
     assert sum(map(len, own)) == len(tiles)

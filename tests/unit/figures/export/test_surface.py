@@ -23,10 +23,11 @@ from lossmap.components.figures.run.panels import mappable
 from lossmap.components.landscape.grid import Result, from_npz
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import save_experiment, save_run_manifest
+from lossmap.components.stores.runs import Run
+from lossmap.components.stores.survey_plan import Part, Survey
 from lossmap.components.surveys.merge import merge
-from lossmap.components.surveys.pending import wanted_points
-from lossmap.components.surveys.tiles import Part, Survey, cut, evaluate_tile, save_survey
+from lossmap.components.surveys.pending import pending_points
+from lossmap.components.surveys.tiles import cut, evaluate_tile
 from lossmap.pipelines import export as exporting
 from lossmap.pipelines.cli import app
 
@@ -278,12 +279,12 @@ def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     opened, part = open_store("runs"), Part(kind="loss", address="5" * 64, plane="5" * 64)
     for run in ("done", "begun"):
-        save_experiment(opened, run, Experiment(landscape=LANDSCAPE))
-        save_run_manifest(opened, run, manifest())
-    save_survey(opened, "done", Survey(parts=(part,)))
-    for tile in cut(part, wanted_points(part, Survey(parts=(part,)), LANDSCAPE, {}), 100):
+        Run(opened, run).begin(Experiment(landscape=LANDSCAPE))
+        Run(opened, run).keep_manifest(manifest())
+    Run(opened, "done").keep_survey(Survey(parts=(part,)))
+    for tile in cut(part, pending_points(part, Survey(parts=(part,)), LANDSCAPE, {}), 100):
         evaluate_tile(opened, tile, lambda x, y: Result(1 + x + 10 * y, 0.5, 0.1, (0.5, 1.5)))
-    merge(opened, "done")
+    merge(Run(opened, "done"))
     opened.write(layout.scalars("done"), b"{}")
     return opened
 
@@ -307,7 +308,7 @@ def test_the_line_is_exported_to_a_named_file(store, tmp_path):
 
 def test_height_is_logarithmic_or_linear(store, tmp_path):
     for height in ("log", "linear"):
-        exporting.export(store, "done", "plane", "vts", height, f"{height}.vts")
+        exporting.export(Run(store, "done"), "plane", "vts", height, f"{height}.vts")
     heights = [
         vtk_to_numpy(
             _read(vtkXMLStructuredGridReader(), (tmp_path / f"{height}.vts").read_bytes())
@@ -352,18 +353,18 @@ def test_height_is_logarithmic_or_linear(store, tmp_path):
 )
 def test_a_mistake_is_one_line_that_says_what_was_expected(store, run, grid, form, height, kind, text):
     with pytest.raises(kind) as caught:
-        exporting.export(store, run, grid, form, height, None)
+        exporting.export(Run(store, run), grid, form, height, None)
     assert str(caught.value) == text
 
 
 def test_an_unknown_run_is_told_which_runs_there_are(store):
     with pytest.raises(StoreError, match="has no run other; the newest are"):
-        exporting.export(store, "other", "plane", "csv", "log", None)
+        exporting.export(Run(store, "other"), "plane", "csv", "log", None)
 
 
 def test_a_file_that_cannot_be_written_is_one_line(store):
     with pytest.raises(LossmapError) as caught:
-        exporting.export(store, "done", "plane", "csv", "log", "nowhere/file.csv")
+        exporting.export(Run(store, "done"), "plane", "csv", "log", "nowhere/file.csv")
     assert (
         str(caught.value)
         == "cannot write nowhere/file.csv: No such file or directory; name another file with --output"

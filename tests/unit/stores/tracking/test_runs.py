@@ -5,6 +5,8 @@ import sqlite3
 import pytest
 
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import Run
 from lossmap.components.stores.tracking.runs import open_tracker, parameters, tags
 from lossmap.pipelines.recipes.resolve import load
 
@@ -18,9 +20,7 @@ MANIFEST = Manifest(
     digest="ab" * 32,
     source="digits",
     classes=("0", "1"),
-    channels=1,
-    height=8,
-    width=8,
+    shape=(1, 8, 8),
     mean=(0.5,),
     deviation=(0.5,),
     train=(),
@@ -28,6 +28,14 @@ MANIFEST = Manifest(
     train_counts=(1, 1),
     test_counts=(1, 1),
 )
+
+
+@pytest.fixture
+def run(tmp_path):
+    kept = Run(open_store(str(tmp_path / "store")), "r")
+    kept.begin(EXPERIMENT)
+    kept.keep_manifest(MANIFEST)
+    return kept
 
 
 def test_every_field_of_the_experiment_but_its_names_is_a_flat_parameter():
@@ -50,18 +58,18 @@ def test_runs_that_differ_only_in_name_and_study_have_the_same_parameters():
     assert parameters(renamed, MANIFEST) == parameters(EXPERIMENT, MANIFEST)
 
 
-def test_tags_say_what_one_groups_by_and_where_the_run_lies():
-    found = tags("s3://bucket/prefix", "r", EXPERIMENT, MANIFEST)
+def test_tags_say_what_one_groups_by_and_where_the_run_lies(run):
+    found = tags(run)
     assert (found["recipe"], found["model"], found["data"]) == ("digits-resnet20-noshort", "resnet", "digits")
-    assert found["store"] == "s3://bucket/prefix/runs/r/"
+    assert found["store"] == f"{run.store.uri}/runs/r/"
     assert found["experiment.digest"] == EXPERIMENT.digest()
     assert found["version"].startswith(f"{importlib.metadata.version('lossmap')}+g")
 
 
-def test_the_study_explains_its_numbers_and_each_run_its_artifacts(tmp_path, tracking):
+def test_the_study_explains_its_numbers_and_each_run_its_artifacts(run, tmp_path, tracking):
     uri = tracking(tmp_path)
     for _ in range(2):
-        open_tracker(uri, "s3://bucket", "r", EXPERIMENT, MANIFEST)
+        open_tracker(uri, run)
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
         [(study, words)] = connection.execute(
             "SELECT e.name, t.value FROM experiments e JOIN experiment_tags t USING (experiment_id) WHERE"

@@ -1,0 +1,118 @@
+"""The samples that a survey is evaluated on: drawn once, and kept in the store, so that nobody else reads the
+whole data set.
+"""
+
+import hashlib
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from lossmap.components.core.errors import DataError, StoreError
+from lossmap.components.core.frozen import canonical_json
+from lossmap.components.data.batches import Packed, as_inputs, load_packed, sample_indices
+from lossmap.components.stores import layout
+from lossmap.components.stores.runs import Run
+
+_DRAWING = 1  # part of the address: raise it when the same settings begin to give other samples
+
+
+def keep_samples(run: Run, split: Packed | None = None) -> None:
+    """Draw the samples of a run's survey and keep them, unless the store has them.
+
+    Args:
+        run: with its data set packed.
+        split: the whole split that they are drawn from, where it is in memory; else it is read.
+
+    Raises:
+        DataError: the data set has no samples in that split.
+        StoreError: a shard is missing or damaged.
+    """
+    if not run.store.exists(_key(run)):
+        _write(run, _drawn(run, split))
+
+
+def load_survey_samples(run: Run, count: int) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of some of the survey's samples: N x …, as a network and a loss get them.
+
+    Fewer samples are a part of more samples. Where the store does not have them undamaged, they are drawn
+    again.
+
+    Args:
+        run: with its data set packed.
+        count: how many; all that there are where there are no more.
+
+    Raises:
+        DataError: as keep_samples.
+        StoreError: as keep_samples.
+    """
+    inputs, targets = _read(run) or _write(run, _drawn(run))
+    places = torch.searchsorted(_indices(run, _most(run)), _indices(run, count))
+    return as_inputs(inputs[places], run.manifest), targets[places]
+
+
+def _drawn(run: Run, split: Packed | None = None) -> Packed:
+    landscape, manifest = run.experiment.landscape, run.manifest
+    if not manifest.count(landscape.split):
+        raise DataError(f"{manifest.source} has no {landscape.split} samples; set landscape.split=train")
+    inputs, targets = split or load_packed(run.store, manifest, landscape.split)
+    start = manifest.rows(landscape.split, landscape.task).start
+    chosen = start + _indices(run, _most(run))
+    return inputs[chosen], targets[chosen]
+
+
+def _indices(run: Run, count: int) -> Tensor:
+    """Places of that many samples among those that are drawn from, rising."""
+    landscape = run.experiment.landscape
+    rows = run.manifest.rows(landscape.split, landscape.task)
+    return sample_indices(len(rows), count, landscape.seed)
+
+
+def _most(run: Run) -> int:
+    """As many samples as any part of the survey asks for."""
+    landscape = run.experiment.landscape
+    parts = (landscape, landscape.curvature, landscape.convexity)
+    return max(part.samples for part in parts if part)
+
+
+def _key(run: Run) -> str:
+    landscape = run.experiment.landscape
+    decisive = {
+        "data": run.manifest.digest,
+        "split": landscape.split,
+        "task": landscape.task,
+        "samples": _most(run),
+        "seed": landscape.seed,
+        "drawing": _DRAWING,
+    }
+    return layout.samples(hashlib.sha256(canonical_json(decisive).encode()).hexdigest())
+
+
+def _write(run: Run, samples: Packed) -> Packed:
+    tensors = _named(*samples)
+    run.store.write(_key(run), save({**tensors, "sha256": _sha256(tensors)}))
+    return samples
+
+
+def _read(run: Run) -> Packed | None:
+    """None where the samples are missing or damaged."""
+    try:
+        tensors = load(run.store.read(_key(run)))
+        digest = tensors.pop("sha256")
+        whole = torch.equal(digest, _sha256(tensors))
+        return (tensors["inputs"], tensors["targets"]) if whole else None
+    except (SafetensorError, KeyError):
+        return None
+    except StoreError:
+        if run.store.exists(_key(run)):
+            raise
+        return None
+
+
+def _named(inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {"inputs": inputs.contiguous(), "targets": targets.contiguous()}
+
+
+def _sha256(tensors: dict[str, Tensor]) -> Tensor:
+    return torch.tensor(list(hashlib.sha256(save(tensors)).digest()), dtype=torch.uint8)

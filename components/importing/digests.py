@@ -1,0 +1,61 @@
+"""What an imported network is made of, as digests in its experiment. Torch is waited for only where there is
+such a network.
+"""
+
+import hashlib
+from pathlib import Path
+
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import Imported
+from lossmap.components.data.files import read_file
+
+
+def with_digests(experiment: Experiment) -> Experiment:
+    """The experiment with what its imported network is made of: the SHA-256 of the weights' file and of the
+    factory's source. Any other experiment as it is.
+
+    Paths become absolute, so that the run can go on in another folder.
+
+    Raises:
+        ExperimentError: there is no such factory or loss.
+        DataError: the weights cannot be read.
+    """
+    if not isinstance(experiment.model, Imported):
+        return experiment
+    from lossmap.components.landscape.objective import named_loss
+    from lossmap.components.models.imported import source_sha256
+
+    model, data = _with_weights(experiment.model), experiment.data
+    named_loss(model.loss)
+    model = model.model_copy(update={"source_sha256": model.source_sha256 or source_sha256(model)})
+    if data.holds_tensors:
+        data = data.model_copy(update={"source": _absolute(data.source)})
+    return experiment.model_copy(update={"data": data, "model": model})
+
+
+def with_weights_digest(experiment: Experiment) -> Experiment:
+    """The experiment with the SHA-256 of its imported network's weights; one that is stated is taken as it
+    is. Any other experiment as it is.
+
+    Raises:
+        DataError: the weights cannot be read.
+    """
+    if not isinstance(experiment.model, Imported):
+        return experiment
+    return experiment.model_copy(update={"model": _with_weights(experiment.model)})
+
+
+def _with_weights(model: Imported) -> Imported:
+    if model.weights is None:
+        return model
+    weights = _absolute(model.weights)
+    digest = model.weights_sha256 or _sha256(read_file(weights, "model.weights"))
+    return model.model_copy(update={"weights": weights, "weights_sha256": digest})
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).expanduser().resolve())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
