@@ -59,9 +59,9 @@ def write_page(store: Store, runs: Sequence[str]) -> str:
     """Draw the comparison page of some runs and return its key in the store."""
     from lossmap.components.figures.run import plots
     from lossmap.components.figures.run.page import comparison_page
-    from lossmap.components.figures.run.report import summarize
+    from lossmap.components.figures.run.report import summarize_run
 
-    summaries = [summarize(store, run) for run in runs]
+    summaries = [summarize_run(store, run) for run in runs]
     name = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]
     store.write(layout.comparison(name, "comparison.png"), plots.comparison(summaries))
     store.write(layout.comparison(name, "page.html"), comparison_page(summaries).encode())

@@ -17,7 +17,7 @@ from lossmap.components.core.progress import Progress
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store, open_store
 from lossmap.components.stores.runs import load_json
-from lossmap.components.studies.cells import Cell, Joined, Outcome
+from lossmap.components.studies.cells import Cell, Outcome, SeedPair
 from lossmap.pipelines.recipes.resolve import resolve
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
@@ -112,14 +112,14 @@ def pairs(study: Study, finished: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
 
 def join(
     study: Study, wanted: Sequence[tuple[Cell, Cell]], settings: Settings, stage: Stage, say: Say
-) -> tuple[list[Joined], dict[str, str]]:
+) -> tuple[list[SeedPair], dict[str, str]]:
     """Measure the barriers between the networks of some pairs, as far as the store does not have them. Also
     returned: which pairs failed, and why.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the paths that are finished are kept.
     """
-    store, found, failed = open_store(settings.store), list[Joined](), dict[str, str]()
+    store, found, failed = open_store(settings.store), list[SeedPair](), dict[str, str]()
     for number, (first, second) in enumerate(wanted, start=1):
         key, asked = _connection(study, first, second, settings)
         if not store.exists(key):
@@ -139,7 +139,7 @@ def join(
     return found, failed
 
 
-def known(study: Study, wanted: Sequence[tuple[Cell, Cell]], settings: Settings) -> list[Joined]:
+def known(study: Study, wanted: Sequence[tuple[Cell, Cell]], settings: Settings) -> list[SeedPair]:
     """Those of the pairs between which the barriers are in the store."""
     store = open_store(settings.store)
     keys = [(*_connection(study, *pair, settings), pair) for pair in wanted]
@@ -172,13 +172,13 @@ def _measured(
     }
 
 
-def _joined(store: Store, key: str, first: Cell, second: Cell, asked: Connecting) -> Joined:
+def _joined(store: Store, key: str, first: Cell, second: Cell, asked: Connecting) -> SeedPair:
     barriers = {name: (value, low, high) for name, (value, low, high) in load_json(store, key).items()}
-    return Joined(first, second, barriers, asked.threshold)
+    return SeedPair(first, second, barriers, asked.threshold)
 
 
 def report(
-    store: Store, study: Study, found: Sequence[Cell], joined: Sequence[Joined], settings: Settings, say: Say
+    store: Store, study: Study, found: Sequence[Cell], joined: Sequence[SeedPair], settings: Settings, say: Say
 ) -> str:
     """Write the report on what the store has, and return the key of its page."""
     from lossmap.components.figures.study import report as study_report

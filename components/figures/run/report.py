@@ -10,7 +10,7 @@ from lossmap.components.figures.run import plots
 from lossmap.components.figures.run.page import run_page
 from lossmap.components.figures.run.summary import RunSummary, guessing_loss
 from lossmap.components.landscape.grid import to_npz
-from lossmap.components.landscape.measures import surface as measures
+from lossmap.components.landscape.measures import surface
 from lossmap.components.landscape.measures.estimates import scalars_of
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
@@ -28,7 +28,7 @@ def report(store: Store, run_id: str, tracking: str, progress: Progress = silent
     Raises:
         TrackingError: MLflow is out of reach; the report in the store is complete.
     """
-    summary = summarize(store, run_id)
+    summary = summarize_run(store, run_id)
     progress(1, 4, "drawing")
     files = _files(summary)
     progress(2, 4, "writing")
@@ -41,35 +41,31 @@ def report(store: Store, run_id: str, tracking: str, progress: Progress = silent
     return summary
 
 
-def summarize(store: Store, run_id: str) -> RunSummary:
+def summarize_run(store: Store, run_id: str) -> RunSummary:
     """Everything that a report shows of a run whose survey is merged."""
-    experiment, manifest, found = (
-        load_experiment(store, run_id),
-        load_run_manifest(store, run_id),
-        load_found(store, run_id),
-    )
-    training = links(store, run_id).training
-    result, epochs = load_json(store, layout.training_result(training)), tuple(load_epochs(store, training))
-    estimates = measures.summary(
-        found.planes, found.lines, guessing_loss(experiment, manifest), experiment.landscape
-    )
+    experiment, manifest = load_experiment(store, run_id), load_run_manifest(store, run_id)
+    survey, training = load_found(store, run_id), links(store, run_id).training
+    epochs = tuple(load_epochs(store, training))
+    guess = guessing_loss(experiment, manifest)
+    estimates = surface.summary(survey.planes, survey.lines, guess, experiment.landscape)
+    training_result = load_json(store, layout.training_result(training))
+    scalars = _training_scalars(training_result) | _expert_scalars(epochs)
     return RunSummary(
         run=run_id,
         experiment=experiment,
         manifest=manifest,
         epochs=epochs,
-        scalars=_of_training(result) | _of_experts(epochs) | scalars_of(estimates) | _of_the_rest(found),
-        found=found,
+        scalars=scalars | scalars_of(estimates) | _survey_scalars(survey),
+        result=survey,
     )
 
 
-def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
-    by_task = {
-        f"{split}_{quantity}.{task}": values[quantity]
-        for split in ("test", "train")
-        for task, values in result[split].get("tasks", {}).items()
-        for quantity in ("error", "loss")
-    }
+def _training_scalars(result: Mapping[str, Any]) -> dict[str, float | None]:
+    by_task = {}
+    for split in ("test", "train"):
+        for task, values in result[split].get("tasks", {}).items():
+            by_task[f"{split}_error.{task}"] = values["error"]
+            by_task[f"{split}_loss.{task}"] = values["loss"]
     return {
         "test_error": result["test"]["error"],
         "test_loss": result["test"]["loss"],
@@ -81,24 +77,24 @@ def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _of_experts(epochs: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+def _expert_scalars(epochs: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
     """How evenly the experts were used in the last epoch, where there are any."""
     return {name: epochs[-1][name] for name in BALANCE if epochs and name in epochs[-1]}
 
 
-def _of_the_rest(found: Found) -> dict[str, float | None]:
-    plane = found.planes[0]
+def _survey_scalars(survey: Found) -> dict[str, float | None]:
+    plane = survey.planes[0]
     scalars: dict[str, float | None] = {
         "points": float(plane.known.sum()),
         "evaluated_points": float(plane.evaluated.sum()),
         "masked_points": float((~plane.finite).sum()),
     }
-    if found.curvature:
-        scalars |= found.curvature.scalars()
-    if found.convexity:
-        scalars["hessian_convex_fraction"] = float(found.convexity.convex.mean())
-    if found.trajectory:
-        scalars["trajectory_explained"] = sum(found.explained)
+    if survey.curvature:
+        scalars |= survey.curvature.scalars()
+    if survey.convexity:
+        scalars["hessian_convex_fraction"] = float(survey.convexity.convex.mean())
+    if survey.trajectory:
+        scalars["trajectory_explained"] = sum(survey.explained)
     return scalars
 
 
@@ -120,9 +116,8 @@ def _files(summary: RunSummary) -> dict[str, bytes]:
 def _track(store: Store, summary: RunSummary, files: Mapping[str, bytes], tracking: str) -> None:
     tracker = open_tracker(tracking, store.uri, summary.run, summary.experiment, summary.manifest)
     tracker.log_epochs(summary.epochs)
-    tracker.log_final(
-        summary.scalars, step=summary.experiment.training.epochs if summary.experiment.training else 0
-    )
+    training = summary.experiment.training
+    tracker.log_final(summary.scalars, step=training.epochs if training else 0)
     tracker.log_artifacts({**files, "scalars.json": json.dumps(dict(summary.scalars), indent=2).encode()})
     tracker.log_dataset(
         summary.manifest.source,
