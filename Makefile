@@ -9,7 +9,7 @@ BIN := .venv/bin
 LOCK := requirements.lock
 CUDA_ONLY := ^(nvidia-|cuda-|triton)
 
-.PHONY: help demo test check lock golden benchmark cluster-test kubeconfig clean
+.PHONY: help demo test test-slow check lock golden study-tables benchmark cluster-test kind-test kubeconfig clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -21,8 +21,11 @@ help: ## list the targets
 demo: .venv/installed ## train, survey and compare three networks on the embedded digits (minutes)
 	$(BIN)/lossmap run digits-linear digits-resnet20-noshort digits-resnet20
 
-test: .venv/installed ## the tests that need no cluster
-	$(BIN)/python -m pytest -m "not cluster"
+test: .venv/installed ## the tests that need no cluster, on all cores
+	$(BIN)/python -m pytest -m "not cluster and not slow"
+
+test-slow: .venv/installed ## the wheel by itself, and the pages of studies and connections in a browser
+	$(BIN)/python -m pytest -m slow
 
 check: .venv/installed build/mypy/lossmap ## style, types, and which module may import which
 	$(BIN)/ruff check .
@@ -31,7 +34,13 @@ check: .venv/installed build/mypy/lossmap ## style, types, and which module may 
 	$(BIN)/lint-imports
 
 cluster-test: kubeconfig .venv/installed ## the tests on a Kubernetes cluster; needs KUBECONFIG
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m cluster --numprocesses=0
+
+kind-test: ## the tests on a Kubernetes cluster, on one that kind makes in Docker and that is gone afterwards
+	TORCH=$(or $(TORCH),cpu) k8s/kind/up.sh
+	kind get kubeconfig --name lossmap > build/kind.kubeconfig
+	KUBECONFIG=$(CURDIR)/build/kind.kubeconfig $(MAKE) cluster-test
+	k8s/kind/down.sh
 
 kubeconfig:
 	@test -n "$$KUBECONFIG" || { echo 'cluster-test: KUBECONFIG is not set; point it at a cluster' >&2; exit 2; }
@@ -48,6 +57,9 @@ lock: .venv/installed ## resolve the dependencies of pyproject.toml again, for e
 
 golden: .venv/installed ## write the list of commands and options that tests/contract holds the CLI to
 	LOSSMAP_UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/contract/test_command_line.py
+
+study-tables: .venv/installed ## write the tables of pipelines/studies/README.md from what the studies found
+	$(BIN)/python tests/readmes/study_tables.py
 
 clean: ## remove what make made, not the runs
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -173,10 +173,11 @@ def evaluate(run: str, settings: Settings, progress: Progress = silent, share: S
     done.
 
     An adaptive plane takes several rounds: what is wanted next follows from what is known, whoever evaluated
-    it.
+    it. A worker that would wait for the end of a round begins what belongs to no round.
     """
-    from lossmap.components.core.machine import available_cores
-    from lossmap.components.surveys.pending import wanted_tiles
+    from joblib import cpu_count
+
+    from lossmap.components.surveys.pending import next_round
     from lossmap.components.surveys.pool import in_this_process, workers
     from lossmap.components.surveys.tiles import TilesRead, load_survey
 
@@ -184,13 +185,18 @@ def evaluate(run: str, settings: Settings, progress: Progress = silent, share: S
     experiment, survey, done = load_experiment(store, run), load_survey(store, run), 0
     landscape, read = experiment.landscape, TilesRead()
     evaluating = in_this_process if experiment.in_process else workers
-    with evaluating(settings.store, run, landscape.workers or available_cores()) as work:
-        while tiles := wanted_tiles(store, survey, landscape, read):
-            total = done + sum(len(tile.points) for tile in tiles)
+    with evaluating(settings.store, run, landscape.workers or cpu_count()) as work:
+        while any(tiles := next_round(store, survey, landscape, read)):
+            current, beside = map(share.order, tiles)
+            total = done + sum(len(tile.points) for tile in (*current, *beside))
+            left = {tile.key for tile in current}
             progress(done, total, "")
-            for tile in work(share.order(tiles)):
+            for tile in work([*current, *beside]):
                 done += len(tile.points)
                 progress(done, total, "")
+                left.discard(tile.key)
+                if current and not left:
+                    break
 
 
 def merge(run: str, settings: Settings, progress: Progress = silent) -> None:

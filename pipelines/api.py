@@ -6,8 +6,7 @@ print(result.scalars, result.page)
 """
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,12 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import TrackingError
-from lossmap.components.core.progress import Printed, Progress, silent
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_json, save_run_manifest
 from lossmap.pipelines import local
-from lossmap.pipelines.survey import readable
+from lossmap.pipelines.stages import printed_stage, silent_stage
+from lossmap.pipelines.survey import experiment_name
 
 if TYPE_CHECKING:
     from lossmap.components.importing.in_process import AnyLoss
@@ -95,15 +94,14 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
     """
     from lossmap.components.importing.in_process import at_hand, pack
 
-    settings = Settings.model_validate(
-        {key: value for key, value in (("store", store), ("tracking", tracking)) if value}
-    )
-    tensors = {"inputs": inputs, "targets": targets} | (
-        dict(zip(("test_inputs", "test_targets"), test, strict=True)) if test else {}
-    )
+    places = {"store": store, "tracking": tracking}
+    settings = Settings.model_validate({name: place for name, place in places.items() if place})
+    tensors = {"inputs": inputs, "targets": targets}
+    if test:
+        tensors["test_inputs"], tensors["test_targets"] = test
     with at_hand(model, loss, tensors) as imported:
         experiment = Experiment(
-            name=name or readable(type(model).__name__),
+            name=name or experiment_name(type(model).__name__),
             study=study,
             data=Data(source=IN_PROCESS),
             model=imported,
@@ -112,7 +110,7 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
         opened, run = open_store(settings.store), local.new_run(experiment)
         save_run_manifest(opened, run, pack(tensors, opened))
         try:
-            local.run(run, experiment, settings, _silent_stage if quiet else _printed_stage)
+            local.run(run, experiment, settings, silent_stage if quiet else printed_stage)
         except TrackingError as error:
             _logger.warning("MLflow did not get this run: %s; the report is complete", error)
     return Survey(
@@ -121,13 +119,3 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
         local.place(settings.store, layout.report(run, "page.html")),
         settings.store,
     )
-
-
-@contextmanager
-def _printed_stage(name: str) -> Iterator[Progress]:
-    yield Printed(name)
-
-
-@contextmanager
-def _silent_stage(_name: str) -> Iterator[Progress]:
-    yield silent

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.core import serialization as records
 from lossmap.components.core.errors import StoreError
+from lossmap.components.core.serialization import as_csv
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import list_runs, load_experiment, load_json
@@ -23,11 +23,8 @@ class Row:
 
 def finished_runs(store: Store, study: str) -> list[str]:
     """Names of the finished runs of a study, oldest first."""
-    return [
-        run
-        for run in list_runs(store)
-        if store.exists(layout.scalars(run)) and load_experiment(store, run).study == study
-    ]
+    finished = [run for run in list_runs(store) if store.exists(layout.scalars(run))]
+    return [run for run in finished if load_experiment(store, run).study == study]
 
 
 def rows(store: Store, runs: Sequence[str]) -> list[Row]:
@@ -42,17 +39,17 @@ def _row(store: Store, run: str) -> Row:
     return Row(run, experiment, load_json(store, layout.scalars(run)))
 
 
-def as_records(found: Sequence[Row]) -> list[dict[str, object]]:
+def row_records(rows: Sequence[Row]) -> list[dict[str, object]]:
     """Rows for JSON: run, study, recipe, and every scalar."""
     return [
         {"run": row.run, "study": row.experiment.study, "recipe": row.experiment.name, **row.scalars}
-        for row in found
+        for row in rows
     ]
 
 
-def as_csv(found: Sequence[Row]) -> str:
+def rows_as_csv(rows: Sequence[Row]) -> str:
     """Rows as comma-separated values, with a header; a scalar that a run does not have is empty."""
-    return records.as_csv(as_records(found))
+    return as_csv(row_records(rows))
 
 
 def write_page(store: Store, runs: Sequence[str]) -> str:

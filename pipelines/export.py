@@ -11,7 +11,7 @@ from lossmap.components.stores.runs import load_experiment
 Choice = TypeVar("Choice", bound=str)
 
 
-def export(store: Store, run: str, grid: str, form: str, height: str, output: str | None) -> Path:
+def export_surface(store: Store, run: str, grid: str, form: str, height: str, output: str | None) -> Path:
     """Write the plane or the line of a finished run to a file, and return its path.
 
     Args:
@@ -22,13 +22,11 @@ def export(store: Store, run: str, grid: str, form: str, height: str, output: st
         height: log or linear.
         output: where to write; RUN-GRID.FORM in this folder without it.
     """
-    from lossmap.components.figures.export import surface as exporting
+    from lossmap.components.figures.export.surface import FORMATS, HEIGHTS, export
     from lossmap.components.surveys.merge import load_surfaces
 
-    chosen, upwards = (
-        _one_of(exporting.FORMATS, "--format", form),
-        _one_of(exporting.HEIGHTS, "--height", height),
-    )
+    chosen_form = _one_of(FORMATS, "--format", form)
+    chosen_height = _one_of(HEIGHTS, "--height", height)
     load_experiment(store, run)  # says which runs there are
     if not store.exists(layout.scalars(run)):
         raise StoreError(f"run {run} is not finished; go on with it: lossmap run --resume {run}")
@@ -38,15 +36,15 @@ def export(store: Store, run: str, grid: str, form: str, height: str, output: st
             f"--grid is {grid} and run {run} has {' and '.join(surfaces)}, expected one of those"
         )
     path = Path(output or f"{run}-{grid}.{form}")
-    _write(path, exporting.export(surfaces[grid], chosen, upwards))
+    _write(path, export(surfaces[grid], chosen_form, chosen_height))
     return path
 
 
-def _one_of(known: tuple[Choice, ...], option: str, value: str) -> Choice:
-    for choice in known:
+def _one_of(choices: tuple[Choice, ...], option: str, value: str) -> Choice:
+    for choice in choices:
         if choice == value:
             return choice
-    raise ExperimentError(f"{option} is {value}, expected one of {', '.join(known)}")
+    raise ExperimentError(f"{option} is {value}, expected one of {', '.join(choices)}")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,8 +1,6 @@
 """The local executor: the steps of the chain, one after the other, on this machine."""
 
 import secrets
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
@@ -10,11 +8,10 @@ from lossmap.components import steps
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError, TrainingKilled
-from lossmap.components.core.progress import Progress
+from lossmap.components.core.processes import start_fork_server
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_experiment
-
-Stage = Callable[[str], AbstractContextManager[Progress]]
+from lossmap.pipelines.stages import Stage
 
 
 def new_run(experiment: Experiment) -> str:
@@ -33,11 +30,12 @@ def stored_experiment(run_id: str, settings: Settings) -> Experiment:
 
 def place(store: str, key: str) -> str:
     """Where an object is, for people: its path in a folder, else its URI."""
-    return f"{unquote(store.removeprefix('file://')) if store.startswith('file://') else store}/{key}"
+    folder = unquote(store.removeprefix("file://")) if store.startswith("file://") else store
+    return f"{folder}/{key}"
 
 
 def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -> None:
-    """Carry out a run, or what is left of it.
+    """Train, survey and report, or what is left of it.
 
     Args:
         run_id: its name; a known one goes on where it stopped.
@@ -45,6 +43,8 @@ def run(run_id: str, experiment: Experiment, settings: Settings, stage: Stage) -
         settings: where things are.
         stage: opens the display of a stage, which then hears how far it is.
     """
+    if not experiment.in_process:
+        start_fork_server()
     with stage("prepare") as progress:
         steps.prepare(run_id, experiment, settings, progress)
     try:

@@ -12,7 +12,7 @@ from lossmap.components.config.models import Imported
 from lossmap.components.config.parse import override, parse
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError
-from lossmap.pipelines.local import Stage
+from lossmap.pipelines.stages import Stage
 
 if TYPE_CHECKING:
     from lossmap.components.landscape.directions.invariance import Proof
@@ -35,7 +35,7 @@ class Network:
     loss: str = "cross-entropy"
 
 
-def experiment(
+def imported_experiment(
     network: Network, data: str, study: str, name: str | None, assignments: Sequence[str]
 ) -> Experiment:
     """The experiment that surveys a network, with the digests of its weights and of its source.
@@ -55,34 +55,39 @@ def experiment(
         "loss": network.loss,
     }
     plain = parse(
-        {"name": name or readable(network.factory), "study": study, "data": {"source": data}, "model": model}
+        {
+            "name": name or experiment_name(network.factory),
+            "study": study,
+            "data": {"source": data},
+            "model": model,
+        }
     )
-    return noted(override(plain, assignments))
+    return with_digests(override(plain, assignments))
 
 
-def noted(experiment: Experiment) -> Experiment:
+def with_digests(experiment: Experiment) -> Experiment:
     """The experiment with the digests of its imported network's weights and source, for a run on this
     machine; any other as it is.
     """
     if not isinstance(experiment.model, Imported):
         return experiment
-    from lossmap.components.importing.network import noted as with_digests
+    from lossmap.components.importing import network
 
-    return with_digests(experiment)
+    return network.noted(experiment)
 
 
-def with_weights_noted(experiment: Experiment) -> Experiment:
+def with_weights_digest(experiment: Experiment) -> Experiment:
     """The same with that of the weights alone, for a run on a cluster, whose image has the factory's
     package.
     """
     if not isinstance(experiment.model, Imported):
         return experiment
-    from lossmap.components.importing.network import with_weights_noted as with_digest
+    from lossmap.components.importing import network
 
-    return with_digest(experiment)
+    return network.with_weights_noted(experiment)
 
 
-def prove(run: str, experiment: Experiment, settings: Settings, stage: Stage) -> "Proof":
+def prove_invariance(run: str, experiment: Experiment, settings: Settings, stage: Stage) -> "Proof":
     """Rescale a run's network and tell what each normalisation makes of it. A new run can be surveyed
     afterwards.
     """
@@ -92,7 +97,7 @@ def prove(run: str, experiment: Experiment, settings: Settings, stage: Stage) ->
         return steps.prove_invariance(run, settings, progress)
 
 
-def readable(factory: str) -> str:
+def experiment_name(factory: str) -> str:
     """A name for experiments: of package.module:make_Net the word make-net."""
     word = re.sub(r"[^a-z0-9]+", "-", factory.rpartition(":")[2].lower()).strip("-")
     return word[:40] or "network"
@@ -100,14 +105,14 @@ def readable(factory: str) -> str:
 
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        arguments = json.loads(text)
     except json.JSONDecodeError as error:
         raise ExperimentError(
             f"--factory-arguments is {text!r}, which is no JSON ({error}), expected for example"
             " '{\"num_classes\": 10}'"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(arguments, dict):
         raise ExperimentError(
             f"--factory-arguments is {text!r}, expected an object such as '{{\"num_classes\": 10}}'"
         )
-    return found
+    return arguments

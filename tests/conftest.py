@@ -1,24 +1,60 @@
-"""What several tests need: an S3 server on this machine, and real images."""
+"""What several tests need: how they share the cores, an S3 server, MLflow's tables, and real images."""
 
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# One thread in each process, and in those that it starts; torch and numpy read it when they are imported.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+os.environ["COLUMNS"] = "300"  # rich reads it when a screen is imported
 
 import boto3
 import pytest
+from joblib import cpu_count
 from moto.server import ThreadedMotoServer
+
+from lossmap.components.stores.tracking.client import RunTracker
 
 _BUCKET = "lossmap-tests"
 _CHECKOUT = Path(__file__).parents[1]
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core; none for a single file, which one worker would get whole."""
+    single = len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py")
+    return 0 if single else cpu_count()
+
+
+@pytest.fixture(scope="session")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Gives a folder an MLflow database without runs, as a copy, and returns its address.
+
+    MLflow takes a second or two to make its tables. Of the workers of all cores the first makes them, and the
+    others wait for it, as any processes that open one database do.
+    """
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    shared = tmp_path_factory.getbasetemp().parent if parallel else tmp_path_factory.getbasetemp()
+    RunTracker(f"sqlite:///{shared}/mlflow.db", "", "").resume()  # finds nothing in what it makes
+
+    def place(folder: Path) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(shared / "mlflow.db", folder / "mlflow.db")
+        return f"sqlite:///{folder}/mlflow.db"
+
+    return place
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server that speaks HTTP on a free port."""
+    """The address of an S3 server that speaks HTTP on a free port, and has a bucket."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "tester", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    client = boto3.session.Session(**keys).client("s3", endpoint_url=f"http://{host}:{port}")
+    client.create_bucket(Bucket=_BUCKET)
     yield f"http://{host}:{port}"
     server.stop()
 
@@ -39,7 +75,6 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    boto3.session.Session().client("s3").create_bucket(Bucket=_BUCKET)
     return f"s3://{_BUCKET}/{uuid.uuid4().hex}"
 
 

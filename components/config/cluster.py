@@ -1,5 +1,6 @@
 """What a run asks of a Kubernetes cluster."""
 
+import copy
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -44,7 +45,7 @@ class Toleration(Frozen):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
 
-_GPU_PROFILE = {
+_GPU_PROFILE: dict[str, Any] = {
     "training": {"cpu": "8", "memory": "32Gi"},
     "survey": {"cpu": "4", "memory": "16Gi"},
     "shared_memory": "8Gi",
@@ -100,14 +101,17 @@ class Cluster(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_the_profile(cls, values: Any) -> Any:
-        return (
-            {**_GPU_PROFILE, **values}
-            if isinstance(values, dict) and values.get("profile") == "gpu"
-            else values
-        )
+        if not isinstance(values, dict):
+            return values
+        return {**profile_defaults(values.get("profile")), **values}
 
     @model_validator(mode="after")
     def _least_is_not_most(self) -> Self:
         if self.least_nodes and self.least_nodes > (self.nodes or 0):
             raise ValueError(f"least_nodes is {self.least_nodes}, expected at most nodes ({self.nodes})")
         return self
+
+
+def profile_defaults(profile: Any) -> dict[str, Any]:
+    """The fields that a profile fills in where nothing else is asked for."""
+    return copy.deepcopy(_GPU_PROFILE) if profile == "gpu" else {}

@@ -9,21 +9,18 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from lossmap.components.config.cluster import Cluster
+from lossmap.components.config.cluster import profile_defaults
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.landscape import Adaptive, Axis, Convexity, Curvature, scaling
+from lossmap.components.config.landscape import Adaptive, Convexity, Curvature, Landscape, scaling
 from lossmap.components.config.models import Model
-from lossmap.components.config.yaml_fields import explained, fields_of
+from lossmap.components.config.yaml_fields import fields_of, validation_message
 from lossmap.components.core.errors import ExperimentError
-from lossmap.components.core.frozen import Frozen
 
 _ARCHITECTURES = tuple(model.model_fields["architecture"].default for model in get_args(get_args(Model)[0]))
-_SECTIONS: dict[str, Frozen] = {
-    "landscape.adaptive": Adaptive(),
-    "landscape.convexity": Convexity(),
-    "landscape.curvature": Curvature(),
-    "landscape.line": Axis(points=101),
-}
+_Fields = dict[str, Any]
+
+# With every section of the survey that is null where nobody asks for it.
+_WHOLE = Experiment(landscape=Landscape(adaptive=Adaptive(), convexity=Convexity(), curvature=Curvature()))
 
 
 def parse_yaml(text: str, name: str) -> Experiment:
@@ -32,6 +29,9 @@ def parse_yaml(text: str, name: str) -> Experiment:
     Args:
         text: content of the file.
         name: of the file, for messages.
+
+    Raises:
+        ExperimentError: it is no experiment.
     """
     return parse(
         fields_of(text, name, "the fields of an experiment; `lossmap show digits-linear` prints an example")
@@ -41,9 +41,16 @@ def parse_yaml(text: str, name: str) -> Experiment:
 def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
     """The experiment with some fields changed.
 
+    A field of a section that is null asks for that section. Another architecture or profile starts from its
+    own defaults, and other directions have the scale that they need: an experiment from a file or from the
+    store states every field, also those that nobody chose.
+
     Args:
         experiment: what is changed; it stays as it is.
         assignments: each `path.to.field=value`, the value in YAML.
+
+    Raises:
+        ExperimentError: the changed experiment is none.
     """
     values = experiment.model_dump(mode="json")
     for assignment in assignments:
@@ -51,15 +58,24 @@ def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
         if not equals:
             raise ExperimentError(f"--set {assignment!r} has no =, expected path.to.field=value")
         _assign(values, path.strip(), _value(assignment, text))
-    return parse(values)
+    return _experiment(values, known=values)
 
 
-def parse(values: dict[str, Any]) -> Experiment:
-    """An experiment from its fields."""
+def parse(values: _Fields) -> Experiment:
+    """An experiment from its fields.
+
+    Raises:
+        ExperimentError: they are not those of an experiment.
+    """
+    return _experiment(values, known=Experiment().model_dump(mode="json"))
+
+
+def _experiment(values: _Fields, known: _Fields) -> Experiment:
+    """The experiment of these fields; a field that does not exist is answered by the nearest known one."""
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        raise ExperimentError(_explained(error)) from None
+        raise ExperimentError(_message(error, known)) from None
 
 
 def _value(assignment: str, text: str) -> Any:
@@ -71,67 +87,55 @@ def _value(assignment: str, text: str) -> Any:
         ) from None
 
 
-def _assign(values: dict[str, Any], path: str, value: Any) -> None:
+def _assign(values: _Fields, path: str, value: Any) -> None:
     *parents, field = path.split(".")
-    place: Any = values
-    for depth, parent in enumerate(parents, start=1):
-        section = ".".join(parents[:depth])
-        if section in _SECTIONS and isinstance(place, dict) and place.get(parent) is None:
-            place[parent] = _SECTIONS[section].model_dump(
-                mode="json"
-            )  # a field of what is not there yet asks for it
-        place = place.get(parent) if isinstance(place, dict) else None
-    free = (
-        parents == ["model", "arguments"]
-        or path == "model.architecture"
-        or _another_architecture(values, path)
-    )
-    if not isinstance(place, dict) or (field not in place and not free):
+    section = _section(values, parents)
+    if section is None:
         raise ExperimentError(_unknown(path, values))
-    if path == "model.architecture" and value != place.get("architecture"):
-        values["model"] = {
-            "architecture": value,
-            "seed": place["seed"],
-        }  # the fields of the former architecture mean nothing in the new one
-    elif path == "cluster.profile" and value != place.get("profile"):
-        values["cluster"] = _profile(value)  # in place of the former profile's defaults
+    if path == "model.architecture" and value != section[field]:
+        values["model"] = {"architecture": value, "seed": section["seed"]}
+    elif path == "cluster.profile" and value != section[field]:
+        values["cluster"] = {
+            **_WHOLE.cluster.model_dump(mode="json"),
+            "profile": value,
+            **profile_defaults(value),
+        }
+    elif path == "landscape.directions":
+        section.update({"directions": value, **scaling(value)})
     else:
-        place[field] = value
-    if path == "landscape.directions":
-        place.update(scaling(value))  # in place of what the former directions need
+        section[field] = value
 
 
-def _profile(name: Any) -> dict[str, Any]:
-    try:
-        return Cluster(profile=name).model_dump(mode="json")
-    except ValidationError:
-        return {"profile": name}  # refused when the whole experiment is
-
-
-def _another_architecture(values: dict[str, Any], path: str) -> bool:
-    """Whether the path is of a model whose architecture was just chosen, so that its fields are not there
-    yet.
+def _section(values: _Fields, parents: Sequence[str]) -> _Fields | None:
+    """The fields below some names, those of a section that is null as they are by default; None where a name
+    is that of a value.
     """
-    return (
-        path.startswith("model.")
-        and set(values["model"]) == {"architecture", "seed"}
-        and values["model"]["architecture"] != "linear"
-    )
+    section, default = values, _WHOLE.model_dump(mode="json")
+    for parent in parents:
+        default = default.get(parent) or {}
+        if section.get(parent) is None:
+            section[parent] = default
+        section = section[parent]
+        if not isinstance(section, dict):
+            return None
+    return section
 
 
-def _unknown(path: str, values: dict[str, Any]) -> str:
-    known = list(_paths(values))
-    abbreviated = [
-        field
-        for field in known
-        if "".join(word[0] for word in field.rpartition(".")[2].split("_")) == path.rpartition(".")[2]
-    ]
-    near = abbreviated or difflib.get_close_matches(path, known, n=1, cutoff=0.4)
+def _unknown(path: str, known: _Fields) -> str:
+    name = path.rpartition(".")[2]
+    fields = [field for field in _paths(known) if not f"{field}.".startswith(f"{path}.")]
+    near = [field for field in fields if _initials(field) == name]
+    near = near or difflib.get_close_matches(path, fields, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else "`lossmap show RECIPE` lists every field"
     return f"the experiment has no field {path}; {hint}"
 
 
-def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _initials(path: str) -> str:
+    """The first letters of the words of a field's name: lr of learning_rate."""
+    return "".join(word[0] for word in path.rpartition(".")[2].split("_"))
+
+
+def _paths(values: _Fields, prefix: str = "") -> Iterator[str]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _paths(value, f"{prefix}{name}.")
@@ -139,11 +143,11 @@ def _paths(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-def _explained(error: ValidationError) -> str:
+def _message(error: ValidationError, known: _Fields) -> str:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"] if part not in _ARCHITECTURES)
     if first["type"] == "extra_forbidden":
-        return _unknown(path, Experiment().model_dump(mode="json"))
+        return _unknown(path, known)
     if first["type"] == "union_tag_invalid":
         return f"model.architecture is {first['ctx']['tag']!r}, expected one of {', '.join(_ARCHITECTURES)}"
-    return explained(first, path)
+    return validation_message(first, path)

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lossmap.components.config.study import Study
-from lossmap.components.config.yaml_fields import explained, fields_of
+from lossmap.components.config.yaml_fields import fields_of, validation_message
 from lossmap.components.core.errors import ExperimentError
 
 _NEEDED = ", ".join(name for name, field in Study.model_fields.items() if field.is_required())
@@ -34,22 +34,20 @@ def parse_study(values: dict[str, Any]) -> Study:
     try:
         return Study.model_validate(values)
     except ValidationError as error:
-        raise ExperimentError(_explained(error)) from None
+        raise ExperimentError(_message(error)) from None
 
 
-def _explained(error: ValidationError) -> str:
+def _message(error: ValidationError) -> str:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
         return _unknown(path)
     if first["type"] == "missing":
         return f"the study's {path} is missing, expected at least the fields {_NEEDED}"
-    return explained(first, path, "the study's ")
+    return validation_message(first, path, "the study's ")
 
 
 def _unknown(path: str) -> str:
     near = difflib.get_close_matches(path, Study.model_fields, n=1, cutoff=0.4)
-    return (
-        f"the study has no field {path};"
-        f" {f'did you mean {near[0]}?' if near else 'it has ' + ', '.join(Study.model_fields)}"
-    )
+    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(Study.model_fields)}"
+    return f"the study has no field {path}; {hint}"

@@ -28,7 +28,7 @@ def fields_of(text: str, name: str, expected: str) -> dict[str, Any]:
     return values
 
 
-def explained(error: ErrorDetails, path: str, owner: str = "") -> str:
+def validation_message(error: ErrorDetails, path: str, owner: str = "") -> str:
     """What is wrong with the value at a path, and what was expected.
 
     Args:

@@ -1,11 +1,80 @@
 """How processes begin, and end with those that started them."""
 
+import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
+# By name, since nothing of it is imported here. The first one sets what torch reads while it is imported; the
+# last one is what DistributedDataParallel imports when it is made. None may ask for GPUs: after that no
+# forked process could use one.
+PRELOADED = (
+    "lossmap.components.training.main",
+    "lossmap.components.training.launch",
+    "lossmap.components.surveys.problems",
+    "lossmap.components.surveys.pool",
+    "lossmap.components.data.decode",
+    "torch.distributed.launcher.api",
+    "torch._dynamo",
+)
+# macOS has fork, too, but its system libraries, which torch loads, do not survive it.
+FORKS = sys.platform == "linux"
+# The server listens in a folder of its own in the one for temporary files: /pymp-xxxxxxxx/listener-xxxxxxxx,
+# of 108 bytes in all at most.
+_LONGEST_TEMPORARY_FOLDER = 72
+
+
+def process_context() -> "ForkServerContext | SpawnContext":
+    """How this platform starts processes: forked from a server that has imported torch and ours once, spawned
+    where that is not safe.
+
+    The server ends with the last of the processes that may use it. Nothing of its environment but what
+    libraries read while they are loaded matters: hand `os.environ` to `adopt_environment`.
+    """
+    if not _has_fork_server():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
+
+
+def start_fork_server() -> None:
+    """Have the server import what it has to while this process does other things; without this it begins
+    with the first process.
+    """
+    if not _has_fork_server():
+        return
+    process_context()
+    with processes_starting():
+        forkserver.ensure_running()
+
+
+def process_pool(count: int, initializer: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
+    """Processes with this one's environment, each begun by `initializer(*arguments)`; submit to it under
+    `processes_starting`.
+
+    Ctrl-C is for this process, which ends them. They also end when it is gone.
+    """
+    return ProcessPoolExecutor(count, process_context(), _begin, (dict(os.environ), initializer, arguments))
+
+
+def adopt_environment(environment: Mapping[str, str]) -> None:
+    """Give this process the environment of the one that asked for it: the fork server's is as old as the
+    server.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 @contextmanager
@@ -18,6 +87,8 @@ def processes_starting() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # no signal gets there
         yield
         return
+    # multiprocessing's; where it starts inside the block, it lets SIGINT through again
+    resource_tracker.ensure_running()
     held: list[int] = []
     handlers = {
         kind: signal.signal(kind, lambda number, _frame: held.append(number))
@@ -45,3 +116,23 @@ def _stop_at_end_of_input() -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _has_fork_server() -> bool:
+    return FORKS and len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TEMPORARY_FOLDER
+
+
+def _begin(
+    environment: Mapping[str, str], initializer: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    adopt_environment(environment)
+    initializer(*arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

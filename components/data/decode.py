@@ -3,22 +3,19 @@
 import contextlib
 import functools
 import io
-import multiprocessing
-import signal
 import struct
 import warnings
 import zlib
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
+from joblib import cpu_count
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from lossmap.components.core.errors import DataError
-from lossmap.components.core.machine import available_cores
-from lossmap.components.core.processes import processes_starting
+from lossmap.components.core.processes import process_pool, processes_starting
 from lossmap.components.data.files import Files, Location, open_files
 
 MOST_PIXELS = 16 * 2**20
@@ -129,21 +126,19 @@ def _decoded_chunks(
     location: Location, names: Sequence[str], image_size: int | None
 ) -> Generator[list[NDArray[np.uint8]]]:
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
-    workers = min(available_cores(), len(chunks))
+    workers = min(cpu_count(), len(chunks))
     if workers == 1 or len(chunks) < 4:  # starting processes would take longer
         files = open_files(location)
         yield from (_decode_chunk(files, part, image_size) for part in chunks)
         return
-    executor = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _start, (location, image_size)
-    )
+    executor = process_pool(workers, _start, location, image_size)
     try:
         with processes_starting():
             parts = executor.map(_decode_in_worker, chunks)
         yield from parts
     except BrokenProcessPool:
         raise DataError(
-            f"a process decoding images of {location.source} was killed, perhaps for want of memory; run"
+            f"a process decoding images of {location.source} was killed, perhaps out of memory; run"
             " again with more of it"
         ) from None
     finally:
@@ -155,7 +150,6 @@ def _decode_chunk(files: Files, names: Sequence[str], image_size: int | None) ->
 
 
 def _start(location: Location, image_size: int | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     _worker["source"] = location, image_size
 
 

@@ -80,7 +80,8 @@ def queued(api: Api, namespace: str, name: str, uid: str, queue: str | None) -> 
 
 
 def losses(pod: client.V1Pod, memory: str) -> Iterator[Cause]:
-    """What ended a pod or one of its containers, newest last; want of memory is hopeless the second time.
+    """What ended a pod or one of its containers, newest last; to run out of memory is hopeless the second
+    time.
 
     Args:
         pod: a pod of a training.

@@ -185,7 +185,7 @@ def failure(
         return TrainingError(f"training failed: {hopeless[-1]}")
     if listener.killed:
         return TrainingKilled(
-            "a training process was killed, perhaps for want of memory;"
+            "a training process was killed, perhaps out of memory;"
             f" {reasons.more_memory(request.cluster.training.memory)}"
         )
     if "longer than specified deadline" in words:

@@ -1,11 +1,10 @@
-"""A network's loss as a function of one flat vector, on the samples of one process or of many."""
+"""A network's loss as a function of one flat vector."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -64,23 +63,20 @@ class Parameters:
         result: Tensor = functional_call(self.problem.network, {**self._others, **tensors}, (inputs,))
         return result
 
-    def batches(self, chosen: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Indices, inputs and targets of the samples, or of the chosen ones, batch by batch; meanwhile the
-        network is in evaluation mode.
+    def batches(self, chosen: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of the samples, or of the chosen ones, batch by batch; meanwhile the network is
+        in evaluation mode and attention is not fused, which has no second derivative.
         """
         samples = self.problem.samples
         indices = torch.arange(len(samples)) if chosen is None else chosen
-        with (
-            _evaluating(self.problem.network),
-            sdpa_kernel(SDPBackend.MATH),
-        ):  # fused attention has no second derivative
+        with _evaluation_mode(self.problem.network), sdpa_kernel(SDPBackend.MATH):
             for index in indices.split(samples.batch_size):
                 at = index.to(samples.targets.device)
-                yield index, samples.inputs[at], samples.targets[at]
+                yield samples.inputs[at], samples.targets[at]
 
 
 def gradient(problem: Problem, names: Sequence[str] | None = None) -> NDArray[np.float64]:
-    """d/dw f, the mean over all ranks' samples of the derivative of their losses: (n,), as in Parameters."""
+    """d/dw f, the mean over the samples of the derivative of their losses: (n,), as in Parameters."""
     return value_and_gradient(Parameters(problem, names))[1]
 
 
@@ -90,22 +86,23 @@ def value_and_gradient(
     """f and d/dw f at a flat vector; without it where the network is."""
     tensors = parameters.tensors if vector is None else parameters.split(vector)
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
-    loss, total, count = 0.0, np.zeros(parameters.size), 0
-    for index, inputs, targets in parameters.batches():
+    loss, total = 0.0, np.zeros(parameters.size)
+    for inputs, targets in parameters.batches():
         losses = parameters.problem.loss(parameters.outputs(leaves, inputs), targets).sum()
         parts = torch.autograd.grad(losses, list(leaves.values()), materialize_grads=True)
-        loss, total, count = loss + losses.item(), total + flattened(parts).cpu().numpy(), count + len(index)
-    sums = sum_over_ranks(np.concatenate([[loss, count], total]))
-    return float(sums[0] / sums[1]), sums[2:] / sums[1]
+        loss += losses.item()
+        total += flattened(parts).cpu().numpy()
+    count = len(parameters.problem.samples)
+    return loss / count, total / count
 
 
 @torch.no_grad()
 def sample_losses(parameters: Parameters, vector: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """The loss of each of this rank's samples at a flat vector (N,); without it where the network is."""
+    """The loss of each sample at a flat vector (N,); without it where the network is."""
     tensors = parameters.tensors if vector is None else parameters.split(vector)
     losses = [
         parameters.problem.loss(parameters.outputs(tensors, inputs), targets)
-        for _, inputs, targets in parameters.batches()
+        for inputs, targets in parameters.batches()
     ]
     return np.asarray(torch.cat(losses).double().cpu().numpy())
 
@@ -113,23 +110,6 @@ def sample_losses(parameters: Parameters, vector: NDArray[np.float64] | None = N
 def flattened(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors as one float64 vector."""
     return torch.cat([tensor.detach().reshape(-1).double() for tensor in tensors])
-
-
-def distributed() -> bool:
-    """Whether there are other ranks with other samples."""
-    return dist.is_available() and dist.is_initialized()
-
-
-def sum_over_ranks(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum of all ranks' arrays, the same bits on every rank; the array itself where there is but one
-    process.
-    """
-    if not distributed():
-        return array
-    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
-    tensor = tensor.cuda() if dist.get_backend() == "nccl" else tensor
-    dist.all_reduce(tensor)
-    return np.asarray(tensor.cpu().numpy())
 
 
 def _chosen(own: Mapping[str, Tensor], names: Sequence[str] | None) -> list[str]:
@@ -143,7 +123,7 @@ def _chosen(own: Mapping[str, Tensor], names: Sequence[str] | None) -> list[str]
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def _evaluation_mode(network: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -24,10 +24,23 @@ def grids(landscape: Landscape) -> dict[str, Grid]:
 def wanted_tiles(
     store: Store, survey: Survey, landscape: Landscape, read: TilesRead | None = None
 ) -> list[Tile]:
-    """Tiles of all points that can be evaluated now and are not known; empty when the survey is complete.
+    """Tiles to begin with, of the points that can be evaluated now and are not known; empty when the survey
+    is complete.
 
-    Slow parts come first, so that no worker is left alone with one at the end; beside an adaptive plane they
-    come after its last round. `read` is that of tiles.evaluated_points.
+    `read` is that of tiles.evaluated_points.
+    """
+    current, beside = next_round(store, survey, landscape, read)
+    return current or beside
+
+
+def next_round(
+    store: Store, survey: Survey, landscape: Landscape, read: TilesRead | None = None
+) -> tuple[list[Tile], list[Tile]]:
+    """All tiles that can be evaluated now and are not known: those that the next round waits for, and those
+    for workers that wait for it.
+
+    Without an adaptive plane there is one round. Slow tiles come first, so that no worker is left alone with
+    one at the end.
     """
     found = {
         part: _tiles(
@@ -37,7 +50,8 @@ def wanted_tiles(
     }
     quick = [tile for part, tiles in found.items() for tile in tiles if part.kind in _QUICK]
     slow = [tile for part, tiles in found.items() for tile in tiles if part.kind not in _QUICK]
-    return quick or slow if landscape.adaptive else [*slow, *quick]
+    slow.sort(key=lambda tile: tile.part.kind != "curvature")  # the slowest
+    return (quick, slow) if landscape.adaptive else ([*slow, *quick], [])
 
 
 def wanted_points(

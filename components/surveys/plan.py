@@ -21,10 +21,12 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.core.errors import LossmapError
 from lossmap.components.core.frozen import canonical_json
-from lossmap.components.landscape.directions.normalization import convolution_groups
-from lossmap.components.landscape.directions.random import normalize, normalized_direction, random_direction
+from lossmap.components.landscape.directions.normalization import convolution_groups, normalize
+from lossmap.components.landscape.directions.random import normalized_direction, random_direction
 from lossmap.components.landscape.directions.trajectory import Principal, principal
-from lossmap.components.landscape.hessian.curvature import Hessian, eigenpairs, gradient
+from lossmap.components.landscape.hessian.lanczos import eigenpairs
+from lossmap.components.landscape.hessian.operators import Hessian
+from lossmap.components.landscape.parameters import gradient
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import links, load_experiment, load_run_manifest

@@ -1,24 +1,22 @@
 """Evaluates a run's tiles: by several processes, or in this one."""
 
-import multiprocessing
-import os
-import signal
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.connection import wait
 from multiprocessing.synchronize import Event
 
 from lossmap.components.core.errors import Interrupted, LossmapError
-from lossmap.components.core.processes import processes_starting
+from lossmap.components.core.processes import process_context, process_pool, processes_starting
 from lossmap.components.stores.objects import open_store
 from lossmap.components.surveys.problems import TileEvaluator
 from lossmap.components.surveys.tiles import Tile
 
-Work = Callable[[Sequence[Tile]], Iterator[Tile]]  # yields each tile when the store has it
+# Yields each tile when the store has it. Tiles that are under way when somebody stops to listen go on, and
+# the next call may ask for them.
+Work = Callable[[Sequence[Tile]], Iterator[Tile]]
 
 
 @contextmanager
@@ -29,22 +27,31 @@ def workers(store_uri: str, run_id: str, count: int) -> Iterator[Work]:
     Raises:
         LossmapError: a worker was killed.
     """
-    context = multiprocessing.get_context("spawn")
-    stopping = context.Event()
-    executor = ProcessPoolExecutor(count, context, _start, (store_uri, run_id, stopping))
+    stopping = process_context().Event()  # set when this process is interrupted
+    executor = process_pool(count, _start, store_uri, run_id, stopping)
+
+    running: dict[Future[None], Tile] = {}
 
     def work(tiles: Sequence[Tile]) -> Iterator[Tile]:
-        with processes_starting():
-            futures = {executor.submit(_evaluate, tile): tile for tile in tiles}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
+        asked, begun = {tile.key for tile in tiles}, {tile.key for tile in running.values()}
+        waiting = deque(tile for tile in tiles if tile.key not in begun)
+        while waiting or running:
+            with processes_starting():
+                # No more than there are workers, so that the next call's tiles come before what waits now.
+                while waiting and len(running) < count:
+                    tile = waiting.popleft()
+                    running[executor.submit(_evaluate, tile)] = tile
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                tile = running.pop(future)
+                future.result()
+                if tile.key in asked:
+                    yield tile
 
     try:
         yield work
     except BrokenProcessPool:
         raise LossmapError(
-            f"a process evaluating the surface of {run_id} was killed, perhaps for want of memory; finished"
+            f"a process evaluating the surface of {run_id} was killed, perhaps out of memory; finished"
             f" tiles are kept: go on with --resume {run_id}, with fewer landscape.workers if memory is short"
         ) from None
     finally:
@@ -57,21 +64,12 @@ _worker: dict[str, TileEvaluator] = {}
 
 
 def _start(store_uri: str, run_id: str, stopping: Event) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then sets `stopping`
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker["this"] = TileEvaluator(open_store(store_uri), run_id, partial(_check, stopping))
 
 
 def _check(stopping: Event) -> None:
     if stopping.is_set():
         raise Interrupted("the survey was asked to stop")
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _evaluate(tile: Tile) -> None:

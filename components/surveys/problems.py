@@ -13,7 +13,8 @@ from lossmap.components.data.batches import load_samples, sample_indices
 from lossmap.components.landscape.evaluator import Directions, Evaluator
 from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.grid import Result
-from lossmap.components.landscape.hessian.curvature import ConvexityEvaluator, measure
+from lossmap.components.landscape.hessian.convexity import ConvexityEvaluator
+from lossmap.components.landscape.hessian.curvature import measure
 from lossmap.components.landscape.objective import Problem, Samples, like_parameters, named_loss
 from lossmap.components.models import build
 from lossmap.components.stores import layout

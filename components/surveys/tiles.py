@@ -10,7 +10,7 @@ import numpy as np
 from lossmap.components.core.errors import StoreError
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.landscape.grid import Point, Result, from_npz, points_digest, to_npz
-from lossmap.components.landscape.hessian.curvature import ConvexityResult
+from lossmap.components.landscape.hessian.convexity import ConvexityResult
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import links

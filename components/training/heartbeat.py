@@ -18,7 +18,7 @@ from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 
 _BEAT_SECONDS = 5.0
-_SILENCE_SECONDS = (
+SILENCE_SECONDS = (
     25.0  # of looking in vain; while the store is out of reach nothing is known, and nothing counts
 )
 _logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class StoreLauncher:
     """A pod that changes an object in the store as long as it waits."""
 
     def __init__(
-        self, store: Store, training: str, beat: float = _BEAT_SECONDS, silence: float = _SILENCE_SECONDS
+        self, store: Store, training: str, beat: float = _BEAT_SECONDS, silence: float = SILENCE_SECONDS
     ):
         self._key, self._store, self._beat, self._silence = layout.launcher(training), store, beat, silence
         self._last: bytes | None = None

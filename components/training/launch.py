@@ -1,14 +1,20 @@
-"""Starts torchrun on this machine and listens to it."""
+"""Has torchrun's agent start training processes on this machine, and listens to them."""
 
 import os
 import signal
-import subprocess
-import sys
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
 from lossmap.components.core.errors import Interrupted, TrainingError, TrainingKilled
+from lossmap.components.core.processes import FORKS, adopt_environment, process_context, processes_starting
 from lossmap.components.training.listen import Listener, Listeners
 
 _GRACE_SECONDS = 60
@@ -30,16 +36,17 @@ def launch(training: str, how: Training, settings: Settings, listeners: Listener
         Interrupted: the processes were asked to stop and saved where they are.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file, _torchrun(training, how, settings) as process:
+    with log.open("a") as file, _torchrun(training, how, settings) as torchrun:
         listener = Listener(listeners)
         try:
-            for line in process.stdout or ():
+            for line in torchrun.output:
                 file.write(line)
                 listener.hear(line)
-            code = process.wait()
-        except BaseException:  # Ctrl-C above all: torchrun passes SIGTERM on, and every process saves
-            _stop(process)
+            torchrun.process.join()
+        except BaseException:  # Ctrl-C above all: the agent passes SIGTERM on, and every process saves
+            _stop(torchrun)
             raise
+        code = torchrun.process.exitcode
     if code and listener.killed:
         raise TrainingKilled(f"a training process was killed, perhaps for want of memory; see {log}")
     if code and listener.stopped and not listener.reason:
@@ -51,34 +58,68 @@ def launch(training: str, how: Training, settings: Settings, listeners: Listener
         )
 
 
-def _torchrun(training: str, how: Training, settings: Settings) -> "subprocess.Popen[str]":
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={how.processes}",
-    ]
+@dataclass(frozen=True)
+class _Torchrun:
+    """The agent's process, and what it and the training processes print, line by line, until all have
+    ended.
+    """
+
+    process: BaseProcess
+    output: Iterable[str]
+
+
+@contextmanager
+def _torchrun(training: str, how: Training, settings: Settings) -> Iterator[_Torchrun]:
     environment = {
         **os.environ,
         **settings.environment(),
         "OMP_NUM_THREADS": str(how.threads),
         "LOSSMAP_LAUNCHER": str(os.getpid()),
     }
-    return subprocess.Popen(
-        [*command, "-m", "lossmap.components.training.main", training],
-        env=environment,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # a Ctrl-C reaches this process alone, which then stops the others in order
+    context = process_context()
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_agent, args=(training, how.processes, environment, writer), name="torchrun"
     )
+    with processes_starting():
+        process.start()
+    writer.close()
+    with reader, open(reader.fileno(), errors="replace", closefd=False) as output:
+        yield _Torchrun(process, output)
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.communicate(timeout=_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+def _stop(torchrun: _Torchrun) -> None:
+    torchrun.process.terminate()
+    killing = threading.Timer(_GRACE_SECONDS, os.killpg, (torchrun.process.pid, signal.SIGKILL))
+    killing.start()
+    for _ in torchrun.output:
+        pass
+    killing.cancel()
+    torchrun.process.join()
+
+
+def _agent(training: str, processes: int, environment: Mapping[str, str], output: Connection) -> None:
+    """What `torchrun --standalone` does, in a process that has torch already, and whose training processes
+    have it from there.
+
+    The agent computes nothing, so that no thread of torch's pools is lost in them.
+    """
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from lossmap.components.training.main import run_rank
+
+    os.setsid()  # a Ctrl-C reaches the launching process alone, which then stops the others in order
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    adopt_environment(environment)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="fork" if FORKS else "spawn",
+    )
+    elastic_launch(config, run_rank)(training)

@@ -7,10 +7,12 @@
     # in a PyTorchJob, which sets PET_*
     torchrun -m lossmap.components.training.main TRAINING
 
-LOSSMAP_STORE says where the training is kept. SIGTERM saves a checkpoint and exits with 143; the same command
-goes on from there. LOSSMAP_LAUNCHER says who waits for the training: the number of a process, or `store` for
-somebody who gives signs of life there; when that one is gone, training saves and exits with 0. Standard
-output carries one JSON object a line, and whoever started torchrun tells MLflow:
+`lossmap run` has torchrun's agent call run_rank instead, in processes that have imported torch already
+(launch.py). LOSSMAP_STORE says where the training is kept. SIGTERM saves a checkpoint and exits with 143; the
+same command goes on from there. LOSSMAP_LAUNCHER says who waits for the training: the number of a process, or
+`store` for somebody who gives signs of life there, `store:10` for one who is gone after 10 seconds without a
+sign; when that one is gone, training saves and exits with 0. Standard output carries one JSON object a line,
+and whoever started torchrun tells MLflow:
 
     progress, epoch, warning
     stopped    asked to stop, or nobody waits any longer; saved
@@ -27,8 +29,6 @@ import time
 import traceback
 from typing import Any
 
-# cuBLAS is deterministic only with a fixed work space, which it reads once, before torch is imported.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # DistributedDataParallel warns that it looks for unused parameters, which it is told to (see loop.py).
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
@@ -45,6 +45,7 @@ from lossmap.components.stores.runs import load_manifest, load_training_task
 from lossmap.components.training.checkpoint import load_checkpoint
 from lossmap.components.training.distributed import Group, is_loss_of_peer, process_group
 from lossmap.components.training.heartbeat import (
+    SILENCE_SECONDS,
     Abandoned,
     Launcher,
     NoLauncher,
@@ -56,6 +57,7 @@ from lossmap.components.training.session import Outlets, Session, Stop
 
 EXIT_STOPPED = 128 + signal.SIGTERM
 _PROGRESS_SECONDS = 0.2
+_AGENT_SECONDS = 1.0  # it looks ten times as often
 
 
 def main(training: str) -> int:
@@ -89,12 +91,23 @@ def main(training: str) -> int:
     return 0
 
 
+def run_rank(training: str) -> None:
+    """As main, for an agent that calls a function: the process ends with the exit code."""
+    code = main(training)
+    # Of several that fail the agent tells one: a killed process is seen before those that lost it.
+    if code not in (0, EXIT_STOPPED):
+        time.sleep(_AGENT_SECONDS)
+    sys.exit(code)
+
+
 def train(training: str, settings: Settings) -> None:
     """Train to the end, from the newest checkpoint where there is one."""
     store = open_store(settings.store)
     stop = Stop(_launcher(store, training))
     task = load_training_task(store, training)
     manifest, how = load_manifest(store, task.dataset), task.trained
+    # Read when a GPU is first used; without it matrix products there differ from time to time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(how.threads)
     torch.set_deterministic_debug_mode(
         "error"
@@ -145,8 +158,12 @@ def _outlets() -> Outlets:
 
 def _launcher(store: Store, training: str) -> Launcher:
     value = os.environ.get("LOSSMAP_LAUNCHER", "")
-    if value == "store":
-        return StoreLauncher(store, training) if os.environ["RANK"] == "0" else NoLauncher()
+    kind, _, silence = value.partition(":")
+    if kind == "store" and os.environ["RANK"] == "0":
+        seconds = float(silence or SILENCE_SECONDS)
+        return StoreLauncher(store, training, beat=seconds / 5, silence=seconds)
+    if kind == "store":
+        return NoLauncher()
     return ProcessLauncher(int(value)) if value else NoLauncher()
 
 

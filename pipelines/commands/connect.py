@@ -58,9 +58,10 @@ def connect(  # noqa: PLR0913  # the options of the command
     """Tell whether two minima are connected: barriers along the straight line, after alignment and repair,
     and along a trained curve.
     """
-    from lossmap.pipelines import connect as connecting
-    from lossmap.pipelines.screens import connect as connect_screen
-    from lossmap.pipelines.screens import console as screen
+    from lossmap.pipelines.connect import connect_runs, connection_settings
+    from lossmap.pipelines.screens.connect import connection_json, show_connection
+    from lossmap.pipelines.screens.console import progress_bar
+    from lossmap.pipelines.stages import printed_stage
 
     settings = settings_of(store, tracking)
     options = {
@@ -71,16 +72,14 @@ def connect(  # noqa: PLR0913  # the options of the command
         "threshold": threshold,
     }
     options |= {"curve": curve, "curve_epochs": curve_epochs, "curve_learning_rate": curve_learning_rate}
-    asked = connecting.asked(runs[0], options, settings)
+    connecting = connection_settings(runs[0], options, settings)
     try:
-        outcome = connecting.connect(
-            runs, asked, settings, connect_screen.plain_stage if as_json else screen.stage
-        )
+        report = connect_runs(runs, connecting, settings, printed_stage if as_json else progress_bar)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
             "interrupted; the paths that are finished are kept, and the same command goes on"
         ) from None
     if as_json:
-        typer.echo(connect_screen.as_json(outcome, settings))
+        typer.echo(connection_json(report, settings))
     else:
-        connect_screen.show(outcome, settings)
+        show_connection(report, settings)

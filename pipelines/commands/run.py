@@ -24,35 +24,34 @@ def run(
     """Train, survey and report, here; several networks are then compared."""
     from lossmap.pipelines import local
     from lossmap.pipelines.recipes.resolve import resolve
-    from lossmap.pipelines.screens import console as screen
-    from lossmap.pipelines.survey import noted
+    from lossmap.pipelines.screens.console import run_experiment, show_runs
+    from lossmap.pipelines.survey import with_digests
 
     settings = settings_of(store, tracking)
     if bool(targets) == bool(resume):
         raise ExperimentError("run takes recipes or files, or else --resume RUN; see `lossmap recipes`")
     if resume and sets:
         raise ExperimentError("--set cannot change a run that has begun; start a new one without --resume")
-    experiments = [
-        noted(resolve(target, sets or [])) for target in targets or []
-    ]  # all are checked before the first one starts
+    # all are checked before the first one starts
+    experiments = [with_digests(resolve(target, sets or [])) for target in targets or []]
     if resume:
         experiments = [local.stored_experiment(resume, settings)]
     names = []
     for experiment in experiments:
         names.append(resume or local.new_run(experiment))
-        screen.carry_out(names[-1], experiment, settings)
-    screen.conclude(names, settings)
+        run_experiment(names[-1], experiment, settings)
+    show_runs(names, settings)
 
 
 def recipes() -> None:
     """List the recipes by scale; a line that begins with # is a heading."""
-    from lossmap.pipelines.recipes import resolve as known
+    from lossmap.pipelines.recipes.registry import describe, groups, names
 
-    width = max(map(len, known.names()))
-    for heading, names in known.groups().items():
+    width = max(map(len, names()))
+    for heading, listed in groups().items():
         typer.echo(f"# {heading}")
-        for name in names:
-            typer.echo(f"{name:{width}}  {known.describe(name)}")
+        for name in listed:
+            typer.echo(f"{name:{width}}  {describe(name)}")
 
 
 def show(target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml")], sets: Sets = None) -> None:
@@ -73,23 +72,23 @@ def compare(
 ) -> None:
     """Compare finished runs: a table, and a page with their surfaces on one scale."""
     from lossmap.components.stores.objects import open_store
-    from lossmap.pipelines import compare as comparing
-    from lossmap.pipelines.screens import console as screen
+    from lossmap.pipelines.compare import finished_runs, row_records, rows, rows_as_csv
+    from lossmap.pipelines.screens.console import show_comparison
 
     settings = settings_of(store, None)
     opened = open_store(settings.store)
     if bool(runs) == bool(study):
         raise ExperimentError("compare takes names of runs, or else --study NAME")
-    chosen = runs or comparing.finished_runs(opened, study or "")
+    chosen = runs or finished_runs(opened, study or "")
     if not chosen:
         raise LossmapError(f"{settings.store} has no finished run of study {study}; `lossmap run` makes one")
-    found = comparing.rows(opened, chosen)
+    compared = rows(opened, chosen)
     if as_json:
-        typer.echo(json.dumps(comparing.as_records(found), indent=2))
+        typer.echo(json.dumps(row_records(compared), indent=2))
     elif as_csv:
-        typer.echo(comparing.as_csv(found), nl=False)
+        typer.echo(rows_as_csv(compared), nl=False)
     else:
-        screen.comparison(found, settings)
+        show_comparison(compared, settings)
 
 
 def export(
@@ -119,6 +118,7 @@ def export(
 ) -> None:
     """Write a run's surface to a file for other programs, and print its path."""
     from lossmap.components.stores.objects import open_store
-    from lossmap.pipelines import export as exporting
+    from lossmap.pipelines.export import export_surface
 
-    typer.echo(exporting.export(open_store(settings_of(store, None).store), run, grid, form, height, output))
+    opened = open_store(settings_of(store, None).store)
+    typer.echo(export_surface(opened, run, grid, form, height, output))

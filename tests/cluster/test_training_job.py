@@ -82,6 +82,7 @@ def test_a_launcher_that_is_asked_to_stop_deletes_the_job(launched):
     run.until_epoch(1)
     run.kubectl("delete", "pod", run.name, "--wait=false")
     run.until(lambda: run.left() == [], 60, "nothing left")
+    assert run.left() == []  # and nothing comes back
 
 
 def test_of_a_launcher_that_is_killed_nothing_is_left_after_a_minute(launched):

@@ -86,9 +86,13 @@ def wait_for_address() -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def mlflow_server(
+    tmp_path_factory: pytest.TempPathFactory, tracking: Callable[[Path], str]
+) -> Iterator[MlflowServer]:
     """Runs for the whole session; a test that kills it starts it again."""
-    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    folder = tmp_path_factory.mktemp("mlflow")
+    tracking(folder)
+    server = MlflowServer(folder)
     server.start()
     yield server
     server.kill()

@@ -1,24 +1,33 @@
-"""The command line as a user types it: real processes, a real store, a real MLflow database."""
+"""The command line as a user types it: a real store, a real MLflow database.
+
+Two networks are run, and what is interrupted is, by processes of their own; the rest by this one.
+"""
 
 import csv
 import io
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+from support.command_line import LOSSMAP, lossmap, process, start
 
+from lossmap.components import steps
+from lossmap.components.config.settings import Settings
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import links
+from lossmap.components.stores.runs import links, load_run_manifest
+from lossmap.components.stores.tracking.runs import open_tracker
+from lossmap.pipelines.local import new_run
+from lossmap.pipelines.recipes.resolve import resolve
 
-LOSSMAP = Path(sys.executable).with_name("lossmap")
 SMALL = [
     *(
         "--set",
@@ -30,37 +39,18 @@ SMALL = [
     ),
     *("--set", "landscape.plane={x: {points: 5}, y: {points: 3}}", "--set", "landscape.line={points: 7}"),
 ]
-
-
-def lossmap(*arguments, cwd, check=0):
-    found = subprocess.run(
-        [LOSSMAP, *arguments],
-        cwd=cwd,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert found.returncode == check, found.stdout + found.stderr
-    return found
-
-
-def _environment():
-    return {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {
-        "COLUMNS": "300"
-    }
+ALONE = ["--set", "training.processes=1", "--set", "landscape.workers=1"]  # several are those of `place`
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder in which two networks were run."""
+def place(tmp_path_factory, tracking):
+    """A folder in which two networks were run: one by two processes of each kind, one by one."""
     folder = tmp_path_factory.mktemp("place")
-    (folder / "mine.yaml").write_text(
-        "name: mine\nstudy: blobs\ndata: {source: blobs}\nmodel: {architecture: linear}\ntraining:"
-        " {batch_size: 64}\n"
-    )
-    found = lossmap("run", "blobs-mlp", "mine.yaml", *SMALL, cwd=folder)
+    tracking(folder / "lossmap-runs")
+    alone = "training: {batch_size: 64, processes: 1}\nlandscape: {workers: 1}\n"
+    mine = "name: mine\nstudy: blobs\ndata: {source: blobs}\nmodel: {architecture: linear}\n"
+    (folder / "mine.yaml").write_text(mine + alone)
+    found = process("run", "blobs-mlp", "mine.yaml", *SMALL, cwd=folder)
     (folder / "output.txt").write_text(found.stdout)
     return folder
 
@@ -150,41 +140,62 @@ def test_a_finished_run_that_is_resumed_changes_nothing(place):
     assert (place / "lossmap-runs" / layout.report(run, "surface.npz")).read_bytes() == surface
 
 
+def _press_ctrl_c(process):
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the command
+
+
 @pytest.mark.parametrize(
-    ("changes", "until"),
+    ("changes", "until", "interrupt"),
     [
-        (["--set", "training.epochs=2000"], "trainings/*/epochs/00005.json"),
-        (["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"], "surveys/*/plan.json"),
-        (["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"], "surfaces/*/tiles/*.npz"),
+        (["--set", "training.epochs=2000"], "trainings/*/epochs/00005.json", _press_ctrl_c),
+        (
+            ["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"],
+            "surveys/*/plan.json",
+            subprocess.Popen.terminate,
+        ),
+        (
+            ["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"],
+            "surfaces/*/tiles/*.npz",
+            _press_ctrl_c,
+        ),
     ],
     ids=["training", "workers starting", "survey"],
 )
-def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(tmp_path, changes, until):
-    process = subprocess.Popen(
-        [LOSSMAP, "run", "blobs-mlp", *SMALL, *changes],
-        cwd=tmp_path,
-        env=_environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(
+    place, tmp_path, changes, until, interrupt
+):
+    run = _begun(place, tmp_path, changes)
+    before = set(tmp_path.glob(f"lossmap-runs/{until}"))
+    going = start("run", "--resume", run, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
     end = time.monotonic() + 120
-    while not list(tmp_path.glob(f"lossmap-runs/{until}")):
+    while set(tmp_path.glob(f"lossmap-runs/{until}")) <= before:
         assert time.monotonic() < end
         time.sleep(0.05)
     time.sleep(1)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=90)
-    run = _runs(tmp_path)[0]
+    started = psutil.Process(going.pid).children(recursive=True)
+    interrupt(going)
+    _, errors = going.communicate(timeout=90)
     assert (
         errors.splitlines()[-1]
         == f"lossmap: interrupted; what is finished is kept. Go on with: lossmap run --resume {run}"
     )
     assert "Traceback" not in errors
-    assert process.returncode == 130
+    assert going.returncode == 130
     with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
-        assert database.execute("select status from runs").fetchall() == [("KILLED",)]
-    left = subprocess.run(["pgrep", "-f", run], capture_output=True, text=True, check=False).stdout
-    assert left == ""
+        assert database.execute("select status from runs where name = ?", (run,)).fetchall() == [("KILLED",)]
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+
+
+def _begun(place, folder, changes):
+    """A run beside those of `place`, whose network it finds trained if it has the same; MLflow knows it."""
+    shutil.copytree(place / "lossmap-runs", folder / "lossmap-runs")
+    settings = Settings(store=str(folder / "lossmap-runs"))
+    experiment = resolve("blobs-mlp", [*SMALL[1::2], *changes[1::2]])
+    run = new_run(experiment)
+    steps.prepare(run, experiment, settings)
+    manifest = load_run_manifest(open_store(settings.store), run)
+    open_tracker(settings.tracking, settings.store, run, experiment, manifest)
+    return run
 
 
 REFUSED = [
@@ -234,8 +245,11 @@ def test_unknown_runs_and_studies_are_named(place):
     )
 
 
-def test_a_training_process_that_fails_is_one_line_with_its_log(tmp_path):
-    found = lossmap("run", "blobs-mlp", *SMALL, "--set", "training.batch_size=500", cwd=tmp_path, check=1)
+def test_a_training_process_that_fails_is_one_line_with_its_log(tmp_path, tracking):
+    tracking(tmp_path / "lossmap-runs")
+    found = lossmap(
+        "run", "blobs-mlp", *SMALL, *ALONE, "--set", "training.batch_size=500", cwd=tmp_path, check=1
+    )
     assert (
         "training.batch_size is 500, expected at most the number of training images (160); see "
         in found.stderr
@@ -245,8 +259,9 @@ def test_a_training_process_that_fails_is_one_line_with_its_log(tmp_path):
         assert database.execute("select status from runs").fetchall() == [("FAILED",)]
 
 
-def test_a_whole_run_lives_in_s3_as_well(s3, tmp_path):
-    found = lossmap("run", "blobs-mlp", *SMALL, "--store", s3, cwd=tmp_path)
+def test_a_whole_run_lives_in_s3_as_well(s3, tmp_path, tracking):
+    tracking(tmp_path / "lossmap-runs")
+    found = lossmap("run", "blobs-mlp", *SMALL, *ALONE, "--store", s3, cwd=tmp_path)
     store = open_store(s3)
     records = json.loads(lossmap("compare", "--study", "blobs", "--json", "--store", s3, cwd=tmp_path).stdout)
     run = records[0]["run"]
@@ -255,8 +270,9 @@ def test_a_whole_run_lives_in_s3_as_well(s3, tmp_path):
     assert not (tmp_path / "lossmap-runs" / "runs").exists()
 
 
-def test_without_mlflow_a_run_is_complete_and_says_how_to_send_it_later(tmp_path):
-    found = lossmap("run", "blobs-mlp", *SMALL, "--tracking", "http://127.0.0.1:9", cwd=tmp_path)
+def test_without_mlflow_a_run_is_complete_and_says_how_to_send_it_later(tmp_path, tracking):
+    tracking(tmp_path / "lossmap-runs")
+    found = lossmap("run", "blobs-mlp", *SMALL, *ALONE, "--tracking", "http://127.0.0.1:9", cwd=tmp_path)
     run = _runs(tmp_path)[0]
     assert (tmp_path / "lossmap-runs" / layout.scalars(run)).exists()
     assert "MLflow did not get this run: MLflow at http://127.0.0.1:9 is out of reach" in found.stdout

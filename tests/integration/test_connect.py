@@ -5,15 +5,14 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
 from fakes.browser import CHROMIUM, browser
 from reference.manifests import manifest
 from reference.paths import finished_run
+from support.command_line import lossmap, start
 
 from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.experiment import Experiment
@@ -24,35 +23,14 @@ from lossmap.components.config.training import Training
 from lossmap.components.models import build
 from lossmap.components.stores.objects import open_store
 
-LOSSMAP = Path(sys.executable).with_name("lossmap")
 QUICK = ("--points", "5", "--samples", "60", "--curve-epochs", "2")
 
 
-def environment():
-    return {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {
-        "COLUMNS": "300"
-    }
-
-
-def lossmap(*arguments, cwd, check=0):
-    found = subprocess.run(
-        [LOSSMAP, *arguments],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert found.returncode == check, found.stdout + found.stderr
-    return found
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, tracking):
     """A folder with two trained perceptrons."""
     folder = tmp_path_factory.mktemp("place")
-    torch.set_num_threads(1)
+    tracking(folder / "lossmap-runs")
     for seed in (0, 1):
         data = Data(source="blobs", blobs=Blobs(train_per_class=40, test_per_class=15, noise=1.0))
         model = Mlp(hidden=(16,), seed=seed)
@@ -121,9 +99,7 @@ def test_interrupted_it_keeps_what_is_finished_and_the_same_command_goes_on(plac
     store = open_store(str(place / "lossmap-runs"))
     arguments = ["connect", "run-0", "run-1", *QUICK[:4], "--curve-epochs", "100000", "--seed", "3"]
     before = set(store.keys("paths/"))
-    with subprocess.Popen(
-        [LOSSMAP, *arguments], cwd=place, env=environment(), stderr=subprocess.PIPE, text=True
-    ) as process:
+    with start(*arguments, cwd=place, stderr=subprocess.PIPE) as process:
         try:
             end = time.monotonic() + 240
             while (
@@ -162,6 +138,7 @@ def test_impossible_wishes_are_refused_in_one_line(place):
         assert lossmap("connect", "run-0", "run-1", *arguments, cwd=place, check=2).stderr.strip() == message
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     CHROMIUM is None and os.environ.get("LOSSMAP_REQUIRE_BROWSER") != "1",
     reason="no chromium on this machine",

@@ -24,16 +24,16 @@ EXPERIMENT = Experiment(
     name="test",
     data=Data(source="blobs", blobs=Blobs(train_per_class=20, test_per_class=5)),
     model=Mlp(hidden=(4,)),
-    training=Training(epochs=1, batch_size=16),
+    training=Training(epochs=1, batch_size=16, processes=1),
     landscape=Landscape(
-        plane=Plane(x=Axis(points=3), y=Axis(points=3)), line=None, samples=20, tile_points=5
+        plane=Plane(x=Axis(points=3), y=Axis(points=3)), line=None, samples=20, tile_points=5, workers=1
     ),
 )
 
 
 @pytest.fixture
-def settings(tmp_path, monkeypatch):
-    settings = Settings(store=str(tmp_path), run="run")
+def settings(tmp_path, monkeypatch, tracking):
+    settings = Settings(store=str(tmp_path), tracking=tracking(tmp_path), run="run")
     for name, value in {**settings.environment(), "LOSSMAP_RUN": settings.run}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -2,21 +2,20 @@
 
 import json
 import math
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from readmes.study_tables import filled
+from support.command_line import lossmap, process, start
 
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 
-LOSSMAP = Path(sys.executable).with_name("lossmap")
 STUDY = """
 name: tiny
 title: Does a perceptron need 32 hidden units?
@@ -39,26 +38,6 @@ statements: [{text: Wide is better, rule: less, measure: test_error, network: wi
 """
 
 
-def environment():
-    return {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {
-        "COLUMNS": "300"
-    }
-
-
-def lossmap(*arguments, cwd, check=0):
-    found = subprocess.run(
-        [LOSSMAP, *arguments],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert found.returncode == check, found.stdout + found.stderr
-    return found
-
-
 def _begun(store):
     return sorted(key.split("/")[1] for key in store.keys("runs/") if key.endswith("experiment.json"))
 
@@ -67,10 +46,8 @@ def _interrupt(
     folder, ready, *options, kind=signal.SIGTERM
 ):  # as Ctrl-C, which children of a job in the background ignore
     """Stop the study once it is so far; its exit code, and what it said."""
-    command = [LOSSMAP, "study", "tiny.yaml", *options]
-    with subprocess.Popen(
-        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start("study", "tiny.yaml", *options, cwd=folder, **streams) as process:
         try:
             end = time.monotonic() + 300
             while not ready(folder) and process.poll() is None and time.monotonic() < end:
@@ -108,9 +85,10 @@ def _command(process):
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
+def interrupted(tmp_path_factory, tracking):
     """A folder with a study that was stopped in its second cell, and what it said."""
     folder = tmp_path_factory.mktemp("place")
+    tracking(folder / "lossmap-runs")
     (folder / "tiny.yaml").write_text(STUDY)
     return folder, *_interrupt(folder, _in_second_cell, "--parallel", "1")
 
@@ -138,6 +116,14 @@ def test_the_same_command_runs_the_missing_cell_alone_and_reports(interrupted, g
     assert [line for line in lines if line.startswith("cell ")] == [f"cell 1/1 {narrow}"]
     assert lines[3] == "not decidable here: Wide is better"
     assert Path(lines[-1].split()[1]).read_text().lower().startswith("<!doctype html>")
+
+
+def test_its_means_make_the_table_of_a_readme(interrupted, gone_on):
+    place = "<!-- means of tiny -->\n<!-- end of means -->\n"
+    _, heads, _, wide, narrow, _ = filled(place, interrupted[0] / "lossmap-runs/studies").splitlines()
+    assert heads == "| network | Test error | Lowest loss on the plane | runs |"
+    assert re.fullmatch(r"\| wide \| [\d.]+\N{NARROW NO-BREAK SPACE}% \| [\d.e-]+ \| 1 \|", wide)
+    assert narrow.startswith("| narrow |")
 
 
 def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all_of_them(
@@ -196,12 +182,8 @@ def test_cells_beside_each_other_may_say_more_than_a_pipe_holds(tmp_path):
     (tmp_path / "tiny.yaml").write_text(
         STUDY.replace("data.blobs.train_per_class=30", "training.batch_size=5000")
     )
-    talking = environment() | {"PYTHONPROFILEIMPORTTIME": "1"}  # a line for every module
-    command = [LOSSMAP, "study", "tiny.yaml", "--parallel", "2"]
-    found = subprocess.run(
-        command, cwd=tmp_path, env=talking, capture_output=True, text=True, timeout=500, check=False
-    )
-    assert found.returncode == 1
+    talking = {"PYTHONPROFILEIMPORTTIME": "1"}  # a line for every module
+    found = process("study", "tiny.yaml", "--parallel", "2", cwd=tmp_path, check=1, variables=talking)
     assert len(found.stderr) > 1 << 16  # and a cell says no less
     reason = (
         "training failed: training.batch_size is 5000, expected at most the number of training images (800)"

@@ -12,6 +12,7 @@ from lossmap.components.figures.study.lesson_page import lesson_page
 from lossmap.components.figures.study.page import study_page
 from lossmap.components.studies.summary import StudySummary, summarize_study
 
+pytestmark = pytest.mark.slow  # of browsers, `make test` starts one: that of test_pages_in_browser.py
 if CHROMIUM is None and os.environ.get("LOSSMAP_REQUIRE_BROWSER") != "1":
     pytest.skip(
         "no chromium on this machine; install it, or set LOSSMAP_REQUIRE_BROWSER=1 to fail instead",

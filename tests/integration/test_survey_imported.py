@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 import zipfile
@@ -20,6 +19,7 @@ import torch
 from reference.landscape import naive_point
 from reference.networks import Flattening, Language, Striding, Viewing, table, wide
 from safetensors.torch import load
+from support.command_line import lossmap, process, start
 
 from lossmap.components import steps
 from lossmap.components.config.data import Data
@@ -37,43 +37,20 @@ from lossmap.components.stores.runs import links, list_runs, load_json, load_run
 from lossmap.components.surveys.problems import load_problem
 from lossmap.components.surveys.stored_result import load_found
 from lossmap.components.surveys.tiles import load_survey
-from lossmap.pipelines import survey as surveying
 from lossmap.pipelines.api import survey
 from lossmap.pipelines.commands.survey import survey as command
-from lossmap.pipelines.screens import proof as proof_screen
+from lossmap.pipelines.screens.proof import proof_json, show_proof
+from lossmap.pipelines.survey import Network, imported_experiment, prove_invariance
 
 # MLflow 3.17 with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"
 )
 
-LOSSMAP = Path(sys.executable).with_name("lossmap")
 SMALL = Landscape(
     plane=Plane(x=Axis(points=3), y=Axis(points=3)), line=None, samples=30, tile_points=2, workers=1
 )
 USERS_MODULE = Path(__file__).parents[1] / "reference" / "networks.py"
-
-
-def _start(*arguments, cwd):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {
-        "COLUMNS": "200",
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.Popen(
-        [LOSSMAP, "survey", *arguments],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _lossmap(*arguments, cwd):
-    with _start(*arguments, cwd=cwd) as process:
-        output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, output + errors
-    return output
 
 
 def _finished(store):
@@ -114,11 +91,14 @@ def _expected(store, run, network, x, y):
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return Settings(store=str(tmp_path / "store"))
+def settings(tmp_path, tracking):
+    return Settings(store=str(tmp_path / "store"), tracking=tracking(tmp_path / "store"))
 
 
-def test_a_language_model_from_the_current_folder_is_killed_and_goes_on_with_the_same_bits(tmp_path):
+def test_a_language_model_from_the_current_folder_is_killed_and_goes_on_with_the_same_bits(
+    tmp_path, tracking
+):
+    tracking(tmp_path / "lossmap-runs")
     shutil.copy(USERS_MODULE, tmp_path / "of_the_user.py")
     tokens = np.random.default_rng(0).integers(0, 11, (30, 6))
     np.savez(
@@ -153,16 +133,18 @@ def test_a_language_model_from_the_current_folder_is_killed_and_goes_on_with_the
         "landscape.samples=30",
     ]
     store = open_store(str(tmp_path / "lossmap-runs"))
-    with _start(*given, *(word for field in landscape for word in ("--set", field)), cwd=tmp_path) as process:
+    with start(
+        "survey", *given, *(word for field in landscape for word in ("--set", field)), cwd=tmp_path
+    ) as killed:
         end = time.monotonic() + 200
         while len(list(store.keys("surfaces/"))) < 20:
             assert time.monotonic() < end
-            assert process.poll() is None, process.communicate()
+            assert killed.poll() is None
             time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
+        killed.send_signal(signal.SIGKILL)
     [run] = list_runs(store)
     assert not store.exists(layout.scalars(run))
-    output = _lossmap("--resume", run, cwd=tmp_path)
+    output = process("survey", "--resume", run, cwd=tmp_path).stdout
     assert f"{tmp_path}/lossmap-runs/runs/{run}/report/page.html" in output
 
     fields = {"factory": "of_the_user:Language", "weights": str(tmp_path / "w.pt")}
@@ -205,7 +187,8 @@ def _of_the_user(folder, call):
         sys.path[:] = path
 
 
-def test_torchvisions_resnet18_is_surveyed_on_images_of_cifar10(tmp_path, shared_cifar10):
+def test_torchvisions_resnet18_is_surveyed_on_images_of_cifar10(tmp_path, shared_cifar10, tracking):
+    tracking(tmp_path / "lossmap-runs")
     with zipfile.ZipFile(shared_cifar10) as whole, zipfile.ZipFile(tmp_path / "some.zip", "w") as part:
         kept = {}
         for name in whole.namelist():
@@ -217,6 +200,7 @@ def test_torchvisions_resnet18_is_surveyed_on_images_of_cifar10(tmp_path, shared
         "data.mean=[0.4914, 0.4822, 0.4465]",
         "data.deviation=[0.247, 0.2435, 0.2616]",
         "landscape.samples=20",
+        "landscape.workers=1",
     ]
     fields = ["landscape.plane={x: {points: 3}, y: {points: 3}}", "landscape.line=null", *stated]
     given = [
@@ -227,7 +211,7 @@ def test_torchvisions_resnet18_is_surveyed_on_images_of_cifar10(tmp_path, shared
         "--data",
         "some.zip",
     ]
-    _lossmap(*given, *(word for field in fields for word in ("--set", field)), cwd=tmp_path)
+    lossmap("survey", *given, *(word for field in fields for word in ("--set", field)), cwd=tmp_path)
     store = open_store(str(tmp_path / "lossmap-runs"))
     [run] = list_runs(store)
     plane, scalars = load_found(store, run).planes[0], load_json(store, layout.scalars(run))
@@ -241,7 +225,8 @@ def test_torchvisions_resnet18_is_surveyed_on_images_of_cifar10(tmp_path, shared
     assert _finished(tmp_path / "lossmap-runs") == {run: "FINISHED"}
 
 
-def test_three_lines_of_python_survey_a_regression_and_a_second_call_finds_it(tmp_path):
+def test_three_lines_of_python_survey_a_regression_and_a_second_call_finds_it(tmp_path, tracking):
+    tracking(tmp_path / "store")
     torch.manual_seed(0)
     model, inputs = table(outputs=1), torch.randn(30, 4)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -333,15 +318,15 @@ def _no_stage(_name):
 def test_the_proof_of_invariance_needs_no_survey_and_leaves_a_run_that_can_go_on(settings, tmp_path, capsys):
     random = np.random.default_rng(0)
     np.savez(tmp_path / "rows.npz", inputs=random.normal(size=(20, 4)), targets=random.integers(0, 3, 20))
-    network = surveying.Network("reference.networks:table")
-    experiment = surveying.experiment(
+    network = Network("reference.networks:table")
+    experiment = imported_experiment(
         network, str(tmp_path / "rows.npz"), "study", None, ["landscape.samples=20"]
     )
-    proof = surveying.prove("run", experiment, settings, _no_stage)
-    found = json.loads(proof_screen.as_json(proof, "run"))
+    proof = prove_invariance("run", experiment, settings, _no_stage)
+    found = json.loads(proof_json(proof, "run"))
     assert {"element", "neuron"} <= set(found["unchanged"])
     assert "filter" in found["changed"]
-    proof_screen.show(proof, "run")
+    show_proof(proof, "run")
     printed = capsys.readouterr().out
     assert [line.split()[0] for line in printed.splitlines()[:7]] == [
         "normalisation",

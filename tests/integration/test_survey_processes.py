@@ -1,5 +1,6 @@
 """The survey by a pool of processes: killed, interrupted, cut differently; always the same bits."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -8,11 +9,12 @@ import time
 
 import psutil
 import pytest
+from support.training import in_process
 
 from lossmap.components import steps
 from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.landscape import Axis, Landscape, Plane
+from lossmap.components.config.landscape import Adaptive, Axis, Convexity, Curvature, Landscape, Plane
 from lossmap.components.config.models import ResNet
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
@@ -22,7 +24,7 @@ from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_run_manifest, save_experiment, save_run_manifest
 from lossmap.components.surveys.merge import load_surfaces
 from lossmap.components.surveys.pending import wanted_tiles
-from lossmap.components.surveys.tiles import load_survey
+from lossmap.components.surveys.tiles import evaluated_points, load_survey
 
 EXPERIMENT = Experiment(
     name="test",
@@ -40,11 +42,12 @@ EXPERIMENT = Experiment(
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, tracking):
     """A store with a trained run `base`, and its surface from one worker and one tile."""
-    settings = Settings(store=str(tmp_path_factory.mktemp("store")))
+    folder = tmp_path_factory.mktemp("store")
+    settings = Settings(store=str(folder), tracking=tracking(folder))
     steps.prepare("base", EXPERIMENT, settings)
-    steps.train("base", settings, steps.locally("base", settings))
+    steps.train("base", settings, in_process(settings))
     return settings, _survey(settings, "base", tile_points=1000, workers=1)
 
 
@@ -82,6 +85,33 @@ def test_any_number_of_tiles_and_workers_gives_the_same_bits(trained, tile_point
     assert _survey(settings, "other", tile_points=tile_points, workers=workers) == expected
 
 
+def test_rounds_with_slow_parts_beside_them_give_the_same_bits(trained):
+    settings, _ = trained
+    parts = {
+        "plane": Plane(x=Axis(points=17), y=Axis(points=13)),
+        "adaptive": Adaptive(held_out=9),
+        "curvature": Curvature(samples=20, trace_products=8, tolerance=0.1),
+        "convexity": Convexity(plane=Plane(x=Axis(points=3), y=Axis(points=3)), samples=20, tolerance=0.5),
+    }
+    expected = _survey(settings, "alone", **parts, tile_points=1000, workers=1), _documents(settings, "alone")
+    _adopt(settings, "beside", **parts, tile_points=2, workers=3)
+    steps.plan("beside", settings)
+    heard = []
+    steps.merge("beside", settings, lambda done, total, _: heard.append((done, total)))
+    assert (_bytes(settings, "beside"), _documents(settings, "beside")) == expected
+    steps_taken = [after - before for (before, _), (after, _) in itertools.pairwise(heard)]
+    assert min(steps_taken) >= 0
+    assert all(done <= total for done, total in heard)
+    assert heard[-1][0] == heard[-1][1]
+
+
+def _documents(settings, run):
+    store = open_store(settings.store)
+    parts = [part for part in load_survey(store, run).parts if part.kind in ("curvature", "convexity")]
+    assert len(parts) == 2
+    return [evaluated_points(store, part) for part in parts]
+
+
 def test_a_finer_survey_evaluates_only_new_points_and_agrees_on_the_old(trained):
     settings, _ = trained
     _survey(settings, "coarse")
@@ -105,20 +135,14 @@ def test_a_killed_worker_is_one_clear_line_and_the_survey_goes_on(trained):
 
     def kill(done, _total, _detail):
         if done >= 3 and not killed:
-            killed.append(
-                next(
-                    child
-                    for child in psutil.Process().children(recursive=True)
-                    if "spawn_main" in " ".join(child.cmdline())
-                )
-            )
+            killed.append(_workers(psutil.Process())[0])
             killed[0].kill()
 
     with pytest.raises(LossmapError) as failed:
         steps.evaluate("killed", settings, kill)
     assert (
         str(failed.value)
-        == "a process evaluating the surface of killed was killed, perhaps for want of memory; finished tiles"
+        == "a process evaluating the surface of killed was killed, perhaps out of memory; finished tiles"
         " are kept: go on with --resume killed, with fewer landscape.workers if memory is short"
     )
     store = open_store(settings.store)
@@ -147,9 +171,14 @@ def test_workers_end_when_their_parent_is_killed(trained):
             while not list(store.keys(prefix)):
                 assert time.monotonic() < end
                 time.sleep(0.1)
-            workers = psutil.Process(process.pid).children(recursive=True)
-            assert len(workers) >= 2
+            assert len(_workers(psutil.Process(process.pid))) == 2
+            started = psutil.Process(process.pid).children(recursive=True)
         finally:
             process.send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(started, timeout=10)
     assert not alive
+
+
+def _workers(parent):
+    """The fork server's children."""
+    return [child for server in parent.children() for child in server.children()]

@@ -285,9 +285,9 @@ def test_other_answers_are_one_line_that_says_what_to_do(status, body, cause):
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_the_ui_serves_what_was_logged_without_it_and_ends_without_leavings(
-    tmp_path, asked, wait_for_address
+    tmp_path, asked, wait_for_address, tracking
 ):
-    place = f"sqlite:///{tmp_path}/mlflow.db"
+    place = tracking(tmp_path)
     tracker = RunTracker(place, "local", "r")
     run = tracker.start({}, {})
     tracker.log_artifacts({"page.html": PAGE})
@@ -332,9 +332,10 @@ def test_the_ui_serves_what_was_logged_without_it_and_ends_without_leavings(
         pass
 
 
-def test_the_doctor_is_content_with_a_server_and_with_a_database_that_runs_are_in(mlflow_server, tmp_path):
+def test_the_doctor_is_content_with_a_server_and_with_a_database_that_runs_are_in(
+    mlflow_server, tmp_path, tracking
+):
+    place = tracking(tmp_path)
     assert examine_tracking(mlflow_server.uri) == Finding("MLflow", True, mlflow_server.uri)
-    RunTracker(f"sqlite:///{tmp_path}/mlflow.db", "local", "r").start({}, {})
-    assert examine_tracking(f"sqlite:///{tmp_path}/mlflow.db") == Finding(
-        "MLflow", True, f"{tmp_path}/mlflow.db: 1 run"
-    )
+    RunTracker(place, "local", "r").start({}, {})
+    assert examine_tracking(place) == Finding("MLflow", True, f"{tmp_path}/mlflow.db: 1 run")

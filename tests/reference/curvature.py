@@ -7,11 +7,8 @@ import itertools
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from lossmap.components.landscape.hessian.curvature import eigenpairs
-from lossmap.components.landscape.hessian.operators import GaussNewton, Hessian
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy, mean_squared_error
 
 
@@ -160,28 +157,3 @@ def softmax_regression_hessian(weights, bias, inputs):
         c * (features + 1) + features for c in range(classes)
     ]
     return total[np.ix_(order, order)] / len(inputs)
-
-
-def rank_main(rank, ranks, folder):
-    """One of several processes, each with its own share of the samples; they write what they found."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=ranks)
-    problem = small_problem("tanh")
-    share = slice(0, 9) if rank == 0 else slice(9, None)
-    problem = Problem(
-        problem.network,
-        problem.loss,
-        Samples(problem.samples.inputs[share], problem.samples.targets[share], 4),
-    )
-    found = eigenpairs(Hessian(problem), 2, 1, 1e-6, seed=3)
-    product = GaussNewton(problem).matvec(np.linspace(-1, 1, found.vectors.shape[0]))
-    covariance, groups = Hessian(problem).sampling_covariance(found.vectors)
-    np.savez(
-        f"{folder}/{rank}.npz",
-        values=found.values,
-        vectors=found.vectors,
-        product=product,
-        covariance=covariance,
-        groups=groups,
-    )
-    dist.destroy_process_group()

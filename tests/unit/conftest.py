@@ -1,28 +1,20 @@
 """What several unit tests need."""
 
-import socket
-
 import pytest
 import torch
+from support.training import only_rank
 
 from lossmap.components.training.distributed import process_group
 
 
+@pytest.fixture(autouse=True)
+def determinism():
+    """What trains or evaluates asks torch for it, and leaves that to the next file in the same process."""
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
 @pytest.fixture
-def group(monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    values = {
-        "RANK": 0,
-        "WORLD_SIZE": 1,
-        "LOCAL_RANK": 0,
-        "LOCAL_WORLD_SIZE": 1,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(name, str(value))
-    torch.set_num_threads(1)
-    with process_group("cpu") as joined:
+def group():
+    with only_rank(), process_group("cpu") as joined:
         yield joined

@@ -43,12 +43,17 @@ class ConnectedShare:
 
 def mean(sample: Sample) -> str:
     """Mean and standard deviation between seeds."""
-    if sample.mean is None:
+    return mean_and_deviation(sample.measure, sample.mean, sample.deviation)
+
+
+def mean_and_deviation(measure: str, value: float | None, deviation: float | None) -> str:
+    """The mean of a measure with its standard deviation, where there is one; shares in percent."""
+    if value is None:
         return ABSENT
-    if not numbers.is_share(sample.measure):
-        return _mean_and_deviation(sample.mean, sample.deviation)
-    deviation = None if sample.deviation is None else 100 * sample.deviation
-    return f"{_mean_and_deviation(100 * sample.mean, deviation)}\N{NARROW NO-BREAK SPACE}%"
+    if not numbers.is_share(measure):
+        return _mean_and_deviation(value, deviation)
+    scaled = None if deviation is None else 100 * deviation
+    return f"{_mean_and_deviation(100 * value, scaled)}\N{NARROW NO-BREAK SPACE}%"
 
 
 def _mean_and_deviation(value: float, deviation: float | None) -> str:

@@ -12,8 +12,6 @@ from lossmap.components.config.landscape import Landscape
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.directions.normalization import normalize
 
-__all__ = ["normalize", "normalized_direction", "random_direction"]
-
 
 def normalized_direction(
     weights: Mapping[str, Tensor],

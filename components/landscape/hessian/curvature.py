@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from lossmap.components.config.landscape import Curvature
 from lossmap.components.core.frozen import Frozen
+from lossmap.components.core.progress import Progress, silent
 from lossmap.components.core.randomness import stream
-from lossmap.components.landscape.hessian.convexity import ConvexityEvaluator, ConvexityResult, convexity_at
 from lossmap.components.landscape.hessian.fisher import EmpiricalFisher, has_labels
 from lossmap.components.landscape.hessian.lanczos import (
     Density,
     Eigenpairs,
-    SmoothedDensity,
     eigenpairs,
     least_steps,
-    smoothed_density,
     spectral_density,
 )
 from lossmap.components.landscape.hessian.operators import CurvatureMatrix, GaussNewton, Hessian
@@ -27,32 +25,6 @@ from lossmap.components.landscape.hessian.sharpness import Sharpness, average_ca
 from lossmap.components.landscape.hessian.traces import layer_traces, trace
 from lossmap.components.landscape.measures.estimates import Interval, both, interval, scalars_of
 from lossmap.components.landscape.objective import Problem
-from lossmap.components.landscape.parameters import gradient, sum_over_ranks
-
-__all__ = [
-    "ConvexityEvaluator",
-    "ConvexityResult",
-    "CurvatureResult",
-    "Density",
-    "Eigenpairs",
-    "Eigenvalue",
-    "GaussNewton",
-    "Hessian",
-    "Interval",
-    "Matrix",
-    "Sharpness",
-    "SmoothedDensity",
-    "convexity_at",
-    "eigenpairs",
-    "gradient",
-    "layer_traces",
-    "measure",
-    "smoothed_density",
-    "spectral_density",
-    "trace",
-]
-
-Progress = Callable[[int, int, str], None]  # done, total, what is being done
 
 _SIGN_PROBES = 4
 _ALPHA = 0.01
@@ -106,8 +78,8 @@ class CurvatureResult(Frozen):
             without a density.
         alpha: of the effective dimension, in units of eigenvalues.
         gauss_newton: the generalised Gauss-Newton matrix; None where it was not asked for.
-        fisher: the Fisher matrix. For cross-entropy and squared errors it IS the Gauss-Newton matrix (see
-            fisher.Fisher), so it is not measured again; None for other losses, which have no labels of their
+        fisher: the Fisher matrix. For cross-entropy and squared errors it is the Gauss-Newton matrix (see
+            `fisher.has_labels`) and not measured again; None for other losses, which have no labels of their
             own.
         empirical_fisher: the mean of the samples' g g'.
         sharpness: for every radius that was asked for, one of each kind.
@@ -153,7 +125,7 @@ def measure(
     settings: Curvature,
     seed: int,
     alpha: float | None = None,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = silent,
 ) -> CurvatureResult:
     """Everything that the settings ask for, at the network's own weights, with BatchNorm's statistics frozen.
 
@@ -182,7 +154,7 @@ def measure(
     )
     gauss_newton, empirical = _other_matrices(problem, settings, seed, step)
     return CurvatureResult(
-        samples=int(sum_over_ranks(np.array([float(len(problem.samples))]))[0]),
+        samples=len(problem.samples),
         parameters=hessian.parameters.size,
         largest=tuple(values[: pairs.top]),
         smallest=tuple(values[pairs.top :]),

@@ -2,8 +2,6 @@
 
 Every matrix is a SciPy LinearOperator over one flat float64 vector: chosen parameters of the network in the
 order of named_parameters. All are MEANS over samples, so that eigenvalues do not depend on the batch size.
-Where torch.distributed runs, every rank has its share of the samples; sums and counts go over all ranks, so
-that every rank gets the same bits of the mean over all ranks' samples.
 
 A network keeps its parameters, gradients, buffers and modes: its derivatives are taken at stand-ins.
 """
@@ -18,7 +16,7 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from lossmap.components.landscape.objective import Problem
-from lossmap.components.landscape.parameters import Parameters, flattened, sum_over_ranks
+from lossmap.components.landscape.parameters import Parameters, flattened
 
 Vectors = NDArray[np.float64]
 
@@ -57,22 +55,20 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
         """
         group = self.parameters.problem.samples.groups() % _GROUPS
         members = [torch.nonzero(group == g).flatten() for g in range(int(group.max()) + 1)]
+        count, groups = len(group), len(members)
         sizes = np.array([len(member) for member in members])
-        means = (
-            np.stack([np.einsum("nk,nk->k", vectors, self._sum(vectors, member)) for member in members])
-            / sizes[:, None]
-        )
-        count, groups, total = np.split(
-            sum_over_ranks(np.concatenate([[len(group), len(members)], sizes @ means])), [1, 2]
-        )
-        deviations = (means - total / count) * (sizes / count)[:, None]
-        covariance = sum_over_ranks(deviations.T @ deviations)
-        return covariance * groups / (groups - 1) if groups > 1 else covariance * np.nan, int(groups[0])
+        sums = [np.einsum("nk,nk->k", vectors, self._sum(vectors, member)) for member in members]
+        means = np.stack(sums) / sizes[:, None]
+        deviations = (means - (sizes @ means) / count) * (sizes / count)[:, None]
+        covariance = deviations.T @ deviations
+        if groups == 1:
+            return covariance * np.nan, groups
+        return covariance * groups / (groups - 1), groups
 
     def _matmat(self, vectors: Vectors) -> Vectors:
-        total = sum_over_ranks(np.append(self._sum(vectors), len(self.parameters.problem.samples)))
+        mean = self._sum(vectors) / len(self.parameters.problem.samples)
         self._watch(vectors.shape[1])
-        return np.asarray(total[:-1].reshape(vectors.shape) / total[-1])
+        return mean
 
     def _matvec(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(self._matmat(vector.reshape(-1, 1))[:, 0])
@@ -81,7 +77,7 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
         return self
 
     def _sum(self, vectors: Vectors, chosen: Tensor | None = None) -> Vectors:
-        """Sum of A_n v over this rank's samples, or over the chosen ones: (n, K)."""
+        """Sum of A_n v over all samples, or over the chosen ones: (n, K)."""
         parameters = {
             name: tensor.detach().requires_grad_() for name, tensor in self.parameters.tensors.items()
         }
@@ -89,11 +85,10 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
         total = torch.zeros(
             len(columns), self.parameters.size, dtype=torch.float64, device=self.parameters.device
         )
-        for index, inputs, targets in self.parameters.batches(chosen):
+        for inputs, targets in self.parameters.batches(chosen):
             outputs = self.parameters.outputs(parameters, inputs)
-            for row, product in enumerate(
-                self._products(list(parameters.values()), outputs, (index, targets), columns)
-            ):
+            products = self._products(list(parameters.values()), outputs, targets, columns)
+            for row, product in enumerate(products):
                 total[row] += flattened(product)
         return np.ascontiguousarray(total.cpu().numpy().T)
 
@@ -102,10 +97,10 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
         self,
         parameters: list[Tensor],
         outputs: Tensor,
-        batch: tuple[Tensor, Tensor],
+        targets: Tensor,
         columns: list[list[Tensor]],
     ) -> Iterator[tuple[Tensor, ...]]:
-        """Sums over a batch (indices, targets) of A_n v for every column v."""
+        """Sums over a batch of A_n v for every column v."""
 
 
 class Hessian(CurvatureMatrix):
@@ -117,12 +112,11 @@ class Hessian(CurvatureMatrix):
         self,
         parameters: list[Tensor],
         outputs: Tensor,
-        batch: tuple[Tensor, Tensor],
+        targets: Tensor,
         columns: list[list[Tensor]],
     ) -> Iterator[tuple[Tensor, ...]]:
-        gradient = derivative(
-            [self.parameters.problem.loss(outputs, batch[1]).sum()], parameters, create_graph=True
-        )
+        loss = self.parameters.problem.loss(outputs, targets).sum()
+        gradient = derivative([loss], parameters, create_graph=True)
         for column in columns:
             yield derivative(gradient, parameters, column)
 
@@ -138,19 +132,18 @@ class OutputCurvature(CurvatureMatrix):
         self,
         parameters: list[Tensor],
         outputs: Tensor,
-        batch: tuple[Tensor, Tensor],
+        targets: Tensor,
         columns: list[list[Tensor]],
     ) -> Iterator[tuple[Tensor, ...]]:
         dummy = torch.zeros_like(outputs, requires_grad=True)
         transposed = derivative([outputs], parameters, [dummy], create_graph=True)
         for column in columns:
             (tangent,) = derivative(transposed, [dummy], column)
-            yield derivative(
-                [outputs], parameters, [self._weighted(outputs.detach(), *batch, tangent).to(outputs.dtype)]
-            )
+            weighted = self._weighted(outputs.detach(), targets, tangent).to(outputs.dtype)
+            yield derivative([outputs], parameters, [weighted])
 
     @abstractmethod
-    def _weighted(self, outputs: Tensor, index: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
+    def _weighted(self, outputs: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
         """M_n times the tangent of each sample, shaped like the outputs."""
 
 
@@ -162,7 +155,7 @@ class GaussNewton(OutputCurvature):
     itself adds.
     """
 
-    def _weighted(self, outputs: Tensor, index: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
+    def _weighted(self, outputs: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
         at = outputs.requires_grad_()
         slope = derivative([self.parameters.problem.loss(at, targets).sum()], [at], create_graph=True)
         return derivative(slope, [at], [tangent])[0]

@@ -17,12 +17,7 @@ from lossmap.components.core.frozen import Frozen
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.measures.estimates import Interval, both, interval, mean_of
 from lossmap.components.landscape.objective import Problem
-from lossmap.components.landscape.parameters import (
-    Parameters,
-    sample_losses,
-    sum_over_ranks,
-    value_and_gradient,
-)
+from lossmap.components.landscape.parameters import Parameters, sample_losses, value_and_gradient
 
 Array = NDArray[np.float64]
 Kind = Literal["worst_case", "adaptive_worst_case", "average_case", "adaptive_average_case", "keskar_box"]
@@ -185,11 +180,9 @@ def _of_search(
 
 
 def _mean(values: Array) -> tuple[float, float, int]:
-    """Mean over all ranks' samples, its standard error s / sqrt(N), and N."""
-    total, count = sum_over_ranks(np.array([values.sum(), len(values)]))
-    squares = float(sum_over_ranks(np.array([((values - total / count) ** 2).sum()]))[0])
-    return (
-        float(total / count),
-        math.sqrt(squares / (count - 1) / count) if count > 1 else math.nan,
-        int(count),
-    )
+    """Mean over the samples, its standard error s / sqrt(N), NaN of a single one, and N."""
+    count = len(values)
+    mean = float(values.sum() / count)
+    squares = float(((values - mean) ** 2).sum())
+    error = math.sqrt(squares / (count - 1) / count) if count > 1 else math.nan
+    return mean, error, count

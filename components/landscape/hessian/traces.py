@@ -13,7 +13,7 @@ from lossmap.components.landscape.measures.estimates import Interval, interval
 
 Array = NDArray[np.float64]
 
-LEAST_PRODUCTS = 4
+_LEAST_PRODUCTS = 4
 
 
 def trace(operator: LinearOperator, products: int, seed: int) -> Interval:
@@ -58,7 +58,7 @@ def layer_traces(
             name: Interval(value=value, standard_error=0.0, low=value, high=value)
             for name, value in _by_part(diagonal, sizes).items()
         }
-    products = max(products, LEAST_PRODUCTS)
+    products = max(products, _LEAST_PRODUCTS)
     sketch = products // 3
     known, basis = _deflated(operator, _signs(size, sketch, seed, "sketch"))
     probes = _signs(size, products - 2 * sketch, seed, "remainder")

@@ -76,11 +76,6 @@ def centre_loss(surface: Surface) -> float | None:
     return float(surface.loss[centre]) if centre and surface.finite[centre] else None
 
 
-def basin_fraction(surface: Surface, classes: int) -> float | None:
-    """Share of the plane whose loss is below ln(classes), the loss of guessing uniformly."""
-    return fraction_below(surface, math.log(classes))
-
-
 def fraction_below(surface: Surface, threshold: float) -> float | None:
     """Share of the known points whose loss is below the threshold. NaN and infinity are known and not
     below; None without known points.

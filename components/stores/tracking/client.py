@@ -146,8 +146,12 @@ class RunTracker:
                 for which MLflow draws bars.
         """
         with self._explained():
+            logged = self._client.get_run(self._id).data.metrics.keys()  # asked once, not for each number
+            histories = {
+                name: self._client.get_metric_history(self._id, name) for name in scalars.keys() & logged
+            }
             found = {
-                name: self._point(name, float(value), step)
+                name: self._point(name, float(value), step, histories.get(name, ()))
                 for name, value in scalars.items()
                 if value is not None
             }
@@ -299,18 +303,20 @@ class RunTracker:
         points = list(points)
         self._client.log_batch(self._id, metrics=points, synchronous=True)
         for point in points:
-            self._logged_steps(point.key).add(point.step)
+            if point.key in self._logged:
+                self._logged[point.key].add(point.step)
 
     def _logged_steps(self, name: str) -> set[int]:
         if name not in self._logged:
             self._logged[name] = {point.step for point in self._client.get_metric_history(self._id, name)}
         return self._logged[name]
 
-    def _point(self, name: str, value: float, step: int) -> "tuple[Metric, bool]":
+    def _point(
+        self, name: str, value: float, step: int, history: "Sequence[Metric]"
+    ) -> "tuple[Metric, bool]":
         from mlflow.entities import Metric
 
         value = max(-sys.float_info.max, min(value, sys.float_info.max)) if math.isinf(value) else value
-        history = self._client.get_metric_history(self._id, name)
         step = step if any(known.step for known in history) else 0
         for known in history:
             if known.step == step and (

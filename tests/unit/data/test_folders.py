@@ -598,7 +598,7 @@ def test_a_killed_process_is_told(many):
         read_folder(Data(source=str(place)), kill)
     assert (
         str(caught.value)
-        == f"a process decoding images of {place} was killed, perhaps for want of memory; run again with more"
+        == f"a process decoding images of {place} was killed, perhaps out of memory; run again with more"
         " of it"
     )
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from reference.landscape import naive_point
 from sklearn.datasets import load_breast_cancer, load_digits
+from support.training import in_process
 
 from lossmap.components import steps
 from lossmap.components.config.data import Data
@@ -140,8 +141,8 @@ def test_a_resumed_training_has_the_bits_of_an_undisturbed_one(tmp_path, group):
     assert torch.equal(resumed.sums, undisturbed.sums)
 
 
-def test_a_survey_by_task_is_the_mean_over_that_tasks_samples_on_the_plane_of_all(tmp_path):
-    settings = Settings(store=str(tmp_path))
+def test_a_survey_by_task_is_the_mean_over_that_tasks_samples_on_the_plane_of_all(tmp_path, tracking):
+    settings = Settings(store=str(tmp_path), tracking=tracking(tmp_path))
     store, planes = open_store(settings.store), {}
     for run, task in {"all": None, "cancer": "breast-cancer"}.items():
         landscape = Landscape(
@@ -150,7 +151,7 @@ def test_a_survey_by_task_is_the_mean_over_that_tasks_samples_on_the_plane_of_al
         steps.prepare(
             run, Experiment(data=SMALL, model=MODEL, training=TRAINING, landscape=landscape), settings
         )
-        steps.train(run, settings, steps.locally(run, settings))
+        steps.train(run, settings, in_process(settings))
         survey.plan(store, run)
         part = load_survey(store, run).parts[0]
         planes[run] = load_directions(store, part.plane), evaluator(store, run, part)(0.25, -0.5)

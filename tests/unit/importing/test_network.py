@@ -21,7 +21,7 @@ from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import links, load_json, load_run_manifest
-from lossmap.pipelines.cluster.submit import check, demand
+from lossmap.pipelines.cluster.submit import check_for_cluster, demand
 
 GREY = Data(source="blobs", blobs=Blobs(train_per_class=70, test_per_class=5))
 RANDOM = np.random.default_rng(3)
@@ -272,16 +272,16 @@ def test_weights_in_s3_are_noted_and_loaded(s3, taken_in):
 def test_a_cluster_is_not_given_what_only_this_machine_has():
     experiment = Experiment(model=Imported(factory="a:b", weights="/home/me/w.pt"))
     assert (
-        _refused(check, experiment)
+        _refused(check_for_cluster, experiment)
         == "model.weights is '/home/me/w.pt', a path of this machine, expected one that pods can read: put it"
         " in S3 and give its s3:// URI"
     )
     assert (
-        _refused(check, Experiment(model=Imported()))
+        _refused(check_for_cluster, Experiment(model=Imported()))
         == "model.factory is 'in process', expected package.module:function of a package that the image has"
     )
     stated = Experiment(model=Imported(factory="a:b", weights="s3://bucket/w.pt", weights_sha256="ab"))
-    check(stated)
+    check_for_cluster(stated)
     assert with_weights_noted(stated) == stated
     assert (demand(stated).training_pods, demand(stated).training_processes) == (0, 0)
 
@@ -326,11 +326,10 @@ def test_what_is_handed_over_is_addressed_by_what_it_computes():
 
 
 def test_torch_is_left_as_it_was():
-    torch.set_num_threads(2)
     with at_hand(table(), "cross-entropy", {name: torch.from_numpy(array) for name, array in ROWS.items()}):
-        torch.set_num_threads(1)
+        torch.set_num_threads(2)
         torch.set_deterministic_debug_mode("error")
-    assert (torch.get_num_threads(), torch.get_deterministic_debug_mode()) == (2, 0)
+    assert (torch.get_num_threads(), torch.get_deterministic_debug_mode()) == (1, 0)
 
 
 @pytest.mark.parametrize(

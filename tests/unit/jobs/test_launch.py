@@ -196,6 +196,7 @@ def test_a_result_may_come_after_the_jobs_success(scene):
         wait=0.2,
     )
     scene.launch()
+    assert scene.store.exists(layout.training_result(TRAINING))  # it waited for that
 
 
 def test_a_job_that_was_removed_after_its_end_has_its_result(scene):
@@ -205,6 +206,8 @@ def test_a_job_that_was_removed_after_its_end_has_its_result(scene):
 
     scene.later(vanish)
     scene.launch()
+    assert scene.store.exists(layout.training_result(TRAINING))
+    assert scene.job not in scene.cluster.objects["pytorchjobs"]
 
 
 def test_a_job_deleted_by_somebody_else_was_interrupted(scene):
@@ -230,6 +233,8 @@ def test_a_permanent_error_ends_the_job_at_once(scene):
 def test_the_loss_of_a_peer_ends_nothing(scene):
     scene.later(lambda: scene.say(0, event="lost", message="connection closed"), scene.succeed)
     scene.launch()
+    assert 'rank 0: {"event": "lost", "message": "connection closed"}' in scene.said
+    assert not any(request.startswith("DELETE") for request in scene.cluster.requests)
 
 
 def test_the_last_words_of_a_rank_are_in_the_error(scene):

@@ -35,7 +35,6 @@ PART = Part(kind="loss", address="a" * 64, plane="a" * 64)
 
 
 def _network():
-    torch.set_num_threads(1)
     return build(Mlp(hidden=(6,)), manifest(classes=3))
 
 
@@ -137,12 +136,9 @@ def test_f_the_direction_of_biases_and_norms_is_random_and_no_copy_of_the_weight
 def test_g_an_eigenvalue_is_of_the_mean_loss_whatever_the_batch_size_and_biases_count():
     network, labels = _network(), torch.arange(60) % 3
     inputs = torch.randn(60, 1, 8, 8, generator=torch.Generator().manual_seed(2))
-    found = [
-        eigenpairs(
-            Hessian(Problem(network, cross_entropy, Samples(inputs, labels, size))), 1, 1, 1e-6, 0
-        ).values
-        for size in (1, 7, 60)
-    ]
+    problems = [Problem(network, cross_entropy, Samples(inputs, labels, size)) for size in (1, 7, 60)]
+    # of a sum over batches the eigenvalue would be 60 and 9 times as large, whatever the tolerance
+    found = [eigenpairs(Hessian(problem), 1, 1, 1e-2, 0).values for problem in problems]
     np.testing.assert_allclose(found[0], found[2], rtol=1e-4)
     np.testing.assert_allclose(found[1], found[2], rtol=1e-4)
     assert (

@@ -36,11 +36,6 @@ def _case(model, samples=24):
     return network, directions, inputs, labels
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.mark.parametrize(
     "model",
     [Linear(), Mlp(hidden=(16,)), ResNet(depth=8), ResNet(depth=8, shortcuts=False)],

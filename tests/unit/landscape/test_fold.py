@@ -38,7 +38,6 @@ def _case(model, ignore_bias_and_norm=True):
 @pytest.mark.parametrize("shortcuts", [True, False])
 @pytest.mark.parametrize("point", [(0.0, 0.0), (0.4, -0.3), (-1.0, 1.0)])
 def test_a_folded_networks_surface_is_the_unfolded_ones_in_float64(option, shortcuts, point):
-    torch.set_num_threads(1)
     network, directions, inputs, labels = _case(ResNet(depth=14, shortcuts=shortcuts, shortcut_option=option))
     expected = naive_point(network, *directions, *point, inputs, labels)
     folded = copy.deepcopy(network)

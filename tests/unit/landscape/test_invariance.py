@@ -21,11 +21,6 @@ EXACT = (
 SMALL = 1e-10  # the neuron normalisation is found by iteration to 1e-13
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def _problem(network, inputs, classes):
     targets = torch.arange(len(inputs)) % classes
     return Problem(network, cross_entropy, Samples(inputs, targets, 4))

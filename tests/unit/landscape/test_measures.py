@@ -56,7 +56,7 @@ def test_a_quadratic_is_convex_everywhere_with_one_minimum_and_no_fall_from_its_
 def test_the_basin_is_the_share_of_points_below_ln_of_the_classes():
     bowl = surface_of(lambda x, y: x**2 + y**2, GRID, GRID)
     by_hand = sum(x**2 + y**2 < math.log(2) for x in GRID for y in GRID) / len(GRID) ** 2
-    assert measures.basin_fraction(bowl, classes=2) == by_hand
+    assert measures.fraction_below(bowl, math.log(2)) == by_hand
     assert (
         measures.fraction_below(bowl, math.log(2))
         == measures.centre_fraction_below(bowl, math.log(2))
@@ -83,7 +83,7 @@ def test_masked_points_are_no_values():
     assert measures.floor(rugged) == 1.0
     assert measures.ceiling(rugged) == 2.0
     below = sum(x <= 0 and y <= 0 and 1 - x < math.log(10) for x in GRID for y in GRID) - 2
-    assert measures.basin_fraction(rugged, classes=10) == below / (len(GRID) ** 2 - 2)
+    assert measures.fraction_below(rugged, math.log(10)) == below / (len(GRID) ** 2 - 2)
     # what is left is affine, the centre at its lowest
     assert (
         measures.convex_fraction(rugged),
@@ -124,7 +124,7 @@ def test_interpolated_points_are_values_except_to_second_differences():
 def test_without_a_finite_point_there_is_no_value():
     nothing = surface_of(lambda _x, _y: math.nan, GRID, GRID)
     assert (measures.floor(nothing), measures.ceiling(nothing)) == (None, None)
-    assert measures.basin_fraction(nothing, 10) == 0.0
+    assert measures.fraction_below(nothing, math.log(10)) == 0.0
     assert measures.convex_fraction(surface_of(lambda _x, _y: math.nan, GRID, [0.0])) is None
     for measure in (
         measures.centre_loss,
@@ -314,7 +314,7 @@ def test_the_summary_names_every_measure_with_its_interval():
         for below in ("", "_below_0.5", "_below_1.25")
     }
     assert set(summary) == {"centre_loss"} | basins | COMMON | {f"line_{name}" for name in COMMON}
-    assert summary["basin_fraction"].value == measures.basin_fraction(plane, 2)
+    assert summary["basin_fraction"].value == measures.fraction_below(plane, math.log(2))
     assert summary["centre_basin_fraction_below_1.25"].value == measures.centre_fraction_below(plane, 1.25)
     assert (summary["line_rise"].value, summary["ceiling"].value) == (1.0, 2.5)
     assert summary["centre_loss"].direction_error is None

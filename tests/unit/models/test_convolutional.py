@@ -36,11 +36,6 @@ TINY = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def _tiny(name):
     return randomized(build(TINY[name], manifest(classes=4)))
 

@@ -12,11 +12,6 @@ from lossmap.components.models.balance import has_experts, take_balance
 from lossmap.components.models.experts import ExpertLayer, load_estimate, squared_variation
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def _layer(width=6, random_gates=True, **settings):
     torch.manual_seed(0)
     layer = ExpertLayer(width, Experts(**{"count": 5, "active": 2, "hidden": 4, **settings})).double()

@@ -20,11 +20,6 @@ from lossmap.components.models import build
 CASES = [(spread, active, capacity) for spread in (False, True) for active, capacity in ((1, None), (2, 1.0))]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def test_gradients_of_two_processes_are_the_mean_of_two_copies_also_where_experts_are_spread(tmp_path):
     torch.multiprocessing.spawn(reference.rank_main, (str(tmp_path), CASES, 4), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

@@ -87,7 +87,7 @@ def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch):
         (
             "reference.networks:nothing",
             {},
-            "reference.networks has no nothing, expected one of its own names, such as COUNT, Language, ",
+            "reference.networks has no nothing, expected one of its own names, such as COUNT, ",
         ),
         (
             "reference.networks:no_network",
@@ -328,7 +328,7 @@ def test_the_factorys_arguments_can_be_set_one_by_one():
     )
     assert (experiment.model.arguments, experiment.landscape.samples) == ({"num_classes": 10}, 5)
     assert _refused(override, experiment, ["model.argument.x=1"]).startswith(
-        "the experiment has no field model.argument.x"
+        "the experiment has no field model.argument; did you mean model.arguments"
     )
 
 

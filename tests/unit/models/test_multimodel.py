@@ -10,7 +10,7 @@ from lossmap.components.config.data import Data
 from lossmap.components.config.models import Experts, MultiModel
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_images
-from lossmap.components.landscape.hessian.curvature import Hessian
+from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy, wrong
 from lossmap.components.models import build
 from lossmap.components.models.multimodel_blocks import AttentionBlock, ConvolutionStep, ExpertBlock, TableNet
@@ -24,7 +24,6 @@ DATA = Data(
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
-    torch.set_num_threads(1)
     store = open_store(str(tmp_path_factory.mktemp("store")))
     manifest = pack.prepare(DATA, store)
     return manifest, load_images(store, manifest, "train")

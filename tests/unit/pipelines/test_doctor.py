@@ -4,11 +4,11 @@ import json
 import os
 import socket
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+
+from support.command_line import lossmap
 
 from lossmap.components.stores.objects import open_store
 from lossmap.pipelines import doctor
@@ -41,28 +41,25 @@ def test_a_sound_installation_is_well_and_leaves_nothing_behind(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
+def test_a_package_that_is_missing_is_named_and_a_torch_that_cannot_be_imported_is_told_by_its_last_line(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(doctor, "PACKAGES", ("no-such-package",))
-    [found] = [
-        finding for finding in examine(tmp_path.as_uri(), f"sqlite:///{tmp_path}/mlflow.db") if not finding.ok
-    ]
-    assert (found.name, found.detail) == ("no-such-package", "not installed")
-    assert (
-        found.cure == "install lossmap again in this Python: python -m pip install --force-reinstall lossmap"
-    )
-
-
-def test_a_torch_that_cannot_be_imported_is_told_by_its_last_line(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.12: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    [found] = [
+    package, torch = [
         finding for finding in examine(tmp_path.as_uri(), f"sqlite:///{tmp_path}/mlflow.db") if not finding.ok
     ]
-    assert (found.name, found.detail) == (
+    assert (package.name, package.detail) == ("no-such-package", "not installed")
+    assert (
+        package.cure
+        == "install lossmap again in this Python: python -m pip install --force-reinstall lossmap"
+    )
+    assert (torch.name, torch.detail) == (
         "torchrun",
         "OSError: libcudart.so.12: cannot open shared object file",
     )
-    assert found.cure
+    assert torch.cure
 
 
 def test_a_gpu_that_torch_does_not_see_is_a_finding():
@@ -215,28 +212,9 @@ def test_a_server_that_refuses_is_told_with_what_it_wants(monkeypatch):
 
 
 def test_the_command_prints_a_table_or_json_and_fails_where_something_is_not_well(tmp_path):
-    lossmap = Path(sys.executable).with_name("lossmap")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")} | {
-        "COLUMNS": "200"
-    }
-    well = subprocess.run(
-        [lossmap, "doctor", "--json"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    well = lossmap("doctor", "--json", cwd=tmp_path)
     assert all(finding["ok"] for finding in json.loads(well.stdout))
-    ill = subprocess.run(
-        [lossmap, "doctor", "--tracking", "http://127.0.0.1:9"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ill.returncode == 1
+    ill = lossmap("doctor", "--tracking", "http://127.0.0.1:9", cwd=tmp_path, check=1)
     assert "start the server, or name another with --tracking or LOSSMAP_TRACKING" in ill.stdout
 
 

@@ -24,9 +24,7 @@ SMALL = Evaluation(points=5, samples=64)
 
 @pytest.fixture
 def settings(tmp_path):
-    torch.set_num_threads(1)
-    yield Settings(store=str(tmp_path / "store"))
-    torch.set_deterministic_debug_mode("default")
+    return Settings(store=str(tmp_path / "store"))
 
 
 def _experiment(model, seed, data=DATA):

@@ -176,7 +176,8 @@ def test_figures_are_json_even_with_nan_and_infinity():
         epochs_figure([run], "loss"),
     ]
     for figure in figures:
-        assert json.loads(figures_json({"figure": figure}))
+        plain = json.loads(figures_json({"figure": figure}))["figures"]["figure"]
+        assert plain == json.loads(figure.to_json(engine="json"))
 
 
 def test_learning_curves_are_training_and_test_of_every_run():

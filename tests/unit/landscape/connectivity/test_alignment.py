@@ -13,11 +13,6 @@ from lossmap.components.landscape.connectivity.symmetries import channel_spaces
 FREE = {"mlp": 2, "convolutions": 3, "resnet A": 3, "resnet B": 6, "resnet without shortcuts": 7}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def _with(network, state):
     changed = copy.deepcopy(network)
     changed.load_state_dict(state)

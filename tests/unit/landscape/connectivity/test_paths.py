@@ -21,11 +21,6 @@ def leave(network, t):
     """No statistics to settle."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def _state(*place):
     return {"place": torch.tensor(place, dtype=torch.float64)}
 
@@ -174,10 +169,11 @@ def test_what_all_samples_share_does_not_widen_the_interval_of_a_barrier():
 
 def test_the_interval_of_a_barrier_covers_the_truth_in_95_of_100_simulations():
     hill, generator, covered = np.array([4 * t * (1 - t) for t in NINE]), np.random.default_rng(1), 0
-    for _ in range(200):
+    for _ in range(100):
         found = barrier(profile(NINE, hill[:, None] * generator.gamma(4, 0.25, size=100)))
         covered += found.low <= 1 <= found.high
-    assert 0.9 <= covered / 200 <= 0.995  # 0.95 +- 3 sqrt(0.95 0.05 / 200), and skewness costs a little
+    # 0.95 - 3 sqrt(0.95 0.05 / 100) = 0.885, and skewness costs a little; one that is too wide covers always
+    assert 0.88 <= covered / 100 < 1
 
 
 def test_a_barrier_is_infinite_where_a_loss_is_not_finite_and_says_where():

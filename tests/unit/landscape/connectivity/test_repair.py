@@ -25,7 +25,6 @@ def convolutional(seed):
 
 @pytest.fixture(autouse=True)
 def quiet():
-    torch.set_num_threads(1)
     with torch.random.fork_rng():
         yield
 

@@ -13,11 +13,6 @@ from lossmap.components.landscape.connectivity.symmetries import Column, channel
 IMAGE, VECTOR = (3, 2, 6, 6), (3, 5)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def _flat(x):
     return x.mean(dim=(2, 3))
 

@@ -10,28 +10,21 @@ from scipy.stats import norm
 from torch import nn
 
 from lossmap.components.config.landscape import Curvature
-from lossmap.components.landscape.hessian.curvature import (
-    ConvexityEvaluator,
-    CurvatureResult,
+from lossmap.components.landscape.hessian.convexity import ConvexityEvaluator, convexity_at
+from lossmap.components.landscape.hessian.curvature import CurvatureResult, measure
+from lossmap.components.landscape.hessian.lanczos import (
     Density,
-    Hessian,
-    convexity_at,
+    NotFinite,
     eigenpairs,
-    layer_traces,
-    measure,
+    least_steps,
     smoothed_density,
     spectral_density,
-    trace,
 )
-from lossmap.components.landscape.hessian.lanczos import NotFinite, least_steps
+from lossmap.components.landscape.hessian.operators import Hessian
+from lossmap.components.landscape.hessian.traces import layer_traces, trace
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 
 BULK = np.concatenate([np.linspace(-1, 1, 195), [3.0, 5.0, 9.0, -2.0, -4.0]])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 def operator(eigenvalues, seed=0):

@@ -14,11 +14,6 @@ EIGENVALUES = np.array([3.0, 1.5, 1.0, 0.5, 0.2, -0.5, 0.8, 0.1])
 MATRIX = matrix_with(EIGENVALUES, 0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def known(weights, matrix=MATRIX):
     return quadratic(np.stack([matrix, matrix]), weights)
 

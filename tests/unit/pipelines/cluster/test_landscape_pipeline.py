@@ -1,13 +1,16 @@
 """The compiled pipeline: what Kubeflow gets."""
 
+import functools
+
 import pytest
 import yaml
 from kfp import components
+from support.stack import on_a_short_stack
 
 from lossmap.components.config.parse import override
 from lossmap.components.config.settings import Settings
 from lossmap.pipelines.cluster.landscape_pipeline import package
-from lossmap.pipelines.recipes.resolve import load, names
+from lossmap.pipelines.recipes.registry import load, names
 from lossmap.pipelines.studies import cells as study
 from lossmap.pipelines.studies import named as studies
 
@@ -15,8 +18,17 @@ pytestmark = pytest.mark.filterwarnings("default")
 STEPS = {"prepare", "train", "plan", "tile", "merge", "report", "clean-up"}
 
 
+@functools.cache
 def _package(*sets, run="run-1"):
-    text = package(override(load("digits-resnet20"), sets), Settings(image="registry.example/lossmap:7"), run)
+    return _compiled(sets, run)
+
+
+def _compiled(sets, run):
+    experiment, settings = (
+        override(load("digits-resnet20"), sets),
+        Settings(image="registry.example/lossmap:7"),
+    )
+    text = on_a_short_stack(package, experiment, settings, run)
     specification, platform = _read(text)
     return text, specification, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
@@ -64,7 +76,7 @@ def test_every_step_runs_on_the_image_with_places_and_keys_by_reference():
 def test_no_key_of_this_machine_gets_into_the_package(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, f"secret-of-{name}")
-    assert "secret-of-" not in _package()[0]
+    assert "secret-of-" not in _compiled((), "run-1")[0]
 
 
 def test_the_run_is_no_argument_so_that_equal_runs_are_answered_from_the_cache():
@@ -117,7 +129,8 @@ def test_no_task_but_the_exit_handlers_has_a_trigger_policy(name):
     """Kubeflow Pipelines 2.17 makes an exit hook of every task that has one, and refuses the package if
     another comes after it.
     """
-    specification, _ = _read(package(load(name), Settings(image="registry.example/lossmap:7"), "run-1"))
+    text = on_a_short_stack(package, load(name), Settings(image="registry.example/lossmap:7"), "run-1")
+    specification, _ = _read(text)
     found = {
         task: each["triggerPolicy"]
         for dag in _dags(specification)
@@ -132,7 +145,7 @@ def test_no_cell_of_a_study_has_another_shape():
         cell.experiment
         for name in studies.STUDIES
         for scale in studies.SCALES
-        for cell in study.cells(studies.load(name, scale, (), None))
+        for cell in study.study_cells(studies.load(name, scale, (), None))
     ]
     assert {_shape(experiment) for experiment in cells} <= set(RECIPES)
 

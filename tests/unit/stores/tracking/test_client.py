@@ -45,7 +45,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uri(folder):
+def uri(folder, tracking):
+    assert tracking(folder) == default_tracking_uri(folder.as_uri())
     return default_tracking_uri(folder.as_uri())
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.stores.tracking.runs import open_tracker, parameters, tags
-from lossmap.pipelines.recipes.resolve import load
+from lossmap.pipelines.recipes.registry import load
 
 # MLflow 3.17 with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings(
@@ -58,9 +58,10 @@ def test_tags_say_what_one_groups_by_and_where_the_run_lies():
     assert found["version"].startswith(f"{importlib.metadata.version('lossmap')}+g")
 
 
-def test_the_study_explains_its_numbers_and_each_run_its_artifacts(tmp_path):
+def test_the_study_explains_its_numbers_and_each_run_its_artifacts(tmp_path, tracking):
+    uri = tracking(tmp_path)
     for _ in range(2):
-        open_tracker(f"sqlite:///{tmp_path}/mlflow.db", "s3://bucket", "r", EXPERIMENT, MANIFEST)
+        open_tracker(uri, "s3://bucket", "r", EXPERIMENT, MANIFEST)
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
         [(study, words)] = connection.execute(
             "SELECT e.name, t.value FROM experiments e JOIN experiment_tags t USING (experiment_id) WHERE"

@@ -1,0 +1,1 @@
+"""READMEs as data: the commands that they show, and the tables that are made from results."""
