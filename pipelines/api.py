@@ -6,8 +6,7 @@ print(result.scalars, result.page)
 """
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,12 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import TrackingError
-from lossmap.components.core.progress import Printed, Progress, silent
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
 from lossmap.pipelines import local
-from lossmap.pipelines.survey import readable
+from lossmap.pipelines.stages import printed_stage, silent_stage
+from lossmap.pipelines.survey import experiment_name
 
 if TYPE_CHECKING:
     from lossmap.components.importing.in_process import AnyLoss
@@ -95,35 +94,24 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
     """
     from lossmap.components.importing.in_process import in_process_model, pack
 
-    settings = Settings.model_validate(
-        {key: value for key, value in (("store", store), ("tracking", tracking)) if value}
-    )
-    tensors = {"inputs": inputs, "targets": targets} | (
-        dict(zip(("test_inputs", "test_targets"), test, strict=True)) if test else {}
-    )
+    places = {"store": store, "tracking": tracking}
+    settings = Settings.model_validate({name: place for name, place in places.items() if place})
+    tensors = {"inputs": inputs, "targets": targets}
+    if test:
+        tensors["test_inputs"], tensors["test_targets"] = test
     with in_process_model(model, loss, tensors) as imported:
         experiment = Experiment(
-            name=name or readable(type(model).__name__),
+            name=name or experiment_name(type(model).__name__),
             study=study,
             data=Data(source=IN_PROCESS),
             model=imported,
             landscape=landscape or Landscape(),
         )
         run = local.open_run(local.new_name(experiment), settings)
-        stage = _silent_stage if quiet else _printed_stage
+        stage = silent_stage if quiet else printed_stage
         try:
             local.run(run, experiment, settings, stage, pack(tensors, run.store))
         except TrackingError as error:
             _logger.warning("MLflow did not get this run: %s; the report is complete", error)
     page = local.place(settings.store, layout.report(run.name, "page.html"))
     return Survey(run.name, run.scalars(), page, settings.store)
-
-
-@contextmanager
-def _printed_stage(name: str) -> Iterator[Progress]:
-    yield Printed(name)
-
-
-@contextmanager
-def _silent_stage(_name: str) -> Iterator[Progress]:
-    yield silent

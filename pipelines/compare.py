@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.core import serialization as records
+from lossmap.components.core.serialization import as_csv
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import Run, list_runs
@@ -35,26 +35,26 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     return [Row(run, run.scalars()) for run in runs]
 
 
-def as_records(found: Sequence[Row]) -> list[dict[str, object]]:
+def row_records(rows: Sequence[Row]) -> list[dict[str, object]]:
     """Rows for JSON: run, study, recipe, and every scalar."""
     return [
         {"run": row.run.name, "study": row.experiment.study, "recipe": row.experiment.name, **row.scalars}
-        for row in found
+        for row in rows
     ]
 
 
-def as_csv(found: Sequence[Row]) -> str:
+def rows_as_csv(rows: Sequence[Row]) -> str:
     """Rows as comma-separated values, with a header; a scalar that a run does not have is empty."""
-    return records.as_csv(as_records(found))
+    return as_csv(row_records(rows))
 
 
 def write_page(store: Store, runs: Sequence[Run]) -> str:
     """Draw the comparison page of some runs and return its key in the store."""
     from lossmap.components.figures.run import plots
     from lossmap.components.figures.run.page import comparison_page
-    from lossmap.components.figures.run.report import summarize
+    from lossmap.components.figures.run.report import summarize_run
 
-    summaries = [summarize(run) for run in runs]
+    summaries = [summarize_run(run) for run in runs]
     name = hashlib.sha256(" ".join(run.name for run in runs).encode()).hexdigest()[:12]
     store.write(layout.comparison(name, "comparison.png"), plots.comparison(summaries))
     store.write(layout.comparison(name, "page.html"), comparison_page(summaries).encode())

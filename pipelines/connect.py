@@ -1,7 +1,5 @@
 """Connect the networks of two runs: every path that there is, and the report."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +8,19 @@ from pydantic import ValidationError
 from lossmap.components.config.connection import Connecting, Curve, Evaluation
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.core.errors import ExperimentError, TrackingError
-from lossmap.components.core.progress import Progress
 from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run
+from lossmap.pipelines.stages import Stage
 
 if TYPE_CHECKING:
     from lossmap.components.figures.connection.summary import ConnectionSummary
 
-Stage = Callable[[str], AbstractContextManager[Progress]]
-
-_WITHOUT_A_RATE = 0.01  # for networks that no gradient descent of ours has trained
+_DEFAULT_LEARNING_RATE = 0.01  # for networks that no gradient descent of ours has trained
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What was found, the keys of page and picture in the store, and why MLflow did not get it, if so."""
+class ConnectionReport:
+    """The summary, the keys of page and picture in the store, and why MLflow did not get it, if so."""
 
     summary: "ConnectionSummary"
     page: str
@@ -32,7 +28,7 @@ class Outcome:
     untracked: str | None
 
 
-def asked(run: Run, options: dict[str, Any]) -> Connecting:
+def connection_settings(run: Run, options: dict[str, Any]) -> Connecting:
     """The settings of a connection.
 
     Args:
@@ -45,52 +41,53 @@ def asked(run: Run, options: dict[str, Any]) -> Connecting:
         ExperimentError: a value is impossible.
     """
     experiment = run.experiment
-    given = {name: value for name, value in options.items() if value is not None}
-    own = {"device": experiment.landscape.device, "batch_size": experiment.landscape.batch_size}
+    chosen = {name: value for name, value in options.items() if value is not None}
     try:
-        evaluation = Evaluation(
-            **own, **{name: value for name, value in given.items() if name in Evaluation.model_fields}
-        )
-        curve = None if given.get("curve") == "none" else _curve(experiment, given)
         return Connecting(
-            evaluation=evaluation,
-            curve=curve,
-            **{name: value for name, value in given.items() if name == "threshold"},
+            evaluation=_evaluation(experiment, chosen),
+            curve=None if chosen.get("curve") == "none" else _curve(experiment, chosen),
+            **_part(chosen, threshold="threshold"),
         )
     except ValidationError as error:
-        raise ExperimentError(_explained(error)) from None
+        raise ExperimentError(_option_error(error)) from None
 
 
-def _curve(experiment: Experiment, given: dict[str, Any]) -> Curve:
+def _part(options: dict[str, Any], **names: str) -> dict[str, Any]:
+    """Those of the options that were chosen, each under the name of a field: field=option."""
+    return {field: options[option] for field, option in names.items() if option in options}
+
+
+def _evaluation(experiment: Experiment, options: dict[str, Any]) -> Evaluation:
+    own = {"device": experiment.landscape.device, "batch_size": experiment.landscape.batch_size}
+    return Evaluation(**own, **_part(options, **{name: name for name in Evaluation.model_fields}))
+
+
+def _curve(experiment: Experiment, options: dict[str, Any]) -> Curve:
+    chosen = _part(
+        options, shape="curve", epochs="curve_epochs", learning_rate="curve_learning_rate", seed="seed"
+    )
     training = experiment.training
-    own = {
-        "learning_rate": (
-            training.optimizer.learning_rate
-            if training and training.optimizer.algorithm == "sgd"
-            else _WITHOUT_A_RATE
-        ),
-        "batch_size": training.batch_size if training else Curve().batch_size,
-    }
-    options = {
-        "shape": given.get("curve"),
-        "epochs": given.get("curve_epochs"),
-        "learning_rate": given.get("curve_learning_rate"),
-        "seed": given.get("seed"),
-    }
-    return Curve(**{**own, **{name: value for name, value in options.items() if value is not None}})
+    if training is None:
+        return Curve(**{"learning_rate": _DEFAULT_LEARNING_RATE, **chosen})
+    is_sgd = training.optimizer.algorithm == "sgd"
+    rate = training.optimizer.learning_rate if is_sgd else _DEFAULT_LEARNING_RATE
+    return Curve(**{"learning_rate": rate, "batch_size": training.batch_size, **chosen})
 
 
-def _explained(error: ValidationError) -> str:
+def _option_error(error: ValidationError) -> str:
     first = error.errors()[0]
     name = str(first["loc"][-1])
-    option = {"shape": "curve", "epochs": "curve-epochs", "learning_rate": "curve-learning-rate"}.get(
-        name, name.replace("_", "-")
-    )
-    expected = f"{first['msg'].replace('Input should be ', '')}{', or none' if name == 'shape' else ''}"
+    options = {"shape": "curve", "epochs": "curve-epochs", "learning_rate": "curve-learning-rate"}
+    option = options.get(name, name.replace("_", "-"))
+    expected = first["msg"].replace("Input should be ", "")
+    if name == "shape":
+        expected += ", or none"
     return f"--{option} is {first['input']}, expected {expected}"
 
 
-def connect(runs: tuple[Run, Run], connecting: Connecting, tracking: str, stage: Stage) -> Outcome:
+def connect_runs(
+    runs: tuple[Run, Run], connecting: Connecting, tracking: str, stage: Stage
+) -> ConnectionReport:
     """Walk every path between the networks of two runs, as far as the store does not have them, and report.
 
     Args:
@@ -100,7 +97,7 @@ def connect(runs: tuple[Run, Run], connecting: Connecting, tracking: str, stage:
         stage: opens the display of a stage, which then hears how far it is.
     """
     from lossmap.components.figures.connection import report
-    from lossmap.components.figures.connection.summary import ConnectionSummary, Walked
+    from lossmap.components.figures.connection.summary import ConnectionPath, ConnectionSummary
     from lossmap.components.surveys.connection import Connection
     from lossmap.components.surveys.ends import find_ends
 
@@ -109,13 +106,13 @@ def connect(runs: tuple[Run, Run], connecting: Connecting, tracking: str, stage:
     with stage("align") as progress:
         names = connection.names
         progress(1, 1, "")
-    walked = []
+    paths = []
     for name in names:
         if name == "curve":
             with stage("train the curve") as progress:
                 connection.train_curve(progress)
         with stage(name) as progress:
-            walked.append(Walked.of(name, connection.walk(name, progress)))
+            paths.append(ConnectionPath.of(name, connection.walk(name, progress)))
     summary = ConnectionSummary(
         (runs[0].name, runs[1].name),
         ends.trainings,
@@ -123,7 +120,7 @@ def connect(runs: tuple[Run, Run], connecting: Connecting, tracking: str, stage:
         ends.manifest,
         connecting,
         connection.note,
-        tuple(walked),
+        tuple(paths),
     )
     with stage("report") as progress:
         digest = report.write(store, summary, {name: connection.address(name) for name in names})
@@ -134,6 +131,6 @@ def connect(runs: tuple[Run, Run], connecting: Connecting, tracking: str, stage:
         except TrackingError as error:
             untracked = str(error)
         progress(2, 2, "")
-    return Outcome(
+    return ConnectionReport(
         summary, layout.connection(digest, report.PAGE), layout.connection(digest, report.PICTURE), untracked
     )

@@ -76,11 +76,11 @@ def examine(store_uri: str, tracking_uri: str) -> list[Finding]:
 
 
 def _python() -> Finding:
-    found = ".".join(map(str, sys.version_info[:3]))
-    return _judged(
+    number = ".".join(map(str, sys.version_info[:3]))
+    return _finding(
         "Python",
         sys.version_info >= _PYTHON,
-        f"{found} at {sys.executable}",
+        f"{number} at {sys.executable}",
         "install lossmap in Python 3.11 or newer",
     )
 
@@ -98,23 +98,23 @@ def _machine(store_uri: str) -> Iterator[Finding]:
     yield Finding("cores", True, str(cpu_count()))
     memory = psutil.virtual_memory()
     fewer = "close other programs, or take --set training.processes=1 --set landscape.workers=1"
-    yield _judged(
+    yield _finding(
         "memory",
         memory.available >= _GIB,
         f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free",
         fewer,
     )
     if not store_uri.startswith("s3:"):
-        place = _existing(Path(unquote(urlparse(store_uri).path)).absolute())
+        place = _nearest_folder(Path(unquote(urlparse(store_uri).path)).absolute())
         free = shutil.disk_usage(place).free
-        yield _judged(
+        yield _finding(
             "disk", free >= _GIB, f"{free / _GIB:.1f} GiB free at {place}", f"free space, or {_STORE_CURE}"
         )
 
 
 def _torch() -> Iterator[Finding]:
     try:
-        asked = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", _ASK_TORCH],
             capture_output=True,
             text=True,
@@ -129,31 +129,21 @@ def _torch() -> Iterator[Finding]:
             "look at the disk that Python is on, and try again",
         )
         return
-    if asked.returncode:
-        yield Finding(
-            "torchrun",
-            False,
-            (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1],
-            _INSTALL,
-        )
+    if process.returncode:
+        lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
+        yield Finding("torchrun", False, lines[-1], _INSTALL)
         return
-    found = json.loads(asked.stdout.splitlines()[-1])
-    yield _judged(
-        "torchrun",
-        found["distributed"],
-        "starts" if found["distributed"] else "this torch has no torch.distributed",
-        _INSTALL,
-    )
-    yield _gpus(found["gpus"], [path.name for path in Path("/dev").glob("nvidia[0-9]*")])
+    answer = json.loads(process.stdout.splitlines()[-1])
+    detail = "starts" if answer["distributed"] else "this torch has no torch.distributed"
+    yield _finding("torchrun", answer["distributed"], detail, _INSTALL)
+    yield _gpus(answer["gpus"], [path.name for path in Path("/dev").glob("nvidia[0-9]*")])
 
 
 def _gpus(names: Sequence[str], devices: Sequence[str]) -> Finding:
-    if names or not devices:
-        return Finding(
-            "GPUs",
-            True,
-            f"{len(names)}: {', '.join(sorted(set(names)))}" if names else "none; training runs on the cores",
-        )
+    if names:
+        return Finding("GPUs", True, f"{len(names)}: {', '.join(sorted(set(names)))}")
+    if not devices:
+        return Finding("GPUs", True, "none; training runs on the cores")
     return Finding(
         "GPUs",
         False,
@@ -169,14 +159,14 @@ def examine_store(uri: str) -> Finding:
         with _few_attempts():
             store = open_store(uri)
             store.write(key, content)
-            found = store.read(key)
+            answer = store.read(key)
             store.delete(key)
     except StoreError as error:
         detail, _, cure = str(error).rpartition("; ")
         return Finding("store", False, detail or cure, cure if detail else _STORE_CURE)
-    return _judged(
+    return _finding(
         "store",
-        found == content,
+        answer == content,
         store.uri,
         "it gives back other bytes than were written; trust nothing in it, and " + _STORE_CURE,
     )
@@ -207,19 +197,13 @@ def examine_tracking(uri: str) -> Finding:
 
 def _database(file: Path) -> Finding:
     if not file.exists() or not file.stat().st_size:
-        folder = _existing(file.parent)
-        detail, writable = f"{file}: the first run makes it", folder.is_dir() and os.access(folder, os.W_OK)
-        return (
-            Finding("MLflow", True, detail)
-            if writable
-            else Finding("MLflow", False, f"{file} cannot be made in {folder}", _TRACKING_CURE)
-        )
+        folder = _nearest_folder(file.parent)
+        if folder.is_dir() and os.access(folder, os.W_OK):
+            return Finding("MLflow", True, f"{file}: the first run makes it")
+        return Finding("MLflow", False, f"{file} cannot be made in {folder}", _TRACKING_CURE)
     try:
-        with closing(
-            sqlite3.connect(
-                f"file:{quote(str(file))}?mode=rw", uri=True, timeout=_SECONDS, isolation_level=None
-            )
-        ) as connection:
+        uri = f"file:{quote(str(file))}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_SECONDS, isolation_level=None)) as connection:
             [[runs]] = connection.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'")
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
@@ -240,9 +224,8 @@ def _server(uri: str) -> Finding:
     try:
         if _get(f"{place}/health") != b"OK":
             return Finding("MLflow", False, f"{place} is no MLflow server", _TRACKING_CURE)
-        _get(
-            f"{place}/api/2.0/mlflow/experiments/search?max_results=1", _credentials(uri)
-        )  # /health asks for no password and takes every host name
+        # /health asks for no password and takes every host name
+        _get(f"{place}/api/2.0/mlflow/experiments/search?max_results=1", _credentials(uri))
     except urllib.error.HTTPError as error:
         return Finding("MLflow", False, f"{place} answers {error.code} {error.reason}", _refusal(error))
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -254,9 +237,8 @@ def _server(uri: str) -> Finding:
 
 
 def _get(address: str, headers: dict[str, str] | None = None) -> bytes:
-    with urllib.request.urlopen(
-        urllib.request.Request(address, headers=headers or {}), timeout=_SECONDS
-    ) as answer:
+    request = urllib.request.Request(address, headers=headers or {})
+    with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
         content: bytes = answer.read(1 << 20)
         return content
 
@@ -280,10 +262,10 @@ def _refusal(error: urllib.error.HTTPError) -> str:
     return f"look at the server's log, or {_TRACKING_CURE}"
 
 
-def _existing(path: Path) -> Path:
+def _nearest_folder(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _judged(name: str, ok: bool, detail: str, cure: str) -> Finding:
+def _finding(name: str, ok: bool, detail: str, cure: str) -> Finding:
     return Finding(name, ok, detail, "" if ok else cure)

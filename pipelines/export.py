@@ -9,7 +9,7 @@ from lossmap.components.stores.runs import Run
 Choice = TypeVar("Choice", bound=str)
 
 
-def export(run: Run, grid: str, form: str, height: str, output: str | None) -> Path:
+def export_surface(run: Run, grid: str, form: str, height: str, output: str | None) -> Path:
     """Write the plane or the line of a finished run to a file, and return its path.
 
     Args:
@@ -19,13 +19,11 @@ def export(run: Run, grid: str, form: str, height: str, output: str | None) -> P
         height: log or linear.
         output: where to write; RUN-GRID.FORM in this folder without it.
     """
-    from lossmap.components.figures.export import surface as exporting
+    from lossmap.components.figures.export.surface import FORMATS, HEIGHTS, export
     from lossmap.components.surveys.merge import load_surfaces
 
-    chosen, upwards = (
-        _one_of(exporting.FORMATS, "--format", form),
-        _one_of(exporting.HEIGHTS, "--height", height),
-    )
+    chosen_form = _one_of(FORMATS, "--format", form)
+    chosen_height = _one_of(HEIGHTS, "--height", height)
     run.check_finished()
     surfaces = load_surfaces(run)
     if grid not in surfaces:
@@ -33,15 +31,15 @@ def export(run: Run, grid: str, form: str, height: str, output: str | None) -> P
             f"--grid is {grid} and run {run.name} has {' and '.join(surfaces)}, expected one of those"
         )
     path = Path(output or f"{run.name}-{grid}.{form}")
-    _write(path, exporting.export(surfaces[grid], chosen, upwards))
+    _write(path, export(surfaces[grid], chosen_form, chosen_height))
     return path
 
 
-def _one_of(known: tuple[Choice, ...], option: str, value: str) -> Choice:
-    for choice in known:
+def _one_of(choices: tuple[Choice, ...], option: str, value: str) -> Choice:
+    for choice in choices:
         if choice == value:
             return choice
-    raise ExperimentError(f"{option} is {value}, expected one of {', '.join(known)}")
+    raise ExperimentError(f"{option} is {value}, expected one of {', '.join(choices)}")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,8 +1,6 @@
 """The local executor: the steps of the chain, one after the other, on this machine."""
 
 import secrets
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
@@ -12,11 +10,9 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError, TrainingKilled
 from lossmap.components.core.processes import start_fork_server
-from lossmap.components.core.progress import Progress
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
-
-Stage = Callable[[str], AbstractContextManager[Progress]]
+from lossmap.pipelines.stages import Stage
 
 
 def new_name(experiment: Experiment) -> str:
@@ -35,13 +31,14 @@ def open_run(name: str, settings: Settings) -> Run:
 
 def place(store: str, key: str) -> str:
     """Where an object is, for people: its path in a folder, else its URI."""
-    return f"{unquote(store.removeprefix('file://')) if store.startswith('file://') else store}/{key}"
+    folder = unquote(store.removeprefix("file://")) if store.startswith("file://") else store
+    return f"{folder}/{key}"
 
 
 def run(
     run: Run, experiment: Experiment, settings: Settings, stage: Stage, packed: Manifest | None = None
 ) -> None:
-    """Carry out a run, or what is left of it.
+    """Train, survey and report, or what is left of it.
 
     Args:
         run: a new one, or a known one, which goes on where it stopped.

@@ -12,7 +12,7 @@ from lossmap.components.config.parse import override, parse
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.importing.digests import with_digests
 from lossmap.components.stores.runs import Run
-from lossmap.pipelines.local import Stage
+from lossmap.pipelines.stages import Stage
 
 if TYPE_CHECKING:
     from lossmap.components.landscape.directions.invariance import Proof
@@ -35,7 +35,7 @@ class Network:
     loss: str = "cross-entropy"
 
 
-def experiment(
+def imported_experiment(
     network: Network, data: str, study: str, name: str | None, assignments: Sequence[str]
 ) -> Experiment:
     """The experiment that surveys a network, with the digests of its weights and of its source.
@@ -55,12 +55,17 @@ def experiment(
         "loss": network.loss,
     }
     plain = parse(
-        {"name": name or readable(network.factory), "study": study, "data": {"source": data}, "model": model}
+        {
+            "name": name or experiment_name(network.factory),
+            "study": study,
+            "data": {"source": data},
+            "model": model,
+        }
     )
     return with_digests(override(plain, assignments))
 
 
-def prove(run: Run, experiment: Experiment, stage: Stage) -> "Proof":
+def prove_invariance(run: Run, experiment: Experiment, stage: Stage) -> "Proof":
     """Rescale a run's network and tell what each normalisation makes of it. A new run can be surveyed
     afterwards.
     """
@@ -70,7 +75,7 @@ def prove(run: Run, experiment: Experiment, stage: Stage) -> "Proof":
         return steps.prove_invariance(run, progress)
 
 
-def readable(factory: str) -> str:
+def experiment_name(factory: str) -> str:
     """A name for experiments: of package.module:make_Net the word make-net."""
     word = re.sub(r"[^a-z0-9]+", "-", factory.rpartition(":")[2].lower()).strip("-")
     return word[:40] or "network"
@@ -78,14 +83,14 @@ def readable(factory: str) -> str:
 
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        arguments = json.loads(text)
     except json.JSONDecodeError as error:
         raise ExperimentError(
             f"--factory-arguments is {text!r}, which is no JSON ({error}), expected for example"
             " '{\"num_classes\": 10}'"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(arguments, dict):
         raise ExperimentError(
             f"--factory-arguments is {text!r}, expected an object such as '{{\"num_classes\": 10}}'"
         )
-    return found
+    return arguments

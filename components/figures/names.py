@@ -23,7 +23,9 @@ from lossmap.components.config.models import (
 def network(experiment: Experiment) -> str:
     """The network in a few words."""
     name = _NAMES[type(experiment.model)](experiment.model)
-    return name if getattr(experiment.model, "shortcuts", True) else f"{name} without shortcuts"
+    if getattr(experiment.model, "shortcuts", True):
+        return name
+    return f"{name} without shortcuts"
 
 
 def network_on_data(experiment: Experiment, manifest: Manifest) -> str:
@@ -31,41 +33,51 @@ def network_on_data(experiment: Experiment, manifest: Manifest) -> str:
     if manifest.tasks:
         return f"{network(experiment)} on {len(manifest.tasks)} tasks"
     source = manifest.source.rstrip("/").rpartition("/")[2]
-    return f"{network(experiment)} on {'tensors in memory' if source == IN_PROCESS else source}"
+    place = "tensors in memory" if source == IN_PROCESS else source
+    return f"{network(experiment)} on {place}"
 
 
 def _imported(model: Imported) -> str:
-    return (
-        model.factory.removeprefix(IN_PROCESS).strip().rpartition(":")[2] or "A network handed over in Python"
-    )
+    function = model.factory.removeprefix(IN_PROCESS).strip().rpartition(":")[2]
+    return function or "A network handed over in Python"
+
+
+def _vgg(model: Vgg) -> str:
+    if model.channels == Vgg().channels:
+        return f"VGG-{model.depth}"
+    return f"VGG-{model.depth} from {model.channels} channels"
+
+
+def _resnet(model: ResNet) -> str:
+    if model.width == 1:
+        return f"ResNet-{model.depth}"
+    return f"ResNet-{model.depth}, {model.width} times as wide"
 
 
 def _densenet(model: DenseNet) -> str:
     """With the letters of the paper: B for bottlenecks, C for compression; its number of layers and its
     growth.
     """
-    layers = model.depth or (2 if model.bottleneck else 1) * sum(model.blocks) + len(model.blocks) + 1
-    letters = f"{'B' if model.bottleneck else ''}{'C' if model.compression < 1 else ''}"
-    return "-".join(["DenseNet", *([letters] if letters else []), str(layers), str(model.growth)])
+    layers_per_unit = 2 if model.bottleneck else 1
+    layers = model.depth or layers_per_unit * sum(model.blocks) + len(model.blocks) + 1
+    letters = "B" * model.bottleneck + "C" * (model.compression < 1)
+    return "-".join(part for part in ("DenseNet", letters, str(layers), str(model.growth)) if part)
+
+
+def _mixture_of_experts(model: MixtureOfExperts) -> str:
+    name = f"Mixture of {model.experts.count} experts"
+    return name if model.body == "perceptron" else f"{name} at every place"
 
 
 _NAMES: Mapping[type, Callable[[Any], str]] = {
     Linear: lambda _: "Softmax regression",
     Mlp: lambda model: f"Multi-layer perceptron {'-'.join(map(str, model.hidden))}",
-    Vgg: lambda model: (
-        f"VGG-{model.depth}"
-        + ("" if model.channels == Vgg().channels else f" from {model.channels} channels")
-    ),
-    ResNet: lambda model: (
-        f"ResNet-{model.depth}" + ("" if model.width == 1 else f", {model.width} times as wide")
-    ),
+    Vgg: _vgg,
+    ResNet: _resnet,
     PreactivationResNet: lambda model: f"Pre-activation ResNet-{model.depth}",
     WideResNet: lambda model: f"WRN-{model.depth}-{model.width}",
     DenseNet: _densenet,
-    MixtureOfExperts: lambda model: (
-        f"Mixture of {model.experts.count} experts"
-        + ("" if model.body == "perceptron" else " at every place")
-    ),
+    MixtureOfExperts: _mixture_of_experts,
     MultiModel: lambda _: "MultiModel",
     Imported: _imported,
 }

@@ -1,4 +1,4 @@
-"""The sentences, captions and numbers that stand beside the pictures."""
+"""Scalars as people read them: their names, and their values with few digits."""
 
 from math import isfinite, isnan
 
@@ -67,22 +67,16 @@ def grouped(value: float, places: int = 0) -> str:
 
 def scalar(name: str, value: float | None) -> str:
     """The value of a scalar; errors and fractions are shares and shown as percentages."""
-    if (
-        value is None
-        or not isfinite(value)
-        or not (
-            name.partition(".")[0].endswith("error")
-            or "fraction" in name
-            or name in ("trajectory_explained", "dropped_share")
-        )
-    ):
+    if value is None or not isfinite(value) or not is_share(name):
         return number(value)
     return f"{100 * value:.4g}\N{NARROW NO-BREAK SPACE}%"
 
 
 def is_share(measure: str) -> bool:
     """Whether a measure is shown in percent."""
-    return scalar(measure, 0.5).endswith("%")
+    if measure in ("trajectory_explained", "dropped_share"):
+        return True
+    return "fraction" in measure or measure.partition(".")[0].endswith("error")
 
 
 def coordinate(value: float) -> str:

@@ -1,6 +1,7 @@
 """What every page has in common: templates, and data for scripts. Whatever comes from a run is escaped."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,21 @@ TEMPLATES = Environment(
 )
 
 
+BLANK = go.layout.Template()  # the page brings its own colours, light and dark
+
+
+def figures_json(figures: Mapping[str, go.Figure], heights: Mapping[str, Any] | None = None) -> Markup:
+    """What a page's script draws: figures by the id of their element, and the axes of height, if any."""
+    plain = {name: _plain_json(figure) for name, figure in figures.items()}
+    return script_json({"figures": plain, "heights": heights or {}})
+
+
 def script_json(value: Any) -> Markup:
     """JSON that cannot end the script element it stands in."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-BLANK = go.layout.Template()  # the page brings its own colours, light and dark
-
-
-def as_json(figure: go.Figure) -> Any:
+def _plain_json(figure: go.Figure) -> Any:
     """The figure as plain JSON values: NaN and infinity become null."""
     return json.loads(figure.to_json(engine="json"))

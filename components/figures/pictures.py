@@ -11,8 +11,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 160
-
-
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 11,

@@ -93,9 +93,8 @@ def lowest(surface: Surface) -> Place | None:
     """The point of smallest finite loss; None where no loss is finite."""
     if not surface.finite.any():
         return None
-    row, column = np.unravel_index(
-        np.argmin(np.where(surface.finite, surface.loss, np.inf)), surface.loss.shape
-    )
+    index = np.argmin(np.where(surface.finite, surface.loss, np.inf))
+    row, column = np.unravel_index(index, surface.loss.shape)
     return Place(float(surface.x[column]), float(surface.y[row]), float(surface.loss[row, column]))
 
 
@@ -128,7 +127,9 @@ def levels(low: float, high: float) -> list[float]:
 def frame(surfaces: Sequence[Surface]) -> Frame:
     """The smallest limits that hold every surface, as far as its loss is on the scale."""
     borders = [cell_edges(surface) for surface in surfaces]
-    tops = [float(np.nanmax(clipped(surface))) for surface in surfaces if surface.finite.any()]
-    low = [min(float(border[axis][0]) for border in borders) for axis in (0, 1)]
-    high = [max(float(border[axis][-1]) for border in borders) for axis in (0, 1)]
-    return Frame((low[0], high[0]), (low[1], high[1]), max(tops, default=HIGH))
+    ceilings = [float(np.nanmax(clipped(surface))) for surface in surfaces if surface.finite.any()]
+    return Frame(_span([x for x, _ in borders]), _span([y for _, y in borders]), max(ceilings, default=HIGH))
+
+
+def _span(axes: Sequence[Array]) -> tuple[float, float]:
+    return min(float(edges[0]) for edges in axes), max(float(edges[-1]) for edges in axes)

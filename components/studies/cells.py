@@ -1,4 +1,4 @@
-"""The cells of a study, and what came out of them."""
+"""The cells of a study and their outcomes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,13 +41,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Joined:
-    """Barriers between the networks of two finished cells that differ in nothing but the seed, in nats.
+class SeedPair:
+    """Two finished cells that differ in nothing but the seed, and the barriers between their networks.
 
     Attributes:
         first: one cell.
         second: the other.
-        barriers: by path (linear, aligned, repaired, curve): value, lower and upper end of its 95 % interval.
+        barriers: by path (linear, aligned, repaired, curve), in nats: value, lower and upper end of its 95 %
+            interval.
         threshold: up to which they count as connected.
     """
 

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from lossmap.components.core.randomness import stream
-from lossmap.components.studies.samples import Numbers, Sample
+from lossmap.components.studies.samples import Measurements, Sample
 
 SIGNIFICANT = 0.05
 RESAMPLES = 9999
@@ -22,7 +23,7 @@ MOST_DIVISIONS = 20_000
 FEWEST_FOR_BOOTSTRAP = 20
 _TAILS = (0.975, 0.025)
 
-Interval = tuple[float, float]
+Bounds = tuple[float, float]  # lower and upper end of an interval
 
 
 @dataclass(frozen=True)
@@ -34,51 +35,47 @@ class Effect:
         second: the other's.
         difference: of the means, the first minus the second; None where one of them has no value.
         interval: of the difference, 95 %; None where one of them has fewer than two values.
-        hedges: the difference in units of the common standard deviation; None where that is unknown or zero.
+        hedges_g: the difference in units of the common standard deviation; None where that is unknown or
+            zero.
         hedges_interval: its 95 % interval.
-        cliff: share of pairs of runs in which the first is greater, minus the share in which it is less: -1
-            to 1.
+        cliffs_delta: share of pairs of runs in which the first is greater, minus the share in which it is
+            less: -1 to 1.
         p: two-sided, of permutations; None where one of them has fewer than two values.
         least_p: the least that p can be with so many runs; None like p.
-        adjusted: p after Holm's correction for all tests that were made together.
-        least_adjusted: the least that this can be with so many runs and tests.
+        adjusted_p: p after Holm's correction for all tests that were made together.
+        least_adjusted_p: the least that this can be with so many runs and tests.
     """
 
     first: Sample
     second: Sample
     difference: float | None
-    interval: Interval | None
-    hedges: float | None
-    hedges_interval: Interval | None
-    cliff: float | None
+    interval: Bounds | None
+    hedges_g: float | None
+    hedges_interval: Bounds | None
+    cliffs_delta: float | None
     p: float | None
     least_p: float | None
-    adjusted: float | None = None
-    least_adjusted: float | None = None
+    adjusted_p: float | None = None
+    least_adjusted_p: float | None = None
 
 
-def all_effects(found: Numbers) -> list[Effect]:
+def study_effects(measurements: Measurements) -> list[Effect]:
     """Every contrast at all levels for every measure, p corrected for all of these together."""
-    study = found.study
-    keys = [
-        (contrast, levels, measure)
-        for contrast in study.contrasts
-        for levels in found.levels
-        for measure in study.measures
+    study = measurements.study
+    effects = [
+        network_effect(measurements, contrast.network, contrast.against, levels, measure)
+        for contrast, levels, measure in product(study.contrasts, measurements.levels, study.measures)
     ]
-    return corrected(
-        [
-            effect_of(found, contrast.network, contrast.against, levels, measure)
-            for contrast, levels, measure in keys
-        ]
-    )
+    return with_adjusted_p(effects)
 
 
-def effect_of(found: Numbers, network: str, against: str, levels: Mapping[str, str], measure: str) -> Effect:
+def network_effect(
+    measurements: Measurements, network: str, against: str, levels: Mapping[str, str], measure: str
+) -> Effect:
     """One network against another."""
-    return effect(
-        found.sample(network, levels, measure), found.sample(against, levels, measure), found.study.seed
-    )
+    first = measurements.sample(network, levels, measure)
+    second = measurements.sample(against, levels, measure)
+    return effect(first, second, measurements.study.seed)
 
 
 def effect(first: Sample, second: Sample, seed: int) -> Effect:
@@ -94,24 +91,23 @@ def effect(first: Sample, second: Sample, seed: int) -> Effect:
     if not len(x) or not len(y):
         return Effect(first, second, None, None, None, None, None, None, None)
     hedges, hedges_interval = hedges_g(x, y)
-    p, least = (
-        (permutation_p(x, y, seed), least_p(len(x), len(y))) if min(len(x), len(y)) > 1 else (None, None)
-    )
-    cliff = float(np.sign(x[:, None] - y).mean())
+    p, least = None, None
+    if min(len(x), len(y)) > 1:
+        p, least = permutation_p(x, y, seed), least_p(len(x), len(y))
     return Effect(
         first,
         second,
-        float(x.mean() - y.mean()),
-        mean_interval(x, y, seed),
-        hedges,
-        hedges_interval,
-        cliff,
-        p,
-        least,
+        difference=float(x.mean() - y.mean()),
+        interval=mean_interval(x, y, seed),
+        hedges_g=hedges,
+        hedges_interval=hedges_interval,
+        cliffs_delta=float(np.sign(x[:, None] - y).mean()),
+        p=p,
+        least_p=least,
     )
 
 
-def mean_interval(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> Interval | None:
+def mean_interval(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> Bounds | None:
     """95 % interval of the difference of two means.
 
     Welch's t interval (1947) below 20 values in either group, from 20 on the bias-corrected and accelerated
@@ -123,31 +119,34 @@ def mean_interval(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> 
     """
     if min(len(x), len(y)) < 2:
         return None
-    if _constant(x, y):
+    if _is_constant(x, y):
         return (float(x[0] - y[0]), float(x[0] - y[0]))
     if min(len(x), len(y)) < FEWEST_FOR_BOOTSTRAP:
         return _welch(x, y)
+    return _bootstrap(x, y, seed) or _welch(x, y)
+
+
+def _bootstrap(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> Bounds | None:
+    """None where the values are too much alike to correct the interval's bias."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
+        resampled = stats.bootstrap(
             (x, y), _difference, n_resamples=RESAMPLES, method="BCa", rng=stream("bootstrap", seed)
-        ).confidence_interval
-    return (
-        (float(found.low), float(found.high)) if np.isfinite([found.low, found.high]).all() else _welch(x, y)
-    )
+        )
+    low, high = resampled.confidence_interval
+    if not np.isfinite([low, high]).all():
+        return None
+    return float(low), float(high)
 
 
-def _welch(x: NDArray[np.float64], y: NDArray[np.float64]) -> Interval:
-    parts = [(float(values.var(ddof=1)) / len(values), len(values) - 1) for values in (x, y)]
-    square = sum(part for part, _ in parts)
-    half = float(
-        special.stdtrit(square**2 / sum(part**2 / freedom for part, freedom in parts), 0.975)
-    ) * math.sqrt(square)
-    difference = float(x.mean() - y.mean())
-    return difference - half, difference + half
+def _welch(x: NDArray[np.float64], y: NDArray[np.float64]) -> Bounds:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)  # where one group is constant
+        low, high = stats.ttest_ind(x, y, equal_var=False).confidence_interval()
+    return float(low), float(high)
 
 
-def _constant(x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
+def _is_constant(x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
     """Whether neither group varies; their computed deviations may be a rounding error above 0."""
     return bool(np.ptp(x) == 0 and np.ptp(y) == 0)
 
@@ -156,7 +155,7 @@ def _difference(x: NDArray[Any], y: NDArray[Any], axis: int) -> Any:
     return x.mean(axis) - y.mean(axis)
 
 
-def hedges_g(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | None, Interval | None]:
+def hedges_g(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | None, Bounds | None]:
     """Hedges' g (1981) and its 95 % interval: J (mean x - mean y) / s, s the common standard deviation with m
     = n + k - 2 degrees of freedom.
 
@@ -165,16 +164,17 @@ def hedges_g(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | No
     times J: exact for normal values of one deviation.
     """
     freedom = len(x) + len(y) - 2
-    if freedom < 2 or _constant(x, y):
+    if freedom < 2 or _is_constant(x, y):
         return None, None
     spread = math.sqrt((len(x) * x.var() + len(y) * y.var()) / freedom)
-    unbiased = math.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / math.sqrt(
-        freedom / 2
-    )
-    plain = float(x.mean() - y.mean()) / spread
+    ratio = math.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2))
+    unbiased = ratio / math.sqrt(freedom / 2)
+    cohens_d = float(x.mean() - y.mean()) / spread
     size = math.sqrt(len(x) * len(y) / (len(x) + len(y)))
-    low, high = (unbiased * float(special.nctdtrinc(freedom, tail, plain * size)) / size for tail in _TAILS)
-    return unbiased * plain, (low, high) if math.isfinite(low) and math.isfinite(high) else None
+    noncentralities = special.nctdtrinc(freedom, _TAILS, cohens_d * size)
+    low, high = (unbiased * float(end) / size for end in noncentralities)
+    interval = (low, high) if math.isfinite(low) and math.isfinite(high) else None
+    return unbiased * cohens_d, interval
 
 
 def permutation_p(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> float:
@@ -193,15 +193,19 @@ def least_p(n: int, k: int) -> float:
     k, n), or that of the random divisions.
     """
     divisions = math.comb(n + k, n)
-    return min(1.0, 2 / divisions) if divisions <= MOST_DIVISIONS else 2 / (MOST_DIVISIONS + 1)
+    if divisions > MOST_DIVISIONS:
+        return 2 / (MOST_DIVISIONS + 1)
+    return min(1.0, 2 / divisions)
 
 
-def corrected(effects: Sequence[Effect]) -> list[Effect]:
+def with_adjusted_p(effects: Sequence[Effect]) -> list[Effect]:
     """The effects with Holm's correction of p for all of them that have one."""
     adjusted = iter(holm(effect.p for effect in effects if effect.p is not None))
     least = iter(holm(effect.least_p for effect in effects if effect.least_p is not None))
     return [
-        effect if effect.p is None else replace(effect, adjusted=next(adjusted), least_adjusted=next(least))
+        replace(effect, adjusted_p=next(adjusted), least_adjusted_p=next(least))
+        if effect.p is not None
+        else effect
         for effect in effects
     ]
 
@@ -212,13 +216,14 @@ def holm(p: Iterable[float]) -> list[float]:
     """
     values = np.array(list(p))
     order = np.argsort(values, kind="stable")
-    steps = np.minimum(1, np.maximum.accumulate(values[order] * (len(values) - np.arange(len(values)))))
+    factors = len(values) - np.arange(len(values))
+    steps = np.minimum(1, np.maximum.accumulate(values[order] * factors))
     adjusted = np.empty(len(values))
     adjusted[order] = steps
     return [float(value) for value in adjusted]
 
 
-def share_interval(count: int, of: int) -> Interval:
+def share_interval(count: int, of: int) -> Bounds:
     """95 % interval of a share (Clopper & Pearson 1934): at least 95 % whatever the share is."""
-    found = stats.binomtest(count, of).proportion_ci(method="exact")
-    return float(found.low), float(found.high)
+    low, high = stats.binomtest(count, of).proportion_ci(method="exact")
+    return float(low), float(high)

@@ -1,16 +1,16 @@
-"""The numbers of a study, by network, levels and measure: one for each run, or for each pair of connected
-networks.
+"""The measurements of a study, by network, levels and measure: one for each run, or for each pair of
+networks between which barriers were measured.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from statistics import mean, stdev
 
 from lossmap.components.config.study import Study
-from lossmap.components.studies.cells import Cell, Joined, Outcome
+from lossmap.components.studies.cells import Cell, Outcome, SeedPair
 
 BARRIER = "barrier_"
 
@@ -34,14 +34,14 @@ class Sample:
 
     Attributes:
         observations: of the runs in which the measure exists and is finite.
-        wanted: how many runs the study has there.
+        planned_size: how many runs, or pairs of runs, the study has there.
     """
 
     network: str
     levels: Mapping[str, str]
     measure: str
     observations: tuple[Observation, ...]
-    wanted: int
+    planned_size: int
 
     @property
     def label(self) -> str:
@@ -68,52 +68,62 @@ class Sample:
         """Standard deviation between seeds, with n - 1; None for fewer than two values."""
         return stdev(self.values) if len(self.values) > 1 else None
 
-    @property
-    def missing_share(self) -> float:
-        """Share of the wanted runs that have no value: they are not finished, or the measure does not
-        exist in them.
-        """
-        return 1 - len(self.values) / self.wanted if self.wanted else 0.0
-
 
 @dataclass(frozen=True)
-class Numbers:
-    """Everything that a study has found."""
+class Measurements:
+    """Everything that the runs of a study have measured.
+
+    Attributes:
+        study: what was asked.
+        outcomes: of the finished cells, in the order of seeds.
+        pairs: networks between which barriers were measured.
+        missing: cells that are not finished.
+    """
 
     study: Study
     outcomes: tuple[Outcome, ...]
-    joined: tuple[Joined, ...]
+    pairs: tuple[SeedPair, ...]
     missing: tuple[Cell, ...]
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        outcomes: Sequence[Outcome],
+        pairs: Sequence[SeedPair] = (),
+        missing: Sequence[Cell] = (),
+    ) -> "Measurements":
+        """The measurements with the outcomes in the order of seeds."""
+        by_seed = sorted(outcomes, key=lambda outcome: outcome.cell.seed)
+        return cls(study, tuple(by_seed), tuple(pairs), tuple(missing))
 
     @property
     def levels(self) -> list[dict[str, str]]:
         """Every combination of the factors' levels; one that is empty without factors."""
-        return [
-            dict(zip(self.study.factors, chosen, strict=True))
-            for chosen in product(*self.study.factors.values())
-        ]
+        factors = self.study.factors
+        return [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
 
     def first_cells(self, levels: Mapping[str, str]) -> list[Cell]:
         """The finished cells of the first seed at given levels."""
-        return [
-            outcome.cell
-            for outcome in self.outcomes
-            if outcome.cell.seed == self.study.first_seed and dict(outcome.cell.levels) == dict(levels)
-        ]
+        seed = self.study.first_seed
+        first = [outcome.cell for outcome in self.outcomes if outcome.cell.seed == seed]
+        return [cell for cell in first if dict(cell.levels) == dict(levels)]
 
     def sample(self, network: str, levels: Mapping[str, str], measure: str) -> Sample:
         """A measure of a network at given levels. `barrier_<path>` is one of pairs of networks, in nats;
         any other is one of runs.
         """
         if measure.startswith(BARRIER):
-            found = [_of_pair(pair, measure) for pair in self.joined if _is_of(pair.first, network, levels)]
-            return Sample(
-                network, levels, measure, tuple(each for each in found if each), self.study.connections
-            )
-        ours = [outcome for outcome in self.outcomes if _is_of(outcome.cell, network, levels)]
-        absent = sum(_is_of(cell, network, levels) for cell in self.missing)
-        found = [_of_run(outcome, measure) for outcome in ours]
-        return Sample(network, levels, measure, tuple(each for each in found if each), len(ours) + absent)
+            observations = self._barriers(network, levels, measure.removeprefix(BARRIER))
+            return Sample(network, levels, measure, observations, self.study.connections)
+        runs = [outcome for outcome in self.outcomes if _is_of(outcome.cell, network, levels)]
+        missing = sum(_is_of(cell, network, levels) for cell in self.missing)
+        observations = _existing(_run_observation(run, measure) for run in runs)
+        return Sample(network, levels, measure, observations, len(runs) + missing)
+
+    def _barriers(self, network: str, levels: Mapping[str, str], path: str) -> tuple[Observation, ...]:
+        pairs = [pair for pair in self.pairs if _is_of(pair.first, network, levels)]
+        return _existing(_pair_observation(pair, path) for pair in pairs)
 
     def samples(self, measure: str) -> list[Sample]:
         """A measure of every network at all levels."""
@@ -122,20 +132,15 @@ class Numbers:
         ]
 
 
-def numbers(
-    study: Study, outcomes: Sequence[Outcome], joined: Sequence[Joined] = (), missing: Sequence[Cell] = ()
-) -> Numbers:
-    """What was found, in the order of seeds."""
-    return Numbers(
-        study, tuple(sorted(outcomes, key=lambda outcome: outcome.cell.seed)), tuple(joined), tuple(missing)
-    )
+def _existing(observations: Iterable[Observation | None]) -> tuple[Observation, ...]:
+    return tuple(observation for observation in observations if observation)
 
 
 def _is_of(cell: Cell, network: str, levels: Mapping[str, str]) -> bool:
     return cell.network == network and dict(cell.levels) == dict(levels)
 
 
-def _of_run(outcome: Outcome, measure: str) -> Observation | None:
+def _run_observation(outcome: Outcome, measure: str) -> Observation | None:
     scalars = outcome.scalars
     return _observation(
         outcome.cell.run,
@@ -146,9 +151,11 @@ def _of_run(outcome: Outcome, measure: str) -> Observation | None:
     )
 
 
-def _of_pair(pair: Joined, measure: str) -> Observation | None:
-    found = pair.barriers.get(measure.removeprefix(BARRIER))
-    return _observation(f"{pair.first.run} {pair.second.run}", pair.first.seed, *found) if found else None
+def _pair_observation(pair: SeedPair, path: str) -> Observation | None:
+    barrier = pair.barriers.get(path)
+    if barrier is None:
+        return None
+    return _observation(f"{pair.first.run} {pair.second.run}", pair.first.seed, *barrier)
 
 
 def _observation(
@@ -156,9 +163,9 @@ def _observation(
 ) -> Observation | None:
     if value is None or not math.isfinite(value):
         return None
-    return Observation(
-        run,
-        seed,
-        float(value),
-        *(value if end is None or math.isnan(end) else float(end) for end in (low, high)),
-    )
+    return Observation(run, seed, float(value), _end(low, value), _end(high, value))
+
+
+def _end(end: float | None, value: float) -> float:
+    """An end of the interval, or the value where there is none."""
+    return value if end is None or math.isnan(end) else float(end)

@@ -1,4 +1,4 @@
-"""What a study has found, all of it: numbers, effects and verdicts."""
+"""What a study has found: measurements, effects and verdicts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,29 +6,30 @@ from functools import cached_property
 from typing import Any
 
 from lossmap.components.config.study import Study
-from lossmap.components.studies.cells import Cell, Joined, Outcome
-from lossmap.components.studies.effects import Effect, all_effects
-from lossmap.components.studies.samples import Numbers, Sample, numbers
+from lossmap.components.studies.cells import Cell, Outcome, SeedPair
+from lossmap.components.studies.effects import Effect, study_effects
+from lossmap.components.studies.samples import Measurements, Sample
 from lossmap.components.studies.verdicts import Verdict, verdicts
 
 
 @dataclass(frozen=True)
 class StudySummary:
-    """A study with its effects and verdicts."""
+    """A study with its measurements, effects and verdicts."""
 
-    found: Numbers
+    measurements: Measurements
     effects: tuple[Effect, ...]
     verdicts: tuple[Verdict, ...]
 
     @property
     def study(self) -> Study:
         """What was asked."""
-        return self.found.study
+        return self.measurements.study
 
     @cached_property
     def rows(self) -> list[tuple[Sample, ...]]:
         """For each network at all levels, its sample of every measure."""
-        return list(zip(*(self.found.samples(measure) for measure in self.study.measures), strict=True))
+        columns = [self.measurements.samples(measure) for measure in self.study.measures]
+        return list(zip(*columns, strict=True))
 
     @property
     def tests(self) -> int:
@@ -36,12 +37,13 @@ class StudySummary:
         return sum(effect.p is not None for effect in self.effects)
 
 
-def summarize(
-    study: Study, outcomes: Sequence[Outcome], joined: Sequence[Joined] = (), missing: Sequence[Cell] = ()
+def summarize_study(
+    study: Study, outcomes: Sequence[Outcome], pairs: Sequence[SeedPair] = (), missing: Sequence[Cell] = ()
 ) -> StudySummary:
     """Compare and judge."""
-    found = numbers(study, outcomes, joined, missing)
-    return StudySummary(found, tuple(all_effects(found)), tuple(verdicts(found)))
+    measurements = Measurements.of(study, outcomes, pairs, missing)
+    effects, judged = study_effects(measurements), verdicts(measurements)
+    return StudySummary(measurements, tuple(effects), tuple(judged))
 
 
 def run_records(summary: StudySummary) -> list[dict[str, Any]]:
@@ -54,7 +56,7 @@ def run_records(summary: StudySummary) -> list[dict[str, Any]]:
             "run": outcome.cell.run,
             **outcome.scalars,
         }
-        for outcome in summary.found.outcomes
+        for outcome in summary.measurements.outcomes
     ]
 
 
@@ -62,18 +64,18 @@ def mean_records(summary: StudySummary) -> list[dict[str, Any]]:
     """One for each network at all levels: of every measure how many runs have it, their mean and their
     standard deviation.
     """
-    return [
-        {
-            "network": row[0].network,
-            **row[0].levels,
-            **{f"{sample.measure}{part}": value for sample in row for part, value in _parts(sample).items()},
+    return [_mean_record(row) for row in summary.rows]
+
+
+def _mean_record(row: Sequence[Sample]) -> dict[str, Any]:
+    record: dict[str, Any] = {"network": row[0].network, **row[0].levels}
+    for sample in row:
+        record |= {
+            sample.measure: sample.mean,
+            f"{sample.measure}_deviation": sample.deviation,
+            f"{sample.measure}_n": len(sample.values),
         }
-        for row in summary.rows
-    ]
-
-
-def _parts(sample: Sample) -> dict[str, float | None]:
-    return {"": sample.mean, "_deviation": sample.deviation, "_n": len(sample.values)}
+    return record
 
 
 def effect_records(summary: StudySummary) -> list[dict[str, Any]]:
@@ -94,20 +96,20 @@ def _effect_record(effect: Effect) -> dict[str, Any]:
         "difference": effect.difference,
         "difference_low": low,
         "difference_high": high,
-        "hedges_g": effect.hedges,
+        "hedges_g": effect.hedges_g,
         "hedges_g_low": hedges_low,
         "hedges_g_high": hedges_high,
-        "cliffs_delta": effect.cliff,
+        "cliffs_delta": effect.cliffs_delta,
         "p": effect.p,
         "least_p": effect.least_p,
-        "p_holm": effect.adjusted,
+        "p_holm": effect.adjusted_p,
     }
 
 
 def _sample_record(sample: Sample) -> dict[str, float | None]:
     return {
         "n": len(sample.values),
-        "wanted": sample.wanted,
+        "wanted": sample.planned_size,
         "mean": sample.mean,
         "deviation": sample.deviation,
     }
@@ -115,30 +117,33 @@ def _sample_record(sample: Sample) -> dict[str, float | None]:
 
 def connection_records(summary: StudySummary) -> list[dict[str, Any]]:
     """One for each path between two networks, barriers in nats."""
-    return [
-        {
-            "network": pair.first.network,
-            **pair.first.levels,
-            "first": pair.first.run,
-            "second": pair.second.run,
-            "path": path,
-            **dict(zip(("barrier", "barrier_low", "barrier_high"), found, strict=True)),
-            "connected": found[2] <= pair.threshold,
-        }
-        for pair in summary.found.joined
-        for path, found in pair.barriers.items()
-    ]
+    return [_path_record(pair, path) for pair in summary.measurements.pairs for path in pair.barriers]
+
+
+def _path_record(pair: SeedPair, path: str) -> dict[str, Any]:
+    barrier, low, high = pair.barriers[path]
+    return {
+        "network": pair.first.network,
+        **pair.first.levels,
+        "first": pair.first.run,
+        "second": pair.second.run,
+        "path": path,
+        "barrier": barrier,
+        "barrier_low": low,
+        "barrier_high": high,
+        "connected": high <= pair.threshold,
+    }
 
 
 def verdict_records(summary: StudySummary) -> list[dict[str, Any]]:
     """One for each statement at each combination of levels."""
     return [
         {
-            "statement": each.statement.text,
-            "source": each.statement.source,
-            **each.levels,
-            "verdict": each.answer,
-            "evidence": each.evidence,
+            "statement": verdict.statement.text,
+            "source": verdict.statement.source,
+            **verdict.levels,
+            "verdict": verdict.answer,
+            "evidence": verdict.evidence,
         }
-        for each in summary.verdicts
+        for verdict in summary.verdicts
     ]

@@ -1,14 +1,21 @@
 """Whether the runs of a study support what is said of its networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from scipy import stats
 
 from lossmap.components.config.study import Statement
-from lossmap.components.studies.effects import SIGNIFICANT, Effect, corrected, effect_of, share_interval
-from lossmap.components.studies.samples import Numbers, Observation, Sample
+from lossmap.components.studies.effects import (
+    SIGNIFICANT,
+    Effect,
+    network_effect,
+    share_interval,
+    with_adjusted_p,
+)
+from lossmap.components.studies.samples import Measurements, Observation, Sample
 
 Answer = Literal["supported", "not supported", "not decidable here"]
 _OPEN: Answer = "not decidable here"
@@ -27,171 +34,196 @@ class Verdict:
     evidence: str
 
 
-def verdicts(found: Numbers) -> list[Verdict]:
+def verdicts(measurements: Measurements) -> list[Verdict]:
     """One for each statement at every combination of levels.
 
     The p-values of statements are corrected (Holm) for the comparisons that statements make, and for no
     others: these were written down before the runs. Whatever else is compared is exploration, with a
     correction of its own.
     """
-    asked = [(statement, levels) for statement in found.study.statements for levels in found.levels]
-    compared = corrected(
+    claims = list(product(measurements.study.statements, measurements.levels))
+    effects = with_adjusted_p(
         [
-            effect_of(found, said.network, said.against, levels, said.measure)
-            for said, levels in asked
-            if said.against
+            network_effect(measurements, statement.network, statement.against, levels, statement.measure)
+            for statement, levels in claims
+            if statement.against
         ]
     )
-    effects, tests = iter(compared), sum(effect.p is not None for effect in compared)
+    remaining, tests = iter(effects), sum(effect.p is not None for effect in effects)
     return [
-        _compared(said, levels, next(effects), tests) if said.against else _counted(found, said, levels)
-        for said, levels in asked
+        _judge_comparison(statement, levels, next(remaining), tests)
+        if statement.against
+        else _judge_bound(measurements, statement, levels)
+        for statement, levels in claims
     ]
 
 
-def _counted(found: Numbers, said: Statement, levels: Mapping[str, str]) -> Verdict:
-    sample = found.sample(said.network, levels, said.measure)
+def _judge_bound(measurements: Measurements, statement: Statement, levels: Mapping[str, str]) -> Verdict:
+    sample = measurements.sample(statement.network, levels, statement.measure)
     if not sample.observations:
-        return Verdict(said, levels, _OPEN, f"No {_runs(sample)} of {sample.label} has {said.measure}.")
-    rule = {"somewhere-below": _somewhere, "often-at-most": _often}.get(said.rule, _always)
-    answer, evidence = rule(said, sample)
-    lost = sample.wanted - len(sample.observations)
-    return Verdict(
-        said,
-        levels,
-        answer,
-        evidence + (f" {lost} of {sample.wanted} {_runs(sample)}s have no value." if lost > 0 else ""),
-    )
+        evidence = f"No {_unit(sample)} of {sample.label} has {statement.measure}."
+        return Verdict(statement, levels, _OPEN, evidence)
+    rules = {"somewhere-below": _somewhere_below, "often-at-most": _often_at_most}
+    answer, evidence = rules.get(statement.rule, _always)(statement, sample)
+    without = sample.planned_size - len(sample.observations)
+    if without > 0:
+        evidence += f" {without} of {sample.planned_size} {_unit(sample)}s have no value."
+    return Verdict(statement, levels, answer, evidence)
 
 
-def _always(said: Statement, sample: Sample) -> tuple[Answer, str]:
+def _always(statement: Statement, sample: Sample) -> tuple[Answer, str]:
     """Supported where every value satisfies the bound; not supported where more whole intervals miss it
     than chance explains; else open.
     """
-    assert said.bound is not None
-    least, bound = said.rule == "always-at-least", said.bound
-    satisfied = sum(each.value >= bound if least else each.value <= bound for each in sample.observations)
-    missed = [each for each in sample.observations if (each.high < bound if least else each.low > bound)]
-    worst = (min if least else max)(sample.observations, key=lambda each: each.value)
+    assert statement.bound is not None
+    if statement.rule == "always-at-least":
+        return _always_at_least(statement.measure, statement.bound, sample)
+    return _always_at_most(statement.measure, statement.bound, sample)
+
+
+def _always_at_least(measure: str, bound: float, sample: Sample) -> tuple[Answer, str]:
+    satisfied = sum(observation.value >= bound for observation in sample.observations)
+    misses = [observation for observation in sample.observations if observation.high < bound]
+    lowest = min(sample.observations, key=lambda observation: observation.value)
     evidence = (
-        f"{said.measure} is at {'least' if least else 'most'} {bound:.4g} in {satisfied} of"
-        f" {len(sample.observations)} {_runs(sample)}s of {sample.label}; the"
-        f" {'lowest' if least else 'highest'} is {_with_interval(worst)}; in {len(missed)} the whole interval"
-        f" misses the bound.{_by_chance(missed, sample)}"
+        f"{measure} is at least {bound:.4g} in {satisfied} of {_size(sample)}; the lowest is"
+        f" {_with_interval(lowest)}; {_misses_note(misses, sample)}"
     )
-    return (
-        "not supported"
-        if _beyond_chance(missed, sample)
-        else "supported"
-        if satisfied == len(sample.observations)
-        else _OPEN
-    ), evidence
+    return _always_answer(satisfied, misses, sample), evidence
 
 
-def _somewhere(said: Statement, sample: Sample) -> tuple[Answer, str]:
-    assert said.bound is not None
-    below = [each for each in sample.observations if each.high < said.bound]
-    above = sum(each.low >= said.bound for each in sample.observations)
-    lowest = min(sample.observations, key=lambda each: each.high)
+def _always_at_most(measure: str, bound: float, sample: Sample) -> tuple[Answer, str]:
+    satisfied = sum(observation.value <= bound for observation in sample.observations)
+    misses = [observation for observation in sample.observations if observation.low > bound]
+    highest = max(sample.observations, key=lambda observation: observation.value)
     evidence = (
-        f"{said.measure} lies below {said.bound:.4g} with its whole interval in {len(below)} of"
-        f" {len(sample.observations)} {_runs(sample)}s of {sample.label}, at or above it in {above}; the"
-        f" interval that ends lowest is that of {_with_interval(lowest)}.{_by_chance(below, sample)}"
+        f"{measure} is at most {bound:.4g} in {satisfied} of {_size(sample)}; the highest is"
+        f" {_with_interval(highest)}; {_misses_note(misses, sample)}"
     )
-    return (
-        "supported"
-        if _beyond_chance(below, sample)
-        else "not supported"
-        if above == len(sample.observations)
-        else _OPEN
-    ), evidence
+    return _always_answer(satisfied, misses, sample), evidence
 
 
-def _beyond_chance(apart: Sequence[Observation], sample: Sample) -> bool:
+def _always_answer(satisfied: int, misses: Sequence[Observation], sample: Sample) -> Answer:
+    if _exceeds_chance(misses, sample):
+        return "not supported"
+    return "supported" if satisfied == len(sample.observations) else _OPEN
+
+
+def _misses_note(misses: Sequence[Observation], sample: Sample) -> str:
+    return f"in {len(misses)} the whole interval misses the bound.{_chance_note(misses, sample)}"
+
+
+def _somewhere_below(statement: Statement, sample: Sample) -> tuple[Answer, str]:
+    assert statement.bound is not None
+    below = [observation for observation in sample.observations if observation.high < statement.bound]
+    above = sum(observation.low >= statement.bound for observation in sample.observations)
+    lowest = min(sample.observations, key=lambda observation: observation.high)
+    evidence = (
+        f"{statement.measure} lies below {statement.bound:.4g} with its whole interval in {len(below)} of"
+        f" {_size(sample)}, at or above it in {above}; the interval that ends lowest is that of"
+        f" {_with_interval(lowest)}.{_chance_note(below, sample)}"
+    )
+    if _exceeds_chance(below, sample):
+        return "supported", evidence
+    return "not supported" if above == len(sample.observations) else _OPEN, evidence
+
+
+def _exceeds_chance(beyond: Sequence[Observation], sample: Sample) -> bool:
     """Whether so many intervals beyond a bound tell that something is beyond it.
 
     An interval lies beyond its truth, on one given side, in 2.5 % of all runs. So k or more of n do by chance
     with probability P(X >= k), X binomial with n and 0.025, which has to be below 0.05: one of two, two of
     three to fifteen. A value without an interval is exact.
     """
-    exact = any(each.low == each.high for each in apart)
-    return exact or (
-        bool(apart) and stats.binom.sf(len(apart) - 1, len(sample.observations), _ONE_SIDE) < SIGNIFICANT
-    )
+    if any(observation.low == observation.high for observation in beyond):
+        return True
+    chance = stats.binom.sf(len(beyond) - 1, len(sample.observations), _ONE_SIDE)
+    return bool(beyond) and bool(chance < SIGNIFICANT)
 
 
-def _by_chance(apart: Sequence[Observation], sample: Sample) -> str:
-    return "" if not apart or _beyond_chance(apart, sample) else " So few are no more than chance gives."
+def _chance_note(beyond: Sequence[Observation], sample: Sample) -> str:
+    if not beyond or _exceeds_chance(beyond, sample):
+        return ""
+    return " So few are no more than chance gives."
 
 
-def _often(said: Statement, sample: Sample) -> tuple[Answer, str]:
-    assert said.bound is not None
-    count, of = sum(value <= said.bound for value in sample.values), len(sample.values)
+def _often_at_most(statement: Statement, sample: Sample) -> tuple[Answer, str]:
+    assert statement.bound is not None
+    count, of = sum(value <= statement.bound for value in sample.values), len(sample.values)
     low, high = share_interval(count, of)
     evidence = (
-        f"{said.measure} is at most {said.bound:.4g} in {count} of {of} {_runs(sample)}s of {sample.label}:"
+        f"{statement.measure} is at most {statement.bound:.4g} in {count} of {_size(sample)}:"
         f" {count / of:.0%}, 95 % interval {low:.0%} to {high:.0%} of all possible ones."
     )
-    if low <= 0.5 <= high:
-        unreachable = share_interval(of, of)[0] <= 0.5
-        return _OPEN, evidence + (
-            f" {of} are too few: even {of} of {of} would leave one half possible." if unreachable else ""
-        )
-    return "supported" if low > 0.5 else "not supported", evidence
+    if low > 0.5:
+        return "supported", evidence
+    if high < 0.5:
+        return "not supported", evidence
+    if share_interval(of, of)[0] <= 0.5:
+        evidence += f" {of} are too few: even {of} of {of} would leave one half possible."
+    return _OPEN, evidence
 
 
-def _compared(said: Statement, levels: Mapping[str, str], effect: Effect, tests: int) -> Verdict:
+def _judge_comparison(statement: Statement, levels: Mapping[str, str], effect: Effect, tests: int) -> Verdict:
+    answer, evidence = _compare(statement, effect, tests)
+    return Verdict(statement, levels, answer, evidence)
+
+
+def _compare(statement: Statement, effect: Effect, tests: int) -> tuple[Answer, str]:
     if effect.difference is None:
         without = " or ".join(sample.label for sample in (effect.first, effect.second) if not sample.values)
-        return Verdict(said, levels, _OPEN, f"No {_runs(effect.first)} of {without} has {said.measure}.")
-    evidence = compared_in_words(effect, tests)
-    if effect.adjusted is None or effect.least_adjusted is None:
-        return Verdict(
-            said, levels, _OPEN, f"{evidence} One run cannot be tested: how much seeds differ is unknown."
-        )
-    if effect.adjusted < SIGNIFICANT:
-        return Verdict(
-            said,
-            levels,
-            "supported" if (effect.difference > 0) == (said.rule == "greater") else "not supported",
-            evidence,
-        )
-    if effect.least_adjusted >= SIGNIFICANT:
+        return _OPEN, f"No {_unit(effect.first)} of {without} has {statement.measure}."
+    evidence = comparison_sentence(effect, tests)
+    if effect.adjusted_p is None or effect.least_adjusted_p is None:
+        return _OPEN, f"{evidence} One run cannot be tested: how much seeds differ is unknown."
+    if effect.adjusted_p < SIGNIFICANT:
+        agrees = (effect.difference > 0) == (statement.rule == "greater")
+        return "supported" if agrees else "not supported", evidence
+    if effect.least_adjusted_p >= SIGNIFICANT:
         evidence += (
-            f" With so few seeds no corrected p-value can be below {effect.least_adjusted:.2g}, whatever the"
-            " values are."
+            f" With so few seeds no corrected p-value can be below {effect.least_adjusted_p:.2g}, whatever"
+            " the values are."
         )
-    return Verdict(said, levels, _OPEN, evidence)
+    return _OPEN, evidence
 
 
-def compared_in_words(effect: Effect, tests: int) -> str:
+def comparison_sentence(effect: Effect, tests: int) -> str:
     """The numbers of a comparison in a sentence."""
     means = [
         f"{sample.mean:.4g} in {sample.label} (n = {len(sample.values)})"
         for sample in (effect.first, effect.second)
     ]
-    parts = [f"difference {effect.difference:.3g}"]
-    parts[0] += (
-        f" (95 % interval {effect.interval[0]:.3g} to {effect.interval[1]:.3g})" if effect.interval else ""
-    )
-    parts += [f"Hedges' g {effect.hedges:.3g}"] if effect.hedges is not None else []
-    parts += [f"Cliff's delta {effect.cliff:.2g}"]
-    correction = (
-        f", {effect.adjusted:.2g} corrected for {tests} comparisons"
-        if tests > 1 and effect.adjusted is not None
-        else ""
-    )
-    p = f"; p = {effect.p:.2g}{correction}" if effect.p is not None else ""
-    return f"{effect.first.measure} is on average {' and '.join(means)}: {', '.join(parts)}{p}."
+    sizes = ", ".join(_effect_sizes(effect))
+    return f"{effect.first.measure} is on average {' and '.join(means)}: {sizes}{_p_value(effect, tests)}."
 
 
-def _runs(sample: Sample) -> str:
+def _effect_sizes(effect: Effect) -> Iterator[str]:
+    difference = f"difference {effect.difference:.3g}"
+    if effect.interval:
+        difference += f" (95 % interval {effect.interval[0]:.3g} to {effect.interval[1]:.3g})"
+    yield difference
+    if effect.hedges_g is not None:
+        yield f"Hedges' g {effect.hedges_g:.3g}"
+    yield f"Cliff's delta {effect.cliffs_delta:.2g}"
+
+
+def _p_value(effect: Effect, tests: int) -> str:
+    if effect.p is None:
+        return ""
+    if tests <= 1 or effect.adjusted_p is None:
+        return f"; p = {effect.p:.2g}"
+    return f"; p = {effect.p:.2g}, {effect.adjusted_p:.2g} corrected for {tests} comparisons"
+
+
+def _unit(sample: Sample) -> str:
     return "pair" if sample.of_pairs else "run"
 
 
-def _with_interval(each: Observation) -> str:
-    return (
-        f"{each.value:.4g} ({each.low:.4g} to {each.high:.4g})"
-        if each.low < each.high
-        else f"{each.value:.4g}"
-    )
+def _size(sample: Sample) -> str:
+    return f"{len(sample.observations)} {_unit(sample)}s of {sample.label}"
+
+
+def _with_interval(observation: Observation) -> str:
+    if observation.low >= observation.high:
+        return f"{observation.value:.4g}"
+    return f"{observation.value:.4g} ({observation.low:.4g} to {observation.high:.4g})"

@@ -51,7 +51,7 @@ def workers(run: Run, count: int) -> Iterator[Work]:
         yield work
     except BrokenProcessPool:
         raise LossmapError(
-            f"a process evaluating the surface of {run.name} was killed, perhaps for want of memory; finished"
+            f"a process evaluating the surface of {run.name} was killed, perhaps out of memory; finished"
             f" tiles are kept: go on with --resume {run.name}, with fewer landscape.workers if memory is"
             " short"
         ) from None

@@ -17,7 +17,7 @@ _PAUSE = 1.0
 _GOING_ON = ("Pending", "Running")
 
 
-def cancel(kubeflow: Kubeflow, api: "Api", settings: Settings, run: PipelineRun) -> PipelineRun:
+def end_and_wait(kubeflow: Kubeflow, api: "Api", settings: Settings, run: PipelineRun) -> PipelineRun:
     """Terminate a run, delete its training job, wait until nothing of it runs, and say so in MLflow. Returns
     the run as it ended.
 
@@ -32,18 +32,18 @@ def cancel(kubeflow: Kubeflow, api: "Api", settings: Settings, run: PipelineRun)
         kubeflow.terminate(run)
     left = stop(settings.namespace, of_pipeline_run(run.id), api, _SECONDS)
     if not left:
-        run, left = _until_it_has_ended(kubeflow, api, settings, run)
+        run, left = _wait_for_end(kubeflow, api, settings, run)
     if left:
         raise ClusterError(
             f"after {_SECONDS:.0f} s there is still {', '.join(left)}; look at it: kubectl -n"
             f" {settings.namespace} describe {left[0]}"
         )
     if run.state == "CANCELLED":
-        _tell_mlflow(api, settings, run)
+        _end_in_mlflow(api, settings, run)
     return run
 
 
-def _until_it_has_ended(
+def _wait_for_end(
     kubeflow: Kubeflow, api: "Api", settings: Settings, run: PipelineRun
 ) -> tuple[PipelineRun, list[str]]:
     from lossmap.components.jobs.cluster import pods
@@ -56,30 +56,33 @@ def _until_it_has_ended(
             for pod in pods(settings.namespace, of_pipeline_run(run.id), api)
             if pod.status.phase in _GOING_ON
         ]
-        left += [] if run.ended else [f"workflow of run {run.id}"]
+        if not run.ended:
+            left.append(f"workflow of run {run.id}")
         if not left or time.monotonic() > end:
             return run, left
         time.sleep(_PAUSE)
 
 
-def _tell_mlflow(api: "Api", settings: Settings, run: PipelineRun) -> None:
+def _end_in_mlflow(api: "Api", settings: Settings, run: PipelineRun) -> None:
     """Kubeflow's older versions run no exit handler for a terminated run, so that nobody in the cluster
     would.
     """
     from lossmap.components.stores.tracking.runs import end_run
 
     try:
-        with tracking(api, settings) as uri:
+        with cluster_tracking(api, settings) as uri:
             end_run(uri, run.study, run.name, "KILLED")
     except LossmapError:
         return  # the run is cancelled all the same
 
 
-def tracking(api: "Api", settings: Settings, local_port: int = 0) -> AbstractContextManager[str]:
+def cluster_tracking(api: "Api", settings: Settings, local_port: int = 0) -> AbstractContextManager[str]:
     """The cluster's MLflow under an address that this machine reaches."""
     from lossmap.components.jobs.cluster import configuration
     from lossmap.components.jobs.forward import in_cluster, port_forward
 
     uri = configuration(settings.namespace, api).get("LOSSMAP_TRACKING", "")
     place = in_cluster(uri, settings.namespace)
-    return port_forward(api, *place, local_port) if place else nullcontext(uri)
+    if place is None:
+        return nullcontext(uri)
+    return port_forward(api, *place, local_port)

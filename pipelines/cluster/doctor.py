@@ -49,7 +49,7 @@ def examine_cluster(settings: Settings) -> list[Finding]:
     return [
         reached,
         *_kinds(api),
-        *_rights(api, settings),
+        _rights(api, settings),
         _pipelines(settings),
         *_objects(api, settings),
         *_services(api, settings),
@@ -60,37 +60,27 @@ def examine_cluster(settings: Settings) -> list[Finding]:
 def _kinds(api: Api) -> Iterator[Finding]:
     known = crds(api)
     for kind, cure in _KINDS.items():
-        yield Finding(
-            kind,
-            kind in known,
-            "there" if kind in known else "not in this cluster",
-            "" if kind in known else cure,
+        yield (
+            Finding(kind, True, "there")
+            if kind in known
+            else Finding(kind, False, "not in this cluster", cure)
         )
-    queues = any(kind.endswith("kueue.x-k8s.io") for kind in known)
-    yield Finding(
-        "Kueue",
-        True,
-        (
-            "there; name a queue with cluster.queue"
-            if queues
-            else "not in this cluster, so that cluster.queue means nothing"
-        ),
-    )
+    text = "not in this cluster, so that cluster.queue means nothing"
+    if any(kind.endswith("kueue.x-k8s.io") for kind in known):
+        text = "there; name a queue with cluster.queue"
+    yield Finding("Kueue", True, text)
 
 
-def _rights(api: Api, settings: Settings) -> Iterator[Finding]:
+def _rights(api: Api, settings: Settings) -> Finding:
     missing = [
-        f"{verb} {kind}{'/' + part if part else ''}"
+        f"{verb} {kind}/{part}".rstrip("/")
         for verb, kind, group, part in _RIGHTS
         if not can_i(verb, kind, settings.namespace, group, part, api)
     ]
+    if not missing:
+        return Finding("rights", True, "enough to follow and cancel runs")
     cure = f"bind the role lossmap-user in {settings.namespace} to you (see k8s/README.md)"
-    yield Finding(
-        "rights",
-        not missing,
-        f"may not {', '.join(missing)}" if missing else "enough to follow and cancel runs",
-        cure if missing else "",
-    )
+    return Finding("rights", False, f"may not {', '.join(missing)}", cure)
 
 
 def _pipelines(settings: Settings) -> Finding:

@@ -3,7 +3,7 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, LossmapError
 from lossmap.components.jobs.deployment import STEP_BEGINS, STEP_ENDS, of_pipeline_run
 from lossmap.pipelines.cluster.kubeflow import Kubeflow, PipelineRun
+from lossmap.pipelines.stages import Say
 
 if TYPE_CHECKING:
     from lossmap.components.jobs.connection import Api
@@ -23,8 +24,6 @@ _LOG_SECONDS = 10.0
 _NOISE = re.compile(
     r'^(time="?\d{4}-\d\d-\d\dT.*argo=true|\[KFP Executor |[IWEF]\d{4} \d\d:|Error: exit status)'
 )
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,13 @@ def step_pods(api: "Api", settings: Settings, run: PipelineRun) -> list[StepPod]
     """The pods of a run's steps, oldest first, without those of Kubeflow's drivers."""
     from lossmap.components.jobs.cluster import pods
 
-    found = []
+    steps = []
     for pod in pods(settings.namespace, of_pipeline_run(run.id), api):
-        node = str((pod.metadata.annotations or {}).get(_NODE_NAME, "")).split(
-            "."
-        )  # such as lossmap-5h2zz.root.exit-handler-1.train.executor
+        # such as lossmap-5h2zz.root.exit-handler-1.train.executor
+        node = str((pod.metadata.annotations or {}).get(_NODE_NAME, "")).split(".")
         if len(node) > 1 and node[-1].startswith(("executor", "retry")):
-            found.append(StepPod(node[-2], pod))
-    return found
+            steps.append(StepPod(node[-2], pod))
+    return steps
 
 
 def own_lines(lines: Iterator[str]) -> Iterator[str]:
@@ -70,9 +68,8 @@ def own_lines(lines: Iterator[str]) -> Iterator[str]:
     for line in lines:
         before.append(line)
         if line == STEP_BEGINS:
-            yield from (
-                text for text in takewhile(lambda text: text != STEP_ENDS, lines) if not _NOISE.match(text)
-            )
+            own = takewhile(lambda text: text != STEP_ENDS, lines)
+            yield from (text for text in own if not _NOISE.match(text))
             return
     yield from (text for text in before if not _NOISE.match(text))
 
@@ -88,52 +85,48 @@ def waiting(api: "Api", settings: Settings, run: PipelineRun) -> list[str]:
     """Why pods of a run do not start, one line each; the training's own pods among them."""
     from lossmap.components.jobs.cluster import pods, why_waiting
 
-    pending = (
-        pod for pod in pods(settings.namespace, of_pipeline_run(run.id), api) if pod.status.phase == "Pending"
-    )
-    return list(dict.fromkeys(reason for reason in map(why_waiting, pending) if reason))
+    every = pods(settings.namespace, of_pipeline_run(run.id), api)
+    reasons = [why_waiting(pod) for pod in every if pod.status.phase == "Pending"]
+    return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
 def cause(api: "Api", settings: Settings, run: PipelineRun) -> str:
     """Why a run failed: its first failed step, and the error that this ended with."""
-    failed = sorted(
-        (step for step in run.steps if step.state == "FAILED"), key=lambda step: str(step.started)
-    )
+    failed = [step for step in run.steps if step.state == "FAILED"]
     if not failed:
         return "no step of it failed; look at Kubeflow's page of the run"
-    step = failed[0].name
+    step = min(failed, key=lambda step: str(step.started)).name
     pods = [pod for pod in step_pods(api, settings, run) if pod.step == step and pod.phase == "Failed"]
     if not pods:
         return f"{step}: its pod is gone, or never started; see: lossmap logs {run.name}"
-    return f"{step}: {_last_words(api, settings, pods[0])}"
+    return f"{step}: {_failure(api, settings, pods[0])}"
 
 
-def _last_words(api: "Api", settings: Settings, pod: StepPod) -> str:
+def _failure(api: "Api", settings: Settings, pod: StepPod) -> str:
     try:
         lines = list(step_log(api, settings, pod, follow=False))
     except ClusterError as error:
         return str(error)
+    if _is_out_of_memory(pod):
+        section = "survey" if pod.step in ("tile", "merge") else "steps"
+        return f"out of memory; raise cluster.{section}.memory"
     errors = [line.removeprefix("lossmap: ") for line in lines if line.startswith("lossmap: ")]
-    status = next(
-        (each.state.terminated for each in pod.pod.status.container_statuses or () if each.name == "main"),
-        None,
-    )
-    if status and status.reason == "OOMKilled":
-        return (
-            "killed for want of memory; raise"
-            f" cluster.{'survey' if pod.step in ('tile', 'merge') else 'steps'}.memory"
-        )
-    said = [line for line in lines if line.strip()]
-    return (
-        errors[-1]
-        if errors
-        else said[-1]
-        if said
-        else str(pod.pod.status.message or "it ended without a word")
-    )
+    if errors:
+        return errors[-1]
+    texts = [line for line in lines if line.strip()]
+    return texts[-1] if texts else str(pod.pod.status.message or "it ended without a word")
 
 
-def follow(kubeflow: Kubeflow, api: "Api", settings: Settings, name: str, say: Say) -> PipelineRun:
+def _is_out_of_memory(pod: StepPod) -> bool:
+    ends = [
+        container.state.terminated
+        for container in pod.pod.status.container_statuses or ()
+        if container.name == "main"
+    ]
+    return bool(ends and ends[0] and ends[0].reason == "OOMKilled")
+
+
+def follow_to_end(kubeflow: Kubeflow, api: "Api", settings: Settings, name: str, say: Say) -> PipelineRun:
     """Tell what goes on in a run until it has ended: steps, their lines, and reasons to wait, once each.
     Returns it as it ended.
     """
@@ -167,8 +160,9 @@ def _changes(run: PipelineRun) -> Iterator[str]:
     for number, step in enumerate(run.steps):
         if step.state in ("SUCCEEDED", "CACHED", "FAILED"):
             share = sum(other.name == step.name for other in run.steps[:number])
-            took = f" ({step.seconds:.0f} s)" if step.seconds is not None else ""
-            yield f"{step.name}{f' {share + 1}' if share else ''}: {step.state.lower()}{took}"
+            name = f"{step.name} {share + 1}" if share else step.name
+            duration = "" if step.seconds is None else f" ({step.seconds:.0f} s)"
+            yield f"{name}: {step.state.lower()}{duration}"
 
 
 def _stream(api: "Api", settings: Settings, pod: StepPod, tell: Say) -> None:

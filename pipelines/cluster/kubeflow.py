@@ -26,6 +26,13 @@ _SERVICE, _PORT = "ml-pipeline", 8888
 LAST = "report"  # a run has succeeded when this step has, whatever the backend calls the run
 _ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "ERROR", "CANCELED")
 _CANCELLED = ("CANCELING", "CANCELED")
+_RESUBMITTED = (
+    "experiment_id",
+    "pipeline_spec",
+    "pipeline_version_reference",
+    "runtime_config",
+    "service_account",
+)
 _STEP_STATES = {
     "SUCCEEDED": "SUCCEEDED",
     "CACHED": "CACHED",
@@ -52,7 +59,9 @@ class Step:
     @property
     def seconds(self) -> float | None:
         """How long it took; None until it has ended."""
-        return (self.finished - self.started).total_seconds() if self.started and self.finished else None
+        if not self.started or not self.finished:
+            return None
+        return (self.finished - self.started).total_seconds()
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class Kubeflow:
 
     def __init__(self, settings: Settings):
         self._way = ExitStack()  # kfp's own way there, a proxy, forgets the path where KUBECONFIG has a token
-        with _explained():
+        with _cluster_errors():
             address = settings.pipelines or os.environ.get("KF_PIPELINES_ENDPOINT")
             address = address or self._way.enter_context(
                 port_forward(interactive_api(), settings.namespace, _SERVICE, _PORT)
@@ -98,7 +107,7 @@ class Kubeflow:
 
     def require(self) -> None:
         """Raise a ClusterError unless its API answers."""
-        with _explained():
+        with _cluster_errors():
             self._list(page_size=1)  # kfp takes some refusals of its health check for health
 
     def submit(self, package: str, run: str, study: str, cached: bool = True) -> str:
@@ -113,7 +122,7 @@ class Kubeflow:
         with (
             tempfile.TemporaryDirectory() as folder,
             redirect_stdout(io.StringIO()),
-            _explained(),
+            _cluster_errors(),
         ):  # kfp prints links into a page of its own
             file = Path(folder, "pipeline.yaml")
             file.write_text(package)
@@ -127,23 +136,14 @@ class Kubeflow:
             )
             return str(started.run_id)
 
-    def again(self, run: PipelineRun) -> str:
+    def resubmit(self, run: PipelineRun) -> str:
         """Start the pipeline of a run once more, under the same name; returns the new id."""
         from kfp_server_api import V2beta1Run
 
-        with _explained():
+        with _cluster_errors():
             before = self._client.get_run(run.id)
-            fields = (
-                "experiment_id",
-                "pipeline_spec",
-                "pipeline_version_reference",
-                "runtime_config",
-                "service_account",
-            )
-            body = V2beta1Run(
-                display_name=run.name,
-                **{field: getattr(before, field) for field in fields if getattr(before, field)},
-            )
+            known = {field: getattr(before, field) for field in _RESUBMITTED if getattr(before, field)}
+            body = V2beta1Run(display_name=run.name, **known)
             return str(self._client._run_api.run_service_create_run(body).run_id)
 
     def find(self, run: str) -> PipelineRun:
@@ -152,39 +152,39 @@ class Kubeflow:
         Raises:
             ClusterError: there is none.
         """
-        with _explained():
-            found = self._named(run) or self._with_id(run)
-            if found is None:
-                newest = [each.display_name for each in self._list(page_size=3)]
-                hint = (
-                    f"the newest are {', '.join(newest)}"
-                    if newest
-                    else "there are no runs yet; `lossmap submit` makes one"
-                )
-                raise ClusterError(f"Kubeflow Pipelines has no run {run}; {hint}")
-            return _run(found, self._study(found.experiment_id))
+        with _cluster_errors():
+            answer = self._newest(run) or self._by_id(run)
+            if answer is None:
+                raise ClusterError(f"Kubeflow Pipelines has no run {run}; {self._hint()}")
+            return _run(answer, self._study(answer.experiment_id))
+
+    def _hint(self) -> str:
+        newest = [run.display_name for run in self._list(page_size=3)]
+        if not newest:
+            return "there are no runs yet; `lossmap submit` makes one"
+        return f"the newest are {', '.join(newest)}"
 
     def lookup(self, run: str) -> PipelineRun | None:
         """The newest run of that name, if there is one."""
-        with _explained():
-            found = self._named(run)
-            return _run(found, self._study(found.experiment_id)) if found else None
+        with _cluster_errors():
+            answer = self._newest(run)
+            return _run(answer, self._study(answer.experiment_id)) if answer else None
 
     def terminate(self, run: PipelineRun) -> None:
         """Ask for the end of a run; returns before it has ended."""
-        with _explained():
+        with _cluster_errors():
             self._client.terminate_run(run.id)
 
-    def _named(self, run: str) -> Any:
-        wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": run}]}
-        newest = next(iter(self._list(page_size=1, filter=json.dumps(wanted))), None)
+    def _newest(self, run: str) -> Any:
+        query = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": run}]}
+        newest = next(iter(self._list(page_size=1, filter=json.dumps(query))), None)
         return self._client.get_run(newest.run_id) if newest else None
 
-    def _with_id(self, run: str) -> Any:
-        return next(
-            (self._client.get_run(each.run_id) for each in self._list(page_size=100) if each.run_id == run),
-            None,
-        )
+    def _by_id(self, run: str) -> Any:
+        for listed in self._list(page_size=100):
+            if listed.run_id == run:
+                return self._client.get_run(run)
+        return None
 
     def _list(self, **how: Any) -> Sequence[Any]:
         return self._client.list_runs(sort_by="created_at desc", **how).runs or ()
@@ -193,43 +193,40 @@ class Kubeflow:
         return str(self._client.get_experiment(experiment).display_name)
 
 
-def _run(found: Any, study: str) -> PipelineRun:
-    tasks = (found.run_details.task_details if found.run_details else None) or ()
-    steps = tuple(sorted(_steps(tasks), key=lambda step: (STEPS.index(step.name), str(step.started))))
-    finished = found.finished_at if found.state in _ENDED else None
-    return PipelineRun(
-        found.run_id, found.display_name, study, _state(found, steps), found.created_at, finished, steps
-    )
+def _run(answer: Any, study: str) -> PipelineRun:
+    tasks = answer.run_details.task_details if answer.run_details else None
+    steps = tuple(sorted(_steps(tasks or ()), key=lambda step: (STEPS.index(step.name), str(step.started))))
+    finished = answer.finished_at if answer.state in _ENDED else None
+    state = _state(answer, steps)
+    return PipelineRun(answer.run_id, answer.display_name, study, state, answer.created_at, finished, steps)
 
 
-def _state(found: Any, steps: Sequence[Step]) -> str:
-    history = [entry.state for entry in found.state_history or ()]
-    cancelled = any(state in _CANCELLED for state in (found.state, *history))
-    if found.state not in _ENDED:
-        return "CANCELLING" if cancelled else found.state or "PENDING"
+def _state(answer: Any, steps: Sequence[Step]) -> str:
+    history = [entry.state for entry in answer.state_history or ()]
+    cancelled = any(state in _CANCELLED for state in (answer.state, *history))
+    if answer.state not in _ENDED:
+        return "CANCELLING" if cancelled else answer.state or "PENDING"
     if any(step.name == LAST and step.state == "SUCCEEDED" for step in steps):
         return "SUCCEEDED"
     return "CANCELLED" if cancelled else "FAILED"
 
 
 def _steps(tasks: Sequence[Any]) -> Iterator[Step]:
-    drivers = {
-        task.display_name.removesuffix("-driver"): task
-        for task in tasks
-        if (task.display_name or "").endswith("-driver")
-    }
+    drivers = {task.display_name: task for task in tasks if (task.display_name or "").endswith("-driver")}
     for task in tasks:
         if task.display_name in STEPS:
-            driver = drivers.get(task.display_name)
-            failed = driver is not None and driver.state == "FAILED" and task.state is None
-            cached = (
-                task.state == "SUCCEEDED" and task.start_time == task.end_time
-            )  # no pod ends in the second in which it was made
-            state = "FAILED" if failed else "CACHED" if cached else _STEP_STATES.get(task.state, "SKIPPED")
+            state = _step_state(task, drivers.get(f"{task.display_name}-driver"))
             # what goes on is said to have ended in the year 1
-            yield Step(
-                task.display_name, state, task.start_time, None if state == "RUNNING" else task.end_time
-            )
+            finished = None if state == "RUNNING" else task.end_time
+            yield Step(task.display_name, state, task.start_time, finished)
+
+
+def _step_state(task: Any, driver: Any) -> str:
+    if driver is not None and driver.state == "FAILED" and task.state is None:
+        return "FAILED"
+    if task.state == "SUCCEEDED" and task.start_time == task.end_time:
+        return "CACHED"  # no pod ends in the second in which it was made
+    return _STEP_STATES.get(task.state, "SKIPPED")
 
 
 def _client(address: str, namespace: str) -> "kfp.Client":
@@ -243,7 +240,7 @@ def _client(address: str, namespace: str) -> "kfp.Client":
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _cluster_errors() -> Iterator[None]:
     import kfp_server_api
     import urllib3
 

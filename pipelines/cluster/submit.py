@@ -38,18 +38,18 @@ class Demand:
 def demand(experiment: Experiment) -> Demand:
     """What an experiment asks of a cluster."""
     cluster, landscape = experiment.cluster, experiment.landscape
-    gpus = cluster.profile == "gpu"
-    processes = experiment.training.processes if experiment.training else 0
-    points = _points(landscape)
-    products = _products(landscape)
+    points, products = _points(landscape), _products(landscape)
     tiles = landscape.pairs * math.ceil(points / landscape.pairs / landscape.tile_points) + products
+    processes = experiment.training.processes if experiment.training else 0
     pods = min(cluster.survey_pods, tiles)
+    trains_on_gpus = cluster.profile == "gpu"
+    surveys_on_gpus = trains_on_gpus and landscape.device == "cuda"
     return Demand(
         training_pods=experiment.nodes,
         training_processes=processes,
-        training_gpus=processes if gpus else 0,
+        training_gpus=processes * trains_on_gpus,
         survey_pods=pods,
-        survey_gpus=pods if gpus and landscape.device == "cuda" else 0,
+        survey_gpus=pods * surveys_on_gpus,
         tiles=tiles,
         points=points,
         images=points * landscape.samples,
@@ -58,7 +58,7 @@ def demand(experiment: Experiment) -> Demand:
     )
 
 
-def check(experiment: Experiment) -> None:
+def check_for_cluster(experiment: Experiment) -> None:
     """Refuse what a cluster cannot run, before anything starts there.
 
     Raises:
@@ -95,7 +95,7 @@ def _expect_readable_in_pods(field: str, place: str) -> None:
         )
 
 
-def submit(experiment: Experiment, settings: Settings, run: str, cached: bool = True) -> str:
+def submit_experiment(experiment: Experiment, settings: Settings, run: str, cached: bool = True) -> str:
     """Start a run on the cluster and return Kubeflow's id of it."""
     kubeflow = Kubeflow(settings)
     return kubeflow.submit(package(experiment, settings, run), run, experiment.study, cached)
@@ -119,7 +119,7 @@ def package(experiment: Experiment, settings: Settings, run: str) -> str:
     return landscape_pipeline.package(experiment, settings.model_copy(update={"image": image}), run)
 
 
-def retry(kubeflow: Kubeflow, run: PipelineRun) -> str:
+def start_again(kubeflow: Kubeflow, run: PipelineRun) -> str:
     """Start a run that has ended once more: finished steps are found done, training goes on from its
     checkpoint. Returns the new id.
 
@@ -132,21 +132,23 @@ def retry(kubeflow: Kubeflow, run: PipelineRun) -> str:
         raise ExperimentError(
             f"run {run.name} is {run.state.lower()}; end it first: lossmap cancel {run.name}"
         )
-    return kubeflow.again(run)
+    return kubeflow.resubmit(run)
 
 
-def as_record(experiment: Experiment) -> dict[str, object]:
+def demand_record(experiment: Experiment) -> dict[str, object]:
     """The demand for JSON."""
     return asdict(demand(experiment))
 
 
 def _points(landscape: Landscape) -> int:
     plane = landscape.plane.x.points * landscape.plane.y.points
-    return landscape.pairs * (plane + (landscape.line.points if landscape.line else 0))
+    line = landscape.line.points if landscape.line else 0
+    return landscape.pairs * (plane + line)
 
 
 def _products(landscape: Landscape) -> int:
-    convexity = landscape.convexity
-    return (convexity.plane.x.points * convexity.plane.y.points if convexity else 0) + (
-        1 if landscape.curvature else 0
-    )
+    products = 1 if landscape.curvature else 0
+    if landscape.convexity:
+        plane = landscape.convexity.plane
+        products += plane.x.points * plane.y.points
+    return products

@@ -37,26 +37,25 @@ def submit(
     """Train, survey and report, on a cluster, as a run of Kubeflow Pipelines."""
     from lossmap.components.importing.digests import with_weights_digest
     from lossmap.pipelines import local
-    from lossmap.pipelines.cluster import submit as submitting
+    from lossmap.pipelines.cluster.submit import check_for_cluster, submit_experiment
     from lossmap.pipelines.recipes.resolve import resolve
-    from lossmap.pipelines.screens import cluster as cluster_screen
+    from lossmap.pipelines.screens.cluster import follow_run, show_demands, show_submitted
 
     settings = settings_of(None, None)
     experiments = [resolve(target, sets or []) for target in targets]
     for experiment in experiments:
-        submitting.check(experiment)
+        check_for_cluster(experiment)
     experiments = [with_weights_digest(experiment) for experiment in experiments]
     if dry_run:
-        cluster_screen.demands(experiments, as_json)
+        show_demands(experiments, as_json)
         return
-    started = [
-        (run, submitting.submit(experiment, settings, run, not no_cache))
-        for experiment in experiments
-        for run in [local.new_name(experiment)]
-    ]
-    cluster_screen.submitted(started, as_json)
+    started = []
+    for experiment in experiments:
+        name = local.new_name(experiment)
+        started.append((name, submit_experiment(experiment, settings, name, not no_cache)))
+    show_submitted(started, as_json)
     if follow:
-        raise typer.Exit(max(cluster_screen.follow(run, settings) for run, _ in started))
+        raise typer.Exit(max(follow_run(run, settings) for run, _ in started))
 
 
 def status(
@@ -65,9 +64,9 @@ def status(
     """Tell how a run on a cluster is getting on: exit code 1 where it failed, 130 where it was cancelled,
     else 0.
     """
-    from lossmap.pipelines.screens import cluster as cluster_screen
+    from lossmap.pipelines.screens.cluster import show_status
 
-    raise typer.Exit(cluster_screen.status(run, settings_of(None, None), as_json))
+    raise typer.Exit(show_status(run, settings_of(None, None), as_json))
 
 
 def logs(
@@ -82,16 +81,16 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until the run has ended")] = False,
 ) -> None:
     """Print what the steps of a run on a cluster say."""
-    from lossmap.pipelines.screens import cluster as cluster_screen
+    from lossmap.pipelines.screens.cluster import show_logs
 
-    cluster_screen.logs(run, settings_of(None, None), step, rank, follow)
+    show_logs(run, settings_of(None, None), step, rank, follow)
 
 
 def cancel(run: ClusterRun) -> None:
     """End a run on a cluster, and leave nothing of it running."""
-    from lossmap.pipelines.screens import cluster as cluster_screen
+    from lossmap.pipelines.screens.cluster import cancel_run
 
-    cluster_screen.cancel(run, settings_of(None, None))
+    cancel_run(run, settings_of(None, None))
 
 
 def retry(
@@ -106,12 +105,12 @@ def retry(
     """Start a run that failed or was cancelled once more: what is finished stays, training goes on from
     its last checkpoint.
     """
-    from lossmap.pipelines.screens import cluster as cluster_screen
+    from lossmap.pipelines.screens.cluster import follow_run, retry_run
 
     settings = settings_of(None, None)
-    cluster_screen.retry(run, settings)
+    retry_run(run, settings)
     if follow:
-        raise typer.Exit(cluster_screen.follow(run, settings))
+        raise typer.Exit(follow_run(run, settings))
 
 
 def compile_pipeline(
@@ -122,10 +121,10 @@ def compile_pipeline(
     sets: Sets = None,
 ) -> None:
     """Write the pipeline of an experiment as YAML, to upload it to Kubeflow Pipelines."""
-    from lossmap.pipelines.cluster import submit as submitting
+    from lossmap.pipelines.cluster.submit import check_for_cluster
     from lossmap.pipelines.recipes.resolve import resolve
-    from lossmap.pipelines.screens import cluster as cluster_screen
+    from lossmap.pipelines.screens.cluster import write_package
 
     experiment = resolve(target, sets or [])
-    submitting.check(experiment)
-    cluster_screen.write_package(experiment, settings_of(None, None), output)
+    check_for_cluster(experiment)
+    write_package(experiment, settings_of(None, None), output)

@@ -58,10 +58,11 @@ def connect(  # noqa: PLR0913  # the options of the command
     """Tell whether two minima are connected: barriers along the straight line, after alignment and repair,
     and along a trained curve.
     """
-    from lossmap.pipelines import connect as connecting
     from lossmap.pipelines import local
-    from lossmap.pipelines.screens import connect as connect_screen
-    from lossmap.pipelines.screens import console as screen
+    from lossmap.pipelines.connect import connect_runs, connection_settings
+    from lossmap.pipelines.screens.connect import connection_json, show_connection
+    from lossmap.pipelines.screens.console import progress_bar
+    from lossmap.pipelines.stages import printed_stage
 
     settings = settings_of(store, tracking)
     options = {
@@ -73,15 +74,15 @@ def connect(  # noqa: PLR0913  # the options of the command
     }
     options |= {"curve": curve, "curve_epochs": curve_epochs, "curve_learning_rate": curve_learning_rate}
     first, second = (local.open_run(name, settings) for name in runs)
-    asked = connecting.asked(first, options)
-    stage = connect_screen.plain_stage if as_json else screen.stage
+    connecting = connection_settings(first, options)
+    stage = printed_stage if as_json else progress_bar
     try:
-        outcome = connecting.connect((first, second), asked, settings.tracking, stage)
+        report = connect_runs((first, second), connecting, settings.tracking, stage)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
             "interrupted; the paths that are finished are kept, and the same command goes on"
         ) from None
     if as_json:
-        typer.echo(connect_screen.as_json(outcome, settings))
+        typer.echo(connection_json(report, settings))
     else:
-        connect_screen.show(outcome, settings)
+        show_connection(report, settings)

@@ -21,9 +21,9 @@ def ui(
     from lossmap.components.stores.tracking.client import serve_ui
 
     if cluster:
-        from lossmap.pipelines.screens import cluster as cluster_screen
+        from lossmap.pipelines.screens.cluster import serve_cluster_ui
 
-        cluster_screen.ui(settings_of(store, tracking), port)
+        serve_cluster_ui(settings_of(store, tracking), port)
         return
     raise typer.Exit(serve_ui(settings_of(store, tracking).tracking, host, port))
 
@@ -40,12 +40,12 @@ def doctor(
     """Check this installation: what is installed, cores, GPUs, what is reachable; or that of a cluster."""
     from lossmap.pipelines.cluster.doctor import examine_cluster
     from lossmap.pipelines.doctor import examine
-    from lossmap.pipelines.screens import console as screen
+    from lossmap.pipelines.screens.console import show_findings
 
     settings = settings_of(store, tracking)
     findings = examine_cluster(settings) if cluster else examine(settings.store, settings.tracking)
     if as_json:
         typer.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
-        screen.findings(findings)
+        show_findings(findings)
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)

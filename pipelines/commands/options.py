@@ -35,6 +35,5 @@ def settings_of(store: str | None, tracking: str | None) -> "Settings":
     """The environment's settings, changed by the options."""
     from lossmap.components.config.settings import Settings
 
-    return Settings.model_validate(
-        {name: value for name, value in (("store", store), ("tracking", tracking)) if value}
-    )
+    places = {"store": store, "tracking": tracking}
+    return Settings.model_validate({name: place for name, place in places.items() if place})

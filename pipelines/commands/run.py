@@ -25,7 +25,7 @@ def run(
     from lossmap.components.importing.digests import with_digests
     from lossmap.pipelines import local
     from lossmap.pipelines.recipes.resolve import resolve
-    from lossmap.pipelines.screens import console as screen
+    from lossmap.pipelines.screens.console import run_experiment, show_runs
 
     settings = settings_of(store, tracking)
     if bool(targets) == bool(resume):
@@ -35,24 +35,24 @@ def run(
     runs = []
     if resume:
         runs = [local.open_run(resume, settings)]
-        screen.carry_out(runs[0], runs[0].experiment, settings)
+        run_experiment(runs[0], runs[0].experiment, settings)
     # all are checked before the first one starts
     experiments = [with_digests(resolve(target, sets or [])) for target in targets or []]
     for experiment in experiments:
         runs.append(local.open_run(local.new_name(experiment), settings))
-        screen.carry_out(runs[-1], experiment, settings)
-    screen.conclude(runs, settings)
+        run_experiment(runs[-1], experiment, settings)
+    show_runs(runs, settings)
 
 
 def recipes() -> None:
     """List the recipes by scale; a line that begins with # is a heading."""
-    from lossmap.pipelines.recipes import resolve as known
+    from lossmap.pipelines.recipes.registry import describe, groups, names
 
-    width = max(map(len, known.names()))
-    for heading, names in known.groups().items():
+    width = max(map(len, names()))
+    for heading, listed in groups().items():
         typer.echo(f"# {heading}")
-        for name in names:
-            typer.echo(f"{name:{width}}  {known.describe(name)}")
+        for name in listed:
+            typer.echo(f"{name:{width}}  {describe(name)}")
 
 
 def show(target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml")], sets: Sets = None) -> None:
@@ -74,23 +74,23 @@ def compare(
     """Compare finished runs: a table, and a page with their surfaces on one scale."""
     from lossmap.components.stores.objects import open_store
     from lossmap.components.stores.runs import Run
-    from lossmap.pipelines import compare as comparing
-    from lossmap.pipelines.screens import console as screen
+    from lossmap.pipelines.compare import finished_runs, row_records, rows, rows_as_csv
+    from lossmap.pipelines.screens.console import show_comparison
 
     settings = settings_of(store, None)
     opened = open_store(settings.store)
     if bool(runs) == bool(study):
         raise ExperimentError("compare takes names of runs, or else --study NAME")
-    chosen = [Run(opened, name) for name in runs or ()] or comparing.finished_runs(opened, study or "")
+    chosen = [Run(opened, name) for name in runs or ()] or finished_runs(opened, study or "")
     if not chosen:
         raise LossmapError(f"{settings.store} has no finished run of study {study}; `lossmap run` makes one")
-    found = comparing.rows(chosen)
+    compared = rows(chosen)
     if as_json:
-        typer.echo(json.dumps(comparing.as_records(found), indent=2))
+        typer.echo(json.dumps(row_records(compared), indent=2))
     elif as_csv:
-        typer.echo(comparing.as_csv(found), nl=False)
+        typer.echo(rows_as_csv(compared), nl=False)
     else:
-        screen.comparison(found, settings)
+        show_comparison(compared, settings)
 
 
 def export(
@@ -119,8 +119,8 @@ def export(
     store: Store = None,
 ) -> None:
     """Write a run's surface to a file for other programs, and print its path."""
-    from lossmap.pipelines import export as exporting
-    from lossmap.pipelines import local
+    from lossmap.pipelines.export import export_surface
+    from lossmap.pipelines.local import open_run
 
-    exported = local.open_run(run, settings_of(store, None))
-    typer.echo(exporting.export(exported, grid, form, height, output))
+    exported = open_run(run, settings_of(store, None))
+    typer.echo(export_surface(exported, grid, form, height, output))

@@ -64,45 +64,49 @@ def study(  # noqa: PLR0913  # the options of the command
     intervals, p-values, verdicts.
     """
     from lossmap.components.stores.objects import open_store
-    from lossmap.pipelines.screens import connect as connect_screen
-    from lossmap.pipelines.screens import console as screen
-    from lossmap.pipelines.screens import study as study_screen
-    from lossmap.pipelines.studies import cells as studying
-    from lossmap.pipelines.studies import cluster as study_cluster
-    from lossmap.pipelines.studies import local as study_local
+    from lossmap.pipelines.screens.console import progress_bar
+    from lossmap.pipelines.screens.study import print_aside, print_line, show_plan, show_report
+    from lossmap.pipelines.stages import printed_stage
+    from lossmap.pipelines.studies.cells import (
+        connect_pairs,
+        seed_pairs,
+        split_finished,
+        stored_pairs,
+        study_cells,
+        write_report,
+    )
+    from lossmap.pipelines.studies.cluster import run_on_cluster
+    from lossmap.pipelines.studies.local import parallel_capacity, run_in_parallel, run_in_sequence
     from lossmap.pipelines.studies.named import load
 
     if submit and report_only:
         raise ExperimentError("--submit and --report-only exclude each other; --report-only runs no cell")
     settings, asked = settings_of(store, tracking), load(target, scale, sets or [], seeds)
-    opened, cells = open_store(settings.store), studying.cells(asked)
-    finished, missing = studying.split(opened, cells)
+    opened, cells = open_store(settings.store), study_cells(asked)
+    finished, missing = split_finished(opened, cells)
     if dry_run:
-        study_screen.plan(asked, finished, missing, as_json)
+        show_plan(asked, finished, missing, as_json)
         return
-    say, stage = (
-        (study_screen.say_aside, connect_screen.plain_stage) if as_json else (study_screen.say, screen.stage)
-    )
+    say, stage = (print_aside, printed_stage) if as_json else (print_line, progress_bar)
     say(f"{asked.name}: {asked.title}\n{len(finished)} of {len(cells)} cells are finished")
     failed: dict[str, str] = {}
     if submit:
-        failed = study_cluster.run_there(missing, settings, parallel or 4, study_screen.say_aside)
-    elif not report_only and (beside := parallel or study_local.fitting(missing)) > 1:
-        failed = study_local.run_beside(missing, settings, beside, stage, say)
+        failed = run_on_cluster(missing, settings, parallel or 4, print_aside)
+    elif not report_only and (capacity := parallel or parallel_capacity(missing)) > 1:
+        failed = run_in_parallel(missing, settings, capacity, stage, say)
     elif not report_only:
-        failed = study_local.run_in_turn(missing, settings, stage, say)
-    finished, _ = studying.split(opened, cells)
+        failed = run_in_sequence(missing, settings, stage, say)
+    finished, _ = split_finished(opened, cells)
     if not finished:
         raise LossmapError(_nothing(asked.name, settings, submit, failed))
-    wanted = studying.pairs(asked, finished)
-    joined, apart = (
-        (studying.known(asked, wanted, settings), {})
-        if report_only
-        else studying.join(asked, wanted, settings, stage, say)
-    )
-    page = studying.report(opened, asked, cells, joined, settings, say)
-    failed |= apart
-    study_screen.conclude(page, failed, settings, as_json)
+    pairs = seed_pairs(asked, finished)
+    if report_only:
+        connected = stored_pairs(asked, pairs, settings)
+    else:
+        connected, unconnected = connect_pairs(asked, pairs, settings, stage, say)
+        failed |= unconnected
+    page = write_report(opened, asked, cells, connected, settings, say)
+    show_report(page, failed, settings, as_json)
     raise typer.Exit(1 if failed else 0)
 
 

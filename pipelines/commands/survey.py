@@ -62,9 +62,9 @@ def survey(  # noqa: PLR0913  # the options of the command
     picture.
     """
     from lossmap.pipelines import local
-    from lossmap.pipelines import survey as surveying
-    from lossmap.pipelines.screens import console as screen
-    from lossmap.pipelines.screens import proof as proof_screen
+    from lossmap.pipelines.screens.console import progress_bar, run_experiment, show_runs
+    from lossmap.pipelines.screens.proof import proof_json, show_proof
+    from lossmap.pipelines.survey import Network, imported_experiment, prove_invariance
 
     if [model, resume, of_run].count(None) != 2:
         raise ExperimentError(
@@ -87,19 +87,18 @@ def survey(  # noqa: PLR0913  # the options of the command
                 "--data is missing, expected where the samples come from: cifar10, a folder or zip of images,"
                 " or a .npz or .safetensors file"
             )
-        experiment = surveying.experiment(
-            surveying.Network(model, arguments, weights, loss), data, study, name, sets or []
-        )
+        network = Network(model, arguments, weights, loss)
+        experiment = imported_experiment(network, data, study, name, sets or [])
         run = local.open_run(local.new_name(experiment), settings)
     else:
         run = local.open_run(resume or of_run or "", settings)
         experiment = run.experiment
     if prove:
-        proof = surveying.prove(run, experiment, screen.stage)
+        proof = prove_invariance(run, experiment, progress_bar)
         if as_json:
-            typer.echo(proof_screen.as_json(proof, run.name))
+            typer.echo(proof_json(proof, run.name))
         else:
-            proof_screen.show(proof, run.name)
+            show_proof(proof, run.name)
     else:
-        screen.carry_out(run, experiment, settings)
-        screen.conclude([run], settings)
+        run_experiment(run, experiment, settings)
+        show_runs([run], settings)

@@ -49,8 +49,9 @@ def names() -> list[str]:
 
 
 def describe(name: str) -> str:
-    """The first line of a recipe's docstring."""
-    return (inspect.getdoc(_recipes()[name]) or "").splitlines()[0]
+    """The first paragraph of a recipe's docstring, in one line."""
+    paragraph = (inspect.getdoc(_recipes()[name]) or "").partition("\n\n")[0]
+    return " ".join(paragraph.split())
 
 
 def load(name: str) -> Experiment:

@@ -7,22 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import rich.progress
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
-from lossmap.components.core import progress as plain
 from lossmap.components.core.errors import Interrupted, TrackingError
+from lossmap.components.core.progress import Printed, Progress
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
@@ -46,7 +39,7 @@ _LEGEND = (
 )
 
 
-def carry_out(run: Run, experiment: Experiment, settings: Settings) -> None:
+def run_experiment(run: Run, experiment: Experiment, settings: Settings) -> None:
     """Run an experiment with a progress bar for each stage.
 
     Raises:
@@ -55,7 +48,7 @@ def carry_out(run: Run, experiment: Experiment, settings: Settings) -> None:
     console.print(run.name, style="bold")
     start = time.monotonic()
     try:
-        local.run(run, experiment, settings, stage)
+        local.run(run, experiment, settings, progress_bar)
     except TrackingError as error:
         console.print(
             f"  MLflow did not get this run: {error}\n  the report is complete; send it later: lossmap run"
@@ -69,74 +62,71 @@ def carry_out(run: Run, experiment: Experiment, settings: Settings) -> None:
     console.print(f"  done in {time.monotonic() - start:.0f} s")
 
 
-def conclude(runs: Sequence[Run], settings: Settings) -> None:
+def show_runs(runs: Sequence[Run], settings: Settings) -> None:
     """Say what came out and where it lies."""
-    comparison(compare.rows(runs), settings)
+    show_comparison(compare.rows(runs), settings)
     console.print(f"MLflow UI    {_command()} ui{_options(settings)}", soft_wrap=True, markup=False)
 
 
-def comparison(found: Sequence[compare.Row], settings: Settings) -> None:
+def show_comparison(rows: Sequence[compare.Row], settings: Settings) -> None:
     """Show finished runs as a table and say where their reports are; of several, write the comparison
     page.
     """
-    console.print(_table(found), _LEGEND, sep="\n")
-    pages = [("report", layout.report(row.run.name, "page.html")) for row in found]
-    if len(found) > 1:
-        pages.append(
-            ("comparison", compare.write_page(open_store(settings.store), [row.run for row in found]))
-        )
+    console.print(_table(rows), _LEGEND, sep="\n")
+    pages = [("report", layout.report(row.run.name, "page.html")) for row in rows]
+    if len(rows) > 1:
+        page = compare.write_page(open_store(settings.store), [row.run for row in rows])
+        pages.append(("comparison", page))
     for name, key in pages:
         console.print(f"{name:12} {local.place(settings.store, key)}", soft_wrap=True, markup=False)
 
 
-def findings(found: Sequence[Finding]) -> None:
+def show_findings(findings: Sequence[Finding]) -> None:
     """Show what `doctor` found, each with its cure where it is not well."""
     table = Table("", "what", box=None)
     table.add_column("found", overflow="fold")
-    for finding in found:
-        table.add_row(
-            "ok" if finding.ok else "NO",
-            finding.name,
-            escape(finding.detail if finding.ok else f"{finding.detail}; {finding.cure}"),
-        )
+    for finding in findings:
+        mark = "ok" if finding.ok else "NO"
+        text = finding.detail if finding.ok else f"{finding.detail}; {finding.cure}"
+        table.add_row(mark, finding.name, escape(text))
     console.print(table)
 
 
 @contextmanager
-def stage(name: str) -> Iterator[plain.Progress]:
+def progress_bar(name: str) -> Iterator[Progress]:
     """A progress bar for a stage, or plain lines where no terminal is."""
     if not console.is_terminal:
-        yield plain.Printed(f"  {name}")
+        yield Printed(f"  {name}")
         return
     columns = (
-        TextColumn("  {task.description:8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("gone,"),
-        TimeRemainingColumn(),
-        TextColumn("left  {task.fields[detail]}"),
+        rich.progress.TextColumn("  {task.description:8}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("gone,"),
+        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("left  {task.fields[detail]}"),
     )
-    with Progress(*columns, console=console) as bars:
+    with rich.progress.Progress(*columns, console=console) as bars:
         task = bars.add_task(name, total=None, detail="")
         yield lambda done, total, detail: bars.update(task, completed=done, total=total, detail=detail)
         total = bars.tasks[task].total or 1
         bars.update(task, completed=total, total=total)
 
 
-def _table(found: Sequence[compare.Row]) -> Table:
+def _table(rows: Sequence[compare.Row]) -> Table:
     table = Table(box=None, padding=(0, 1))
     table.add_column("run", overflow="fold")
     for column in _COLUMNS.values():
         table.add_column(column, justify="right", no_wrap=True)
-    recipes = [row.experiment.name for row in found]
-    for row in found:  # the recipe's name is short, and enough where no two runs share it
+    recipes = [row.experiment.name for row in rows]
+    for row in rows:  # the recipe's name is short, and enough where no two runs share it
         name = row.experiment.name if recipes.count(row.experiment.name) == 1 else row.run.name
-        table.add_row(name, *(_shown(column, row.scalars.get(column)) for column in _COLUMNS))
+        table.add_row(name, *(_text(column, row.scalars.get(column)) for column in _COLUMNS))
     return table
 
 
-def _shown(column: str, value: float | None) -> str:
+def _text(column: str, value: float | None) -> str:
     if value is None:
         return "-"
     if column in _SHARES:
@@ -146,8 +136,8 @@ def _shown(column: str, value: float | None) -> str:
 
 def _command() -> str:
     """How the user calls lossmap: by its name where the shell finds it, else by its path."""
-    found = shutil.which("lossmap")
-    return "lossmap" if found and Path(found).samefile(sys.argv[0]) else sys.argv[0]
+    path = shutil.which("lossmap")
+    return "lossmap" if path and Path(path).samefile(sys.argv[0]) else sys.argv[0]
 
 
 def _options(settings: Settings) -> str:

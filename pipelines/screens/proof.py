@@ -1,6 +1,7 @@
 """What a person, or a program, sees of a proof of invariance."""
 
 import json
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _MARK = "*"
 
 
-def show(proof: "Proof", run: str) -> None:
+def show_proof(proof: "Proof", run: str) -> None:
     """Normalisations and rescalings as a table: the largest relative change of the loss along two lines."""
     from lossmap.components.landscape.directions.invariance import proof_text
 
@@ -25,9 +26,8 @@ def show(proof: "Proof", run: str) -> None:
             table.add_column(kind, justify="right")
         changes = {(row.normalization, row.rescaling): row.change for row in proof.rows}
         for normalization in dict.fromkeys(row.normalization for row in proof.rows):
-            table.add_row(
-                normalization, *(_shown(changes[normalization, kind], proof.tolerance) for kind in kinds)
-            )
+            cells = [_text(changes[normalization, kind], proof.tolerance) for kind in kinds]
+            table.add_row(normalization, *cells)
         console.print(table)
         console.print(
             f" largest relative change of the loss when the network is rescaled; {_MARK}: more than"
@@ -37,26 +37,23 @@ def show(proof: "Proof", run: str) -> None:
     console.print(f"survey it: lossmap survey --resume {run}", soft_wrap=True, markup=False)
 
 
-def as_json(proof: "Proof", run: str) -> str:
+def proof_json(proof: "Proof", run: str) -> str:
     """The proof for programs. A change that is NaN or infinite is the word."""
-    rows = [
-        {
-            **asdict(row),
-            "change": row.change if row.change is None or abs(row.change) < float("inf") else str(row.change),
-        }
-        for row in proof.rows
-    ]
-    found: dict[str, Any] = {
+    rows = [asdict(row) for row in proof.rows]
+    for row in rows:
+        if row["change"] is not None and not math.isfinite(row["change"]):
+            row["change"] = str(row["change"])
+    record: dict[str, Any] = {
         "run": run,
         "tolerance": proof.tolerance,
-        "rescalings": [asdict(each) for each in proof.rescalings],
+        "rescalings": [asdict(rescaling) for rescaling in proof.rescalings],
         "rows": rows,
     }
-    found |= {"unchanged": proof.unchanged(), "changed": proof.changed(), "impossible": proof.impossible()}
-    return json.dumps(found, indent=2, allow_nan=False)
+    record |= {"unchanged": proof.unchanged(), "changed": proof.changed(), "impossible": proof.impossible()}
+    return json.dumps(record, indent=2, allow_nan=False)
 
 
-def _shown(change: float | None, tolerance: float) -> str:
+def _text(change: float | None, tolerance: float) -> str:
     if change is None:
         return "impossible"
     return f"{change:.1e} " if change <= tolerance else f"{change:.1e}{_MARK}"

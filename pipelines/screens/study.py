@@ -17,35 +17,37 @@ from lossmap.pipelines import local
 from lossmap.pipelines.cluster.submit import demand
 from lossmap.pipelines.screens.console import console
 
+_VERDICT_FIELDS = ("statement", "source", "verdict", "evidence")
 _SUMMED = ("training_pods", "survey_pods", "points", "images")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """A line for a person."""
     console.print(line, soft_wrap=True, markup=False)
 
 
-def say_aside(line: str) -> None:
+def print_aside(line: str) -> None:
     """A line on standard error, so that standard output holds nothing but JSON."""
     print(line, file=sys.stderr, flush=True)
 
 
-def plan(study: Study, finished: Sequence[Cell], missing: Sequence[Cell], as_json: bool) -> None:
+def show_plan(study: Study, finished: Sequence[Cell], missing: Sequence[Cell], as_json: bool) -> None:
     """Which cells are finished, which are missing, and what these ask for."""
     totals = _totals(missing)
     if as_json:
-        cells = [
-            _record(cell, cell in finished)
-            for cell in sorted([*finished, *missing], key=lambda cell: cell.seed)
-        ]
-        print(
-            json.dumps({"study": study.model_dump(mode="json"), "cells": cells, "missing": totals}, indent=2)
-        )
+        cells = sorted([*finished, *missing], key=lambda cell: cell.seed)
+        records = [_record(cell, cell in finished) for cell in cells]
+        plan = {"study": study.model_dump(mode="json"), "cells": records, "missing": totals}
+        print(json.dumps(plan, indent=2))
         return
     console.print(_table(study, finished, missing))
-    say(f"{len(finished)} of {len(finished) + len(missing)} cells are finished, {len(missing)} are missing")
-    say(f"missing: {totals['points']:,} points at most, {totals['images']:,} images through the networks")
-    say(
+    print_line(
+        f"{len(finished)} of {len(finished) + len(missing)} cells are finished, {len(missing)} are missing"
+    )
+    print_line(
+        f"missing: {totals['points']:,} points at most, {totals['images']:,} images through the networks"
+    )
+    print_line(
         f"on a cluster: {totals['training_pods']:,} pods that train and {totals['survey_pods']:,} that"
         " survey, over all runs"
     )
@@ -55,18 +57,19 @@ def _table(study: Study, finished: Sequence[Cell], missing: Sequence[Cell]) -> T
     table = Table("network", *study.factors, "seeds finished", "missing", box=None, padding=(0, 1))
     rows = dict.fromkeys((cell.network, *cell.levels.values()) for cell in [*finished, *missing])
     for row in rows:
-        there, absent = (_seeds(cells, row) for cells in (finished, missing))
-        table.add_row(*map(escape, row), there, absent)
+        table.add_row(*map(escape, row), _seeds(finished, row), _seeds(missing, row))
     return table
 
 
 def _seeds(cells: Sequence[Cell], row: tuple[str, ...]) -> str:
-    return ", ".join(str(cell.seed) for cell in cells if (cell.network, *cell.levels.values()) == row) or "-"
+    seeds = [str(cell.seed) for cell in cells if (cell.network, *cell.levels.values()) == row]
+    return ", ".join(seeds) or "-"
 
 
 def _totals(missing: Sequence[Cell]) -> dict[str, int]:
     demands = [asdict(demand(cell.experiment)) for cell in missing]
-    return {"runs": len(missing), **{name: sum(each[name] for each in demands) for name in _SUMMED}}
+    totals = {name: sum(needs[name] for needs in demands) for name in _SUMMED}
+    return {"runs": len(missing), **totals}
 
 
 def _record(cell: Cell, finished: bool) -> dict[str, Any]:
@@ -79,34 +82,24 @@ def _record(cell: Cell, finished: bool) -> dict[str, Any]:
     }
 
 
-def conclude(page: str, failed: Mapping[str, str], settings: Settings, as_json: bool) -> None:
+def show_report(page: str, failed: Mapping[str, str], settings: Settings, as_json: bool) -> None:
     """The verdict on each statement, what failed, and where the report lies."""
     results = json.loads(open_store(settings.store).read(page.replace("page.html", "results.json")))
     place = local.place(settings.store, page)
     if as_json:
-        print(
-            json.dumps(
-                {
-                    **results,
-                    "failed": [{"what": what, "reason": reason} for what, reason in failed.items()],
-                    "page": place,
-                },
-                indent=2,
-            )
-        )
+        failures = [{"what": what, "reason": reason} for what, reason in failed.items()]
+        print(json.dumps({**results, "failed": failures, "page": place}, indent=2))
         return
     for verdict in results["verdicts"]:
-        levels = " ".join(
-            str(value)
-            for name, value in verdict.items()
-            if name not in ("statement", "source", "verdict", "evidence")
-        )
-        say(
-            f"{verdict['verdict']}: {verdict['statement']}{f' ({levels})' if levels else ''}\n "
-            f" {verdict['evidence']}"
-        )
+        print_line(_verdict(verdict))
     for what, reason in failed.items():
-        say(f"failed: {what}: {reason}")
+        print_line(f"failed: {what}: {reason}")
     if results["missing"]:
-        say(f"{len(results['missing'])} cells are missing; the same command runs them")
-    say(f"report  {place}")
+        print_line(f"{len(results['missing'])} cells are missing; the same command runs them")
+    print_line(f"report  {place}")
+
+
+def _verdict(verdict: Mapping[str, Any]) -> str:
+    levels = " ".join(str(value) for name, value in verdict.items() if name not in _VERDICT_FIELDS)
+    place = f" ({levels})" if levels else ""
+    return f"{verdict['verdict']}: {verdict['statement']}{place}\n  {verdict['evidence']}"

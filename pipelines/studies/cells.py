@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, product
 
 from lossmap.components.config.connection import Connecting
 from lossmap.components.config.experiment import Experiment
@@ -13,21 +12,18 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.config.study import Study
 from lossmap.components.core.errors import ExperimentError, Interrupted, LossmapError, TrackingError
 from lossmap.components.core.frozen import canonical_json
-from lossmap.components.core.progress import Progress
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store, open_store
 from lossmap.components.stores.runs import load_json
-from lossmap.components.studies.cells import Cell, Joined, Outcome
+from lossmap.components.studies.cells import Cell, Outcome, SeedPair
 from lossmap.pipelines.local import open_run
 from lossmap.pipelines.recipes.resolve import resolve
-
-Stage = Callable[[str], AbstractContextManager[Progress]]
-Say = Callable[[str], None]
+from lossmap.pipelines.stages import Say, Stage
 
 _NAME_LENGTH = 63  # of an experiment's name
 
 
-def cells(study: Study) -> list[Cell]:
+def study_cells(study: Study) -> list[Cell]:
     """Every cell, seed by seed: what there is of an unfinished study compares all networks.
 
     Raises:
@@ -52,25 +48,22 @@ def _levels(study: Study) -> Iterator[dict[str, str]]:
 
 def _cell(study: Study, network: str, levels: Mapping[str, str], seed: int) -> Cell:
     try:
-        experiment = override(
-            _trained(resolve(study.networks[network], study.assignments)),
-            study.assignments_of(network, levels, seed),
-        )
+        experiment = resolve(study.networks[network], study.assignments)
+        _require_training(experiment)
+        experiment = override(experiment, study.assignments_of(network, levels, seed))
     except ExperimentError as error:
         raise ExperimentError(f"network {network} of study {study.name}: {error}") from None
-    named = experiment.model_copy(
-        update={"study": study.name, "name": _name([study.name, network, *levels.values()], seed)}
-    )
-    return Cell(network, levels, seed, named, _run(named))
+    name = _name([study.name, network, *levels.values()], seed)
+    experiment = experiment.model_copy(update={"study": study.name, "name": name})
+    return Cell(network, levels, seed, experiment, _run(experiment))
 
 
-def _trained(experiment: Experiment) -> Experiment:
+def _require_training(experiment: Experiment) -> None:
     if not experiment.training:
         raise ExperimentError(
             f"model.architecture is {experiment.model.architecture}, expected a network that lossmap trains,"
             " once for each seed"
         )
-    return experiment
 
 
 def _name(words: Sequence[str], seed: int) -> str:
@@ -82,12 +75,11 @@ def _run(experiment: Experiment) -> str:
     return f"{experiment.name}-{experiment.digest()[:8]}"
 
 
-def split(store: Store, found: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
+def split_finished(store: Store, cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
     """The cells that are finished in the store, and those that are missing there."""
-    finished = {cell.run for cell in found if store.exists(layout.scalars(cell.run))}
-    return [cell for cell in found if cell.run in finished], [
-        cell for cell in found if cell.run not in finished
-    ]
+    finished = {cell.run for cell in cells if store.exists(layout.scalars(cell.run))}
+    missing = [cell for cell in cells if cell.run not in finished]
+    return [cell for cell in cells if cell.run in finished], missing
 
 
 def outcomes(store: Store, finished: Sequence[Cell]) -> list[Outcome]:
@@ -95,38 +87,40 @@ def outcomes(store: Store, finished: Sequence[Cell]) -> list[Outcome]:
     return [Outcome(cell, load_json(store, layout.scalars(cell.run))) for cell in finished]
 
 
-def pairs(study: Study, finished: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+def seed_pairs(study: Study, finished: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     """Cells that differ in nothing but the seed: the first pairs of each network at each level, in the
     order (0, 1), (0, 2), (1, 2), (0, 3) …
     """
-    found = []
-    for label in dict.fromkeys((cell.network, *cell.levels.values()) for cell in finished):
-        alike = sorted(
-            (cell for cell in finished if (cell.network, *cell.levels.values()) == label),
-            key=lambda cell: cell.seed,
-        )
-        found += [(first, second) for number, second in enumerate(alike) for first in alike[:number]][
-            : study.connections
-        ]
-    return found
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in sorted(finished, key=lambda cell: cell.seed):
+        groups.setdefault((cell.network, *cell.levels.values()), []).append(cell)
+    labels = dict.fromkeys((cell.network, *cell.levels.values()) for cell in finished)
+    return [pair for label in labels for pair in islice(_pairs(groups[label]), study.connections)]
 
 
-def join(
-    study: Study, wanted: Sequence[tuple[Cell, Cell]], settings: Settings, stage: Stage, say: Say
-) -> tuple[list[Joined], dict[str, str]]:
+def _pairs(cells: Sequence[Cell]) -> Iterator[tuple[Cell, Cell]]:
+    for number, second in enumerate(cells):
+        for first in cells[:number]:
+            yield first, second
+
+
+def connect_pairs(
+    study: Study, pairs: Sequence[tuple[Cell, Cell]], settings: Settings, stage: Stage, say: Say
+) -> tuple[list[SeedPair], dict[str, str]]:
     """Measure the barriers between the networks of some pairs, as far as the store does not have them. Also
     returned: which pairs failed, and why.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the paths that are finished are kept.
     """
-    store, found, failed = open_store(settings.store), list[Joined](), dict[str, str]()
-    for number, (first, second) in enumerate(wanted, start=1):
-        key, asked = _connection(study, first, second, settings)
+    store, connected, failed = open_store(settings.store), list[SeedPair](), dict[str, str]()
+    for number, (first, second) in enumerate(pairs, start=1):
+        key, connecting = _connection(study, first, second, settings)
         if not store.exists(key):
-            say(f"connection {number}/{len(wanted)} {first.run} {second.run}")
+            say(f"connection {number}/{len(pairs)} {first.run} {second.run}")
             try:
-                store.write(key, json.dumps(_measured(first, second, asked, settings, stage, say)).encode())
+                barriers = _barriers(first, second, connecting, settings, stage, say)
+                store.write(key, json.dumps(barriers).encode())
             except (KeyboardInterrupt, Interrupted):
                 raise Interrupted(
                     "interrupted; the cells and paths that are finished are kept, and the same command"
@@ -136,60 +130,65 @@ def join(
                 failed[f"{first.run} {second.run}"] = str(error)
                 say(f"  failed: {error}")
                 continue
-        found.append(_joined(store, key, first, second, asked))
-    return found, failed
+        connected.append(_seed_pair(store, key, first, second, connecting))
+    return connected, failed
 
 
-def known(study: Study, wanted: Sequence[tuple[Cell, Cell]], settings: Settings) -> list[Joined]:
+def stored_pairs(study: Study, pairs: Sequence[tuple[Cell, Cell]], settings: Settings) -> list[SeedPair]:
     """Those of the pairs between which the barriers are in the store."""
-    store = open_store(settings.store)
-    keys = [(*_connection(study, *pair, settings), pair) for pair in wanted]
-    return [_joined(store, key, *pair, asked) for key, asked, pair in keys if store.exists(key)]
+    store, stored = open_store(settings.store), []
+    for first, second in pairs:
+        key, connecting = _connection(study, first, second, settings)
+        if store.exists(key):
+            stored.append(_seed_pair(store, key, first, second, connecting))
+    return stored
 
 
 def _connection(study: Study, first: Cell, second: Cell, settings: Settings) -> tuple[str, Connecting]:
     """Where the barriers between two networks are kept, and how they are measured."""
-    from lossmap.pipelines import connect as connecting
+    from lossmap.pipelines.connect import connection_settings
 
-    asked = connecting.asked(open_run(first.run, settings), {})
-    digest = hashlib.sha256(
-        canonical_json([first.run, second.run, asked.model_dump(mode="json")]).encode()
-    ).hexdigest()
-    return layout.study(study.name, f"connections/{digest}.json"), asked
+    connecting = connection_settings(open_run(first.run, settings), {})
+    identity = canonical_json([first.run, second.run, connecting.model_dump(mode="json")])
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    return layout.study(study.name, f"connections/{digest}.json"), connecting
 
 
-def _measured(
-    first: Cell, second: Cell, asked: Connecting, settings: Settings, stage: Stage, say: Say
+def _barriers(
+    first: Cell, second: Cell, connecting: Connecting, settings: Settings, stage: Stage, say: Say
 ) -> dict[str, tuple[float, float, float]]:
     """Barriers by path: value, lower and upper end of the interval."""
-    from lossmap.pipelines import connect as connecting
+    from lossmap.pipelines.connect import connect_runs
 
     runs = open_run(first.run, settings), open_run(second.run, settings)
-    outcome = connecting.connect(runs, asked, settings.tracking, stage)
-    if outcome.untracked:
-        say(f"  MLflow did not get this connection: {outcome.untracked}")
-    return {
-        str(path): (barrier.value, barrier.low, barrier.high)
-        for path, barrier in outcome.summary.barriers.items()
-    }
+    report = connect_runs(runs, connecting, settings.tracking, stage)
+    if report.untracked:
+        say(f"  MLflow did not get this connection: {report.untracked}")
+    barriers = report.summary.barriers
+    return {str(path): (barrier.value, barrier.low, barrier.high) for path, barrier in barriers.items()}
 
 
-def _joined(store: Store, key: str, first: Cell, second: Cell, asked: Connecting) -> Joined:
+def _seed_pair(store: Store, key: str, first: Cell, second: Cell, connecting: Connecting) -> SeedPair:
     barriers = {name: (value, low, high) for name, (value, low, high) in load_json(store, key).items()}
-    return Joined(first, second, barriers, asked.threshold)
+    return SeedPair(first, second, barriers, connecting.threshold)
 
 
-def report(
-    store: Store, study: Study, found: Sequence[Cell], joined: Sequence[Joined], settings: Settings, say: Say
+def write_report(
+    store: Store,
+    study: Study,
+    cells: Sequence[Cell],
+    pairs: Sequence[SeedPair],
+    settings: Settings,
+    say: Say,
 ) -> str:
     """Write the report on what the store has, and return the key of its page."""
-    from lossmap.components.figures.study import report as study_report
+    from lossmap.components.figures.study.report import PAGE, write
 
-    finished, missing = split(store, found)
+    finished, missing = split_finished(store, cells)
     try:
-        return study_report.write(store, study, outcomes(store, finished), joined, missing, settings.tracking)
+        return write(store, study, outcomes(store, finished), pairs, missing, settings.tracking)
     except TrackingError as error:
         say(
             f"MLflow did not get the study: {error}; the report is complete, and --report-only sends it later"
         )
-        return layout.study(study.name, study_report.PAGE)
+        return layout.study(study.name, PAGE)

@@ -1,19 +1,19 @@
 """The cells of a study as runs of Kubeflow Pipelines, a bounded number of them at a time."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted
 from lossmap.components.studies.cells import Cell
-from lossmap.pipelines.cluster import submit as submitting
 from lossmap.pipelines.cluster.kubeflow import Kubeflow, PipelineRun
+from lossmap.pipelines.cluster.submit import check_for_cluster, package
+from lossmap.pipelines.stages import Say
 
-Say = Callable[[str], None]
 _POLL_SECONDS = 5.0
 
 
-def run_there(
+def run_on_cluster(
     missing: Sequence[Cell], settings: Settings, parallel: int, say: Say, poll: float = _POLL_SECONDS
 ) -> dict[str, str]:
     """Submit cells and wait for them. A cell whose run goes on, or has succeeded, is not submitted again.
@@ -32,19 +32,15 @@ def run_there(
         Interrupted: Ctrl-C or SIGTERM; the runs go on.
     """
     for cell in missing:
-        submitting.check(cell.experiment)
+        check_for_cluster(cell.experiment)
     kubeflow = Kubeflow(settings)
     known = {cell.run: kubeflow.lookup(cell.run) for cell in missing}
-    going = {run for run, found in known.items() if found and not found.ended}
-    waiting = [
-        cell
-        for cell in missing
-        if (found := known[cell.run]) is None or found.state in ("FAILED", "CANCELLED")
-    ]
+    going = {name for name, run in known.items() if run and not run.ended}
+    waiting = [cell for cell in missing if _needs_submission(known[cell.run])]
     for run in sorted(going):
         say(f"{run} goes on in the cluster")
     try:
-        return _until_all_have_ended(kubeflow, waiting, going, settings, parallel, say, poll)
+        return _run_all(kubeflow, waiting, going, settings, parallel, say, poll)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
             f"interrupted; {len(going)} runs go on in the cluster, and the same command goes on with them and"
@@ -52,7 +48,11 @@ def run_there(
         ) from None
 
 
-def _until_all_have_ended(
+def _needs_submission(run: PipelineRun | None) -> bool:
+    return run is None or run.state in ("FAILED", "CANCELLED")
+
+
+def _run_all(
     kubeflow: Kubeflow,
     waiting: list[Cell],
     going: set[str],
@@ -65,20 +65,20 @@ def _until_all_have_ended(
     while waiting or going:
         while waiting and len(going) < parallel:
             cell = waiting.pop(0)
-            kubeflow.submit(
-                submitting.package(cell.experiment, settings, cell.run), cell.run, cell.experiment.study
-            )
+            pipeline = package(cell.experiment, settings, cell.run)
+            kubeflow.submit(pipeline, cell.run, cell.experiment.study)
             going.add(cell.run)
             say(f"{cell.run} submitted, {len(waiting)} to go")
         time.sleep(poll)
-        for run in [found for name in sorted(going) if (found := kubeflow.find(name)).ended]:
+        ended = [run for run in map(kubeflow.find, sorted(going)) if run.ended]
+        for run in ended:
             going.remove(run.name)
-            say(_told(run))
+            say(_end_line(run))
             if run.state != "SUCCEEDED":
                 failed[run.name] = f"{run.state.lower()} in the cluster; see: lossmap status {run.name}"
     return failed
 
 
-def _told(run: PipelineRun) -> str:
-    took = f" in {(run.finished - run.created).total_seconds():.0f} s" if run.finished else ""
-    return f"{run.name} {run.state.lower()}{took}"
+def _end_line(run: PipelineRun) -> str:
+    duration = f" in {(run.finished - run.created).total_seconds():.0f} s" if run.finished else ""
+    return f"{run.name} {run.state.lower()}{duration}"

@@ -4,8 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 
 from joblib import cpu_count
 
@@ -13,14 +12,11 @@ from lossmap.components import steps
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError
 from lossmap.components.core.frozen import canonical_json
-from lossmap.components.core.progress import Progress
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.studies.cells import Cell
 from lossmap.pipelines import local
-
-Stage = Callable[[str], AbstractContextManager[Progress]]
-Say = Callable[[str], None]
+from lossmap.pipelines.stages import Say, Stage
 
 _POLL_SECONDS = 0.2
 _CELL = """
@@ -32,23 +28,19 @@ main()
 """
 
 
-def fitting(missing: Sequence[Cell]) -> int:
+def parallel_capacity(missing: Sequence[Cell]) -> int:
     """How many of these cells fit beside each other on this machine's cores."""
     cores: int = cpu_count()
-    each = max(
-        (
-            max(
-                cell.experiment.trained.processes * cell.experiment.trained.threads,
-                cell.experiment.landscape.workers or cores,
-            )
-            for cell in missing
-        ),
-        default=1,
-    )
-    return max(1, cores // each)
+    most = max((_cores_of(cell, cores) for cell in missing), default=1)
+    return max(1, cores // most)
 
 
-def run_in_turn(missing: Sequence[Cell], settings: Settings, stage: Stage, say: Say) -> dict[str, str]:
+def _cores_of(cell: Cell, cores: int) -> int:
+    trained = cell.experiment.trained
+    return max(trained.processes * trained.threads, cell.experiment.landscape.workers or cores)
+
+
+def run_in_sequence(missing: Sequence[Cell], settings: Settings, stage: Stage, say: Say) -> dict[str, str]:
     """Run cells one after the other; one that was begun goes on. Returns those that failed, and why: the
     others go on without them.
 
@@ -70,11 +62,11 @@ def run_in_turn(missing: Sequence[Cell], settings: Settings, stage: Stage, say: 
     return failed
 
 
-def run_beside(
+def run_in_parallel(
     missing: Sequence[Cell], settings: Settings, parallel: int, stage: Stage, say: Say
 ) -> dict[str, str]:
     """Run cells, several at the same time, each by a process `lossmap run --resume` of its own; else like
-    run_in_turn.
+    run_in_sequence.
 
     Cells of the same training do not run at the same time: the second finds it done.
 
@@ -86,18 +78,18 @@ def run_beside(
         say: hears what failed.
     """
     failed: dict[str, str] = {}
-    waiting, going = list(missing), dict[str, _Going]()
+    waiting, going = list(missing), dict[str, _CellProcess]()
     try:
         with stage("cells") as progress:
             while waiting or going:
-                for cell in startable(waiting, [one.cell for one in going.values()], parallel):
+                for cell in next_cells(waiting, [one.cell for one in going.values()], parallel):
                     waiting.remove(cell)
                     try:
-                        going[cell.run] = _Going(cell, settings)
+                        going[cell.run] = _CellProcess(cell, settings)
                     except LossmapError as error:
                         failed[cell.run] = str(error)
                 progress(len(missing) - len(waiting) - len(going), len(missing), ", ".join(going))
-                for run in _until_one_ends(going):
+                for run in _wait_for_end(going):
                     if reason := going.pop(run).reason(settings):
                         failed[run] = reason
             progress(len(missing), len(missing), "")
@@ -107,13 +99,13 @@ def run_beside(
         for one in going.values():
             one.process.terminate()
         for one in going.values():
-            one.last_words()
+            one.last_line()
     for run, reason in failed.items():
         say(f"{run} failed: {reason}")
     return failed
 
 
-class _Going:
+class _CellProcess:
     """A cell that is run by a process of its own. What it says goes to a file: a pipe that nobody reads
     would stop it once it is full.
     """
@@ -121,59 +113,55 @@ class _Going:
     def __init__(self, cell: Cell, settings: Settings):
         self.cell = cell
         steps.prepare(local.open_run(cell.run, settings), cell.experiment)
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # open for as long as the process is
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # open for as long as the process is
         command = [sys.executable, "-c", _CELL, "run", "--resume", cell.run]
         where = ["--store", settings.store, "--tracking", settings.tracking]
         self.process = subprocess.Popen(
             [*command, *where],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=self._said,
+            stderr=self._output,
             start_new_session=True,
         )
 
     def reason(self, settings: Settings) -> str:
         """Why the run is not finished; empty if it is."""
-        said = self.last_words()
+        line = self.last_line()
         if open_store(settings.store).exists(layout.scalars(self.cell.run)):
             return ""
-        return said.removeprefix("lossmap: ") or f"its process ended with exit code {self.process.returncode}"
+        return line.removeprefix("lossmap: ") or f"its process ended with exit code {self.process.returncode}"
 
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """The last line that the process said, once it has ended; it is forgotten then."""
         self.process.communicate()
-        with self._said as file:
+        with self._output as file:
             file.seek(0)
             lines = file.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
 
-def _until_one_ends(going: Mapping[str, _Going]) -> list[str]:
+def _wait_for_end(going: Mapping[str, _CellProcess]) -> list[str]:
     """Names of those that have ended; at least one, unless none goes on."""
     while not (ended := [run for run, one in going.items() if one.process.poll() is not None]) and going:
         time.sleep(_POLL_SECONDS)
     return ended
 
 
-def startable(waiting: Sequence[Cell], going: Sequence[Cell], parallel: int) -> list[Cell]:
+def next_cells(waiting: Sequence[Cell], going: Sequence[Cell], parallel: int) -> list[Cell]:
     """The next cells that there is room for, and whose training does not go on in another cell."""
-    found: list[Cell] = []
+    chosen: list[Cell] = []
     busy = {_training(cell) for cell in going}
     for cell in waiting:
-        if len(going) + len(found) < parallel and _training(cell) not in busy:
-            found.append(cell)
+        if len(going) + len(chosen) < parallel and _training(cell) not in busy:
+            chosen.append(cell)
             busy.add(_training(cell))
-    return found
+    return chosen
 
 
 def _training(cell: Cell) -> str:
     experiment = cell.experiment
-    return canonical_json(
-        [
-            section.model_dump(mode="json")
-            for section in (experiment.data, experiment.model, experiment.trained)
-        ]
-    )
+    sections = (experiment.data, experiment.model, experiment.trained)
+    return canonical_json([section.model_dump(mode="json") for section in sections])
 
 
 def _left(begun: float, done: int, total: int) -> str:

@@ -8,11 +8,12 @@ statements at all levels. So there are few of these.
 
 import difflib
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from itertools import product
 
 from lossmap.components.config.study import Contrast, Statement, Study
 from lossmap.components.config.study_file import parse_study, parse_study_yaml
 from lossmap.components.core.errors import ExperimentError
+from lossmap.pipelines.recipes.resolve import read_file
 
 SCALES = {"digits": "digits-{}", "cifar10": "cifar10-{}-cpu", "gpu": "cifar10-{}"}
 _LI = "Li et al. 2018"
@@ -59,9 +60,10 @@ def load(target: str, scale: str | None, assignments: Sequence[str], seeds: int 
     Raises:
         ExperimentError: there is no such study, or it cannot be run as it is written.
     """
-    study = (
-        _from_file(target, scale) if target.endswith((".yaml", ".yml")) else _named(target, scale or "digits")
-    )
+    if target.endswith((".yaml", ".yml")):
+        study = _from_file(target, scale)
+    else:
+        study = _named(target, scale or "digits")
     changed = {"assignments": [*study.assignments, *assignments], "seeds": seeds or study.seeds}
     return parse_study({**study.model_dump(mode="json"), **changed})
 
@@ -69,20 +71,14 @@ def load(target: str, scale: str | None, assignments: Sequence[str], seeds: int 
 def _from_file(target: str, scale: str | None) -> Study:
     if scale:
         raise ExperimentError(f"--scale is {scale}, expected none for a file: it is for {', '.join(STUDIES)}")
-    try:
-        text = Path(target).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(
-            f"{target} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
-        ) from None
-    return parse_study_yaml(text, target)
+    return parse_study_yaml(read_file(target), target)
 
 
 def _named(name: str, scale: str) -> Study:
     if name not in STUDIES:
         near = difflib.get_close_matches(name, STUDIES, n=1)
-        known = f"expected {', '.join(STUDIES)}, or a .yaml file"
-        raise ExperimentError(f"there is no study {name}; {f'did you mean {near[0]}?' if near else known}")
+        hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(STUDIES)}, or a .yaml file"
+        raise ExperimentError(f"there is no study {name}; {hint}")
     if scale not in SCALES:
         raise ExperimentError(f"--scale is {scale}, expected one of {', '.join(SCALES)}")
     return STUDIES[name](scale)
@@ -116,12 +112,12 @@ def lesson(scale: str) -> Study:
             "hessian_largest",
             "hessian_negative_to_positive",
         ),
-        contrasts=tuple(
-            Contrast(network=first, against=second)
-            for first, second in [pair, *((other, "linear") for other in others)]
+        contrasts=(
+            Contrast(network=pair[0], against=pair[1]),
+            *(Contrast(network=other, against="linear") for other in others),
         ),
         statements=(
-            _said(
+            _statement(
                 "The loss of a linear model is convex",
                 _SLIDES,
                 "always-at-least",
@@ -129,7 +125,7 @@ def lesson(scale: str) -> Study:
                 "linear",
                 0.999,
             ),
-            _said(
+            _statement(
                 "The loss of a realistic network is not convex: a perceptron's Hessian has a negative"
                 " eigenvalue",
                 _SLIDES,
@@ -138,7 +134,7 @@ def lesson(scale: str) -> Study:
                 "mlp",
                 0,
             ),
-            _said(
+            _statement(
                 "The loss of a realistic network is not convex: along some line without shortcuts",
                 _SLIDES,
                 "somewhere-below",
@@ -146,7 +142,7 @@ def lesson(scale: str) -> Study:
                 "resnet56-noshort",
                 0.999,
             ),
-            _said(
+            _statement(
                 "Without shortcuts the loss is less often convex along a line",
                 f"{_SLIDES}; {_LI}, figure 1",
                 "less",
@@ -154,7 +150,7 @@ def lesson(scale: str) -> Study:
                 "resnet56-noshort",
                 "resnet56",
             ),
-            _said(
+            _statement(
                 "Without shortcuts the loss is rougher",
                 f"{_SLIDES}; {_LI}, figure 1",
                 "greater",
@@ -162,7 +158,7 @@ def lesson(scale: str) -> Study:
                 "resnet56-noshort",
                 "resnet56",
             ),
-            _said(
+            _statement(
                 "Without shortcuts negative curvature is larger, compared with positive curvature",
                 f"{_LI}, figure 7",
                 "greater",
@@ -170,7 +166,7 @@ def lesson(scale: str) -> Study:
                 "resnet56-noshort",
                 "resnet56",
             ),
-            _said(
+            _statement(
                 "Shortcuts lead to better answers on new data",
                 _LI,
                 "greater",
@@ -178,7 +174,7 @@ def lesson(scale: str) -> Study:
                 "resnet56-noshort",
                 "resnet56",
             ),
-            _said(
+            _statement(
                 "Without shortcuts the loss has several minima on the plane, so that it is chaotic",
                 f"{_LI}, figure 1",
                 "always-at-least",
@@ -220,7 +216,7 @@ def depth(scale: str) -> Study:
         ),
         contrasts=(Contrast(network="noshort", against="shortcuts"),),
         statements=(
-            _said(
+            _statement(
                 "Without shortcuts the loss is not convex along some line",
                 f"{_LI}, figure 5",
                 "somewhere-below",
@@ -228,7 +224,7 @@ def depth(scale: str) -> Study:
                 "noshort",
                 0.95,
             ),
-            _said(
+            _statement(
                 "With shortcuts it is convex along every line",
                 f"{_LI}, figure 5",
                 "always-at-least",
@@ -236,7 +232,7 @@ def depth(scale: str) -> Study:
                 "shortcuts",
                 0.95,
             ),
-            _said(
+            _statement(
                 "Without shortcuts training fails",
                 "He et al. 2016, section 4.1",
                 "always-at-least",
@@ -257,7 +253,7 @@ def shortcuts(scale: str) -> Study:
     shortcuts they were convex along 100 % and 99 %.
     """
     statements = [
-        _said(
+        _statement(
             "The network learns",
             "so that the comparison is not one with a network that was not trained",
             "often-at-most",
@@ -273,7 +269,7 @@ def shortcuts(scale: str) -> Study:
         "Without shortcuts the plane has more minima": ("greater", "minima"),
     }
     statements += [
-        _said(text, "study depth, seeds 0 to 2", rule, measure, "noshort", "shortcuts")
+        _statement(text, "study depth, seeds 0 to 2", rule, measure, "noshort", "shortcuts")
         for text, (rule, measure) in compared.items()
     ]
     return Study(
@@ -311,7 +307,8 @@ def equal_loss(scale: str) -> Study:
     shortcuts ended at 0.11, 0.027 and 0.0045 (20 layers), and 0.79, 0.046 and 0.0086 (32): means of seeds 0
     to 2, which nothing but the training losses and errors was looked at of.
     """
-    brief = {f"shortcuts-{length}": length for length in ((20, 40, 80) if scale == "gpu" else (2, 3, 5))}
+    lengths = (20, 40, 80) if scale == "gpu" else (2, 3, 5)
+    brief = {f"shortcuts-{length}": length for length in lengths}
     statements = []
     for network, length in brief.items():
         still = {
@@ -323,7 +320,7 @@ def equal_loss(scale: str) -> Study:
             f"With shortcuts, the plane has fewer minima after {length} epochs": ("less", "minima"),
         }
         statements += [
-            _said(text, "study shortcuts, seeds 100 to 109", rule, measure, network, "noshort")
+            _statement(text, "study shortcuts, seeds 100 to 109", rule, measure, network, "noshort")
             for text, (rule, measure) in still.items()
         ]
     return Study(
@@ -357,7 +354,7 @@ def minima(scale: str) -> Study:
     statements = []
     for network in networks:
         statements += [
-            _said(
+            _statement(
                 "We find a minimum that is nearly as good as any",
                 _SLIDES,
                 "often-at-most",
@@ -365,7 +362,7 @@ def minima(scale: str) -> Study:
                 network,
                 0.01,
             ),
-            _said(
+            _statement(
                 "A straight line connects minima",
                 "the contrary is said in Garipov et al. 2018",
                 "often-at-most",
@@ -373,7 +370,7 @@ def minima(scale: str) -> Study:
                 network,
                 0.05,
             ),
-            _said(
+            _statement(
                 "Minima are connected, once their channels are ordered alike",
                 "Entezari et al. 2022; Ainsworth et al. 2023",
                 "often-at-most",
@@ -381,7 +378,7 @@ def minima(scale: str) -> Study:
                 network,
                 0.05,
             ),
-            _said(
+            _statement(
                 "A simple curve connects minima",
                 "Garipov et al. 2018; Draxler et al. 2018",
                 "often-at-most",
@@ -409,18 +406,13 @@ def batch(scale: str) -> Study:
     """
     networks = {"small": "vgg9", "large": "vgg9-large-batch" if scale == "gpu" else "vgg9"}
     sizes = {"digits": (32, 512), "cifar10": (128, 2048)}.get(scale)
-    own = (
-        {}
-        if sizes is None
-        else {label: (f"training.batch_size={size}",) for label, size in zip(networks, sizes, strict=True)}
-    )
+    own = {}
+    if sizes:
+        own = {"small": (f"training.batch_size={sizes[0]}",), "large": (f"training.batch_size={sizes[1]}",)}
+    axes, ends = ("line", "plane.x", "plane.y"), ("low=-0.05", "high=0.05")
     raw = (
         "landscape.normalization=none",
-        *(
-            f"landscape.{axis}.{end}"
-            for axis in ("line", "plane.x", "plane.y")
-            for end in ("low=-0.05", "high=0.05")
-        ),
+        *(f"landscape.{axis}.{end}" for axis, end in product(axes, ends)),
     )
     return Study(
         name=_title("batch", scale),
@@ -446,7 +438,7 @@ def batch(scale: str) -> Study:
         ),
         contrasts=(Contrast(network="large", against="small"),),
         statements=(
-            _said(
+            _statement(
                 "The minimum of the large batch looks sharper in this picture",
                 f"Keskar et al. 2017; {_LI}, figures 2 and 4, say that it depends",
                 "greater",
@@ -454,7 +446,7 @@ def batch(scale: str) -> Study:
                 "large",
                 "small",
             ),
-            _said(
+            _statement(
                 "The large batch answers worse on new data",
                 "Keskar et al. 2017",
                 "greater",
@@ -490,7 +482,7 @@ def experts(scale: str) -> Study:
         measures=("test_error", "importance_cv", "load_cv", "load_max_over_mean"),
         contrasts=tuple(Contrast(network=label, against="none") for label in weights if label != "none"),
         statements=(
-            _said(
+            _statement(
                 "The balance losses spread the inputs over the experts",
                 _SHAZEER,
                 "less",
@@ -498,7 +490,7 @@ def experts(scale: str) -> Study:
                 "both",
                 "none",
             ),
-            _said("Balanced experts answer better", _SHAZEER, "less", "test_error", "both", "none"),
+            _statement("Balanced experts answer better", _SHAZEER, "less", "test_error", "both", "none"),
         ),
     )
 
@@ -519,7 +511,7 @@ def tasks(scale: str) -> Study:
         measures=tuple(f"test_error.{name}" for name in names),
         contrasts=tuple(Contrast(network="together", against=label) for label in alone),
         statements=tuple(
-            _said(
+            _statement(
                 f"The task {name} is learnt better together with the others",
                 _KAISER,
                 "less",
@@ -532,11 +524,13 @@ def tasks(scale: str) -> Study:
     )
 
 
-def _said(text: str, source: str, rule: str, measure: str, network: str, other: str | float) -> Statement:
+def _statement(
+    text: str, source: str, rule: str, measure: str, network: str, other: str | float
+) -> Statement:
     """`other` is the network that it is compared with, or the bound."""
-    than = {"against": other} if isinstance(other, str) else {"bound": other}
+    other_side = {"against": other} if isinstance(other, str) else {"bound": other}
     return Statement.model_validate(
-        {"text": text, "source": source, "rule": rule, "measure": measure, "network": network, **than}
+        {"text": text, "source": source, "rule": rule, "measure": measure, "network": network, **other_side}
     )
 
 
@@ -549,11 +543,9 @@ def _trained_for(epochs: int, scale: str) -> tuple[str, ...]:
     three quarters.
     """
     length = f"training.epochs={epochs}"
-    return (
-        (length, f"training.schedule.milestones=[{epochs / 2:g}, {epochs * 3 / 4:g}]")
-        if scale == "gpu"
-        else (length,)
-    )
+    if scale != "gpu":
+        return (length,)
+    return length, f"training.schedule.milestones=[{epochs / 2:g}, {epochs * 3 / 4:g}]"
 
 
 def _title(name: str, scale: str) -> str:
@@ -561,10 +553,8 @@ def _title(name: str, scale: str) -> str:
 
 
 def _recipes(scale: str, *networks: str, labels: Sequence[str] = ()) -> dict[str, str]:
-    return {
-        label: SCALES[scale].format(network)
-        for label, network in zip(labels or networks, networks, strict=True)
-    }
+    recipes = [SCALES[scale].format(network) for network in networks]
+    return dict(zip(labels or networks, recipes, strict=True))
 
 
 STUDIES: dict[str, Callable[[str], Study]] = {

@@ -5,7 +5,7 @@ from readmes.study_tables import README, REGION, RESULTS, filled
 from reference import studies
 
 from lossmap.components.core.serialization import as_csv
-from lossmap.components.studies.summary import mean_records, summarize
+from lossmap.components.studies.summary import mean_records, summarize_study
 from lossmap.pipelines.studies.named import STUDIES
 
 PAGE = """before
@@ -30,7 +30,7 @@ def results(tmp_path):
         for seed, scalars in enumerate(found)
     ]
     (tmp_path / "made").mkdir()
-    (tmp_path / "made/means.csv").write_text(as_csv(mean_records(summarize(study, outcomes))))
+    (tmp_path / "made/means.csv").write_text(as_csv(mean_records(summarize_study(study, outcomes))))
     return tmp_path
 
 

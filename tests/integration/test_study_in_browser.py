@@ -10,7 +10,7 @@ from reference.summaries import summary as run_summary
 from lossmap.components.config.models import Linear, ResNet
 from lossmap.components.figures.study.lesson_page import lesson_page
 from lossmap.components.figures.study.page import study_page
-from lossmap.components.studies.summary import StudySummary, summarize
+from lossmap.components.studies.summary import StudySummary, summarize_study
 
 pytestmark = pytest.mark.slow  # of browsers, `make test` starts one: that of test_pages_in_browser.py
 if CHROMIUM is None and os.environ.get("LOSSMAP_REQUIRE_BROWSER") != "1":
@@ -31,8 +31,8 @@ def made() -> StudySummary:
         "against": "a",
     }
     study = studies.study(measures=("train_loss", "nowhere"), statements=(said,), connections=2)
-    pairs = studies.joined("a", [(0.01, 0, 0.02), (1, 0.9, 1.1)])
-    return summarize(study, studies.outcomes(SEEDS, "train_loss"), pairs, [studies.cell("b", 5)])
+    pairs = studies.pairs("a", [(0.01, 0, 0.02), (1, 0.9, 1.1)])
+    return summarize_study(study, studies.outcomes(SEEDS, "train_loss"), pairs, [studies.cell("b", 5)])
 
 
 def lesson() -> str:

@@ -37,11 +37,11 @@ from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run, list_runs, load_json
 from lossmap.components.surveys.problems import Problems
 from lossmap.components.surveys.stored_result import load_result
-from lossmap.pipelines import survey as surveying
 from lossmap.pipelines.api import survey
 from lossmap.pipelines.commands.survey import survey as command
 from lossmap.pipelines.local import open_run
-from lossmap.pipelines.screens import proof as proof_screen
+from lossmap.pipelines.screens.proof import proof_json, show_proof
+from lossmap.pipelines.survey import Network, imported_experiment, prove_invariance
 
 # MLflow 3.17 with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings(
@@ -319,15 +319,15 @@ def _no_stage(_name):
 def test_the_proof_of_invariance_needs_no_survey_and_leaves_a_run_that_can_go_on(settings, tmp_path, capsys):
     random = np.random.default_rng(0)
     np.savez(tmp_path / "rows.npz", inputs=random.normal(size=(20, 4)), targets=random.integers(0, 3, 20))
-    network = surveying.Network("reference.networks:table")
-    experiment = surveying.experiment(
+    network = Network("reference.networks:table")
+    experiment = imported_experiment(
         network, str(tmp_path / "rows.npz"), "study", None, ["landscape.samples=20"]
     )
-    proof = surveying.prove(open_run("run", settings), experiment, _no_stage)
-    found = json.loads(proof_screen.as_json(proof, "run"))
+    proof = prove_invariance(open_run("run", settings), experiment, _no_stage)
+    found = json.loads(proof_json(proof, "run"))
     assert {"element", "neuron"} <= set(found["unchanged"])
     assert "filter" in found["changed"]
-    proof_screen.show(proof, "run")
+    show_proof(proof, "run")
     printed = capsys.readouterr().out
     assert [line.split()[0] for line in printed.splitlines()[:7]] == [
         "normalisation",

@@ -142,7 +142,7 @@ def test_a_killed_worker_is_one_clear_line_and_the_survey_goes_on(trained):
         steps.evaluate(open_run("killed", settings), kill)
     assert (
         str(failed.value)
-        == "a process evaluating the surface of killed was killed, perhaps for want of memory; finished tiles"
+        == "a process evaluating the surface of killed was killed, perhaps out of memory; finished tiles"
         " are kept: go on with --resume killed, with fewer landscape.workers if memory is short"
     )
     store = open_store(settings.store)

@@ -1,12 +1,16 @@
 """Studies with made-up numbers, and slow definitions of what is computed from them."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from statistics import mean, variance
 from typing import Any
+
+from scipy import stats
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.study import Study
-from lossmap.components.studies.cells import Cell, Joined, Outcome
+from lossmap.components.studies.cells import Cell, Outcome, SeedPair
 from lossmap.components.studies.samples import Observation, Sample
 
 
@@ -38,12 +42,12 @@ def outcomes(
     ]
 
 
-def joined(
+def pairs(
     network: str, ends: Iterable[tuple[float, float, float]], path: str = "curve", threshold: float = 0.05
-) -> list[Joined]:
+) -> list[SeedPair]:
     """Pairs of seeds of a network with barriers: value and the ends of its interval."""
     return [
-        Joined(cell(network, seed), cell(network, seed + 1), {path: found}, threshold)
+        SeedPair(cell(network, seed), cell(network, seed + 1), {path: found}, threshold)
         for seed, found in enumerate(ends)
     ]
 
@@ -59,6 +63,17 @@ def sample(*values: float, network: str = "a", measure: str = "m") -> Sample:
         ),
         len(values),
     )
+
+
+def welch_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the difference of two means (Welch 1947): the degrees of freedom are
+    Satterthwaite's.
+    """
+    squares = [variance(values) / len(values) for values in (first, second)]
+    shares = [square**2 / (len(values) - 1) for square, values in zip(squares, (first, second), strict=True)]
+    half = stats.t.ppf(0.975, sum(squares) ** 2 / sum(shares)) * math.sqrt(sum(squares))
+    difference = mean(first) - mean(second)
+    return difference - half, difference + half
 
 
 def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:

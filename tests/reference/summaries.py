@@ -99,7 +99,7 @@ def summary(
             "ceiling": float("inf"),
             "basin_fraction": 0.41,
         },
-        found=SurveyResult(
+        result=SurveyResult(
             planes=(evaluate(bowl, side, side) if plane is None else plane,),
             lines=() if line is None else (line,),
         ),

@@ -7,26 +7,26 @@ from markupsafe import Markup
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from lossmap.components.figures.connection import summary as found
-from lossmap.components.figures.connection.summary import SPLITS, ConnectionSummary, Quantity, Walked
-from lossmap.components.figures.pages import BLANK, TEMPLATES, as_json, script_json
+from lossmap.components.figures.connection import sentences
+from lossmap.components.figures.connection.summary import SPLITS, ConnectionPath, ConnectionSummary, Quantity
+from lossmap.components.figures.pages import BLANK, TEMPLATES, figures_json
 from lossmap.components.figures.scale import CONFIDENCE
 
 
 def connection_page(summary: ConnectionSummary) -> str:
     """Profiles along every path, barriers in a table, and what to know when reading them."""
     figures = {
-        f"{split}-{quantity}": as_json(profile_figure(summary, split, quantity))
+        f"{split}-{quantity}": profile_figure(summary, split, quantity)
         for split, quantity in summary.paths[0].barriers
     }
+    profiles = summary.paths[0].profiles
+    splits = {split: adjective for split, adjective in SPLITS.items() if split in profiles}
     return TEMPLATES.get_template("connection.html").render(
         summary=summary,
-        found=found,
-        splits={
-            split: adjective for split, adjective in SPLITS.items() if split in summary.paths[0].profiles
-        },
+        sentences=sentences,
+        splits=splits,
         settings=summary.connecting.evaluation,
-        figures=script_json({"figures": figures, "heights": {}}),
+        figures=figures_json(figures),
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -37,7 +37,7 @@ def profile_figure(summary: ConnectionSummary, split: str, quantity: Quantity) -
     """
     figure = go.Figure(layout=_layout(quantity, summary.unit))
     for path in summary.paths:
-        _add(figure, path, split, quantity, found.label(summary, path.name))
+        _add(figure, path, split, quantity, sentences.label(summary, path.name))
     ends = getattr(summary.paths[0].profiles[split], quantity)[[0, -1]]
     chord = {
         "x": [0, 1],
@@ -48,9 +48,10 @@ def profile_figure(summary: ConnectionSummary, split: str, quantity: Quantity) -
     return figure.add_scatter(**chord, hoverinfo="skip", showlegend=False)
 
 
-def _add(figure: go.Figure, path: Walked, split: str, quantity: Quantity, name: str) -> None:
-    profile, colour = path.profiles[split], found.colour(path.name)
-    value, half = getattr(profile, quantity), CONFIDENCE * getattr(profile, f"{quantity}_standard_error")
+def _add(figure: go.Figure, path: ConnectionPath, split: str, quantity: Quantity, name: str) -> None:
+    profile, colour = path.profiles[split], sentences.colour(path.name)
+    value = getattr(profile, quantity)
+    half = CONFIDENCE * getattr(profile, f"{quantity}_standard_error")
     known = np.isfinite(value) & np.isfinite(half)
     low, high = np.maximum(value - half, 0)[known], (value + half)[known]
     band = {
@@ -84,10 +85,8 @@ def _add(figure: go.Figure, path: Walked, split: str, quantity: Quantity, name: 
 
 
 def _layout(quantity: Quantity, unit: str) -> go.Layout:
-    up: dict[str, Any] = {
-        "title": {"text": f"loss, {unit}" if quantity == "loss" else "error"},
-        "rangemode": "tozero",
-    }
-    up |= {} if quantity == "loss" else {"tickformat": ".0%"}
+    up: dict[str, Any] = {"title": {"text": "error"}, "rangemode": "tozero", "tickformat": ".0%"}
+    if quantity == "loss":
+        up = {"title": {"text": f"loss, {unit}"}, "rangemode": "tozero"}
     across = {"title": {"text": "t: from the first network (0) to the second (1)"}, "range": [-0.02, 1.02]}
     return go.Layout(template=BLANK, xaxis=across, yaxis=up, margin={"l": 60, "r": 12, "t": 30, "b": 50})

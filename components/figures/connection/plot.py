@@ -3,16 +3,12 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from lossmap.components.figures.connection.sentences import colour, label, statistics, title, verdict
 from lossmap.components.figures.connection.summary import (
     QUANTITIES,
     SPLITS,
     ConnectionSummary,
     Quantity,
-    colour,
-    label,
-    statistics,
-    title,
-    verdict,
 )
 from lossmap.components.figures.pictures import captioned, png, styled
 from lossmap.components.figures.scale import CONFIDENCE
@@ -34,13 +30,11 @@ def connection(summary: ConnectionSummary) -> bytes:
 
 
 def _draw(axes: Axes, summary: ConnectionSummary, split: str, quantity: Quantity) -> None:
-    factor = 1 if quantity == "loss" else 100
+    factor, unit = (1, f"loss, {summary.unit}") if quantity == "loss" else (100, "error, percent")
     for path in summary.paths:
         profile, shade = path.profiles[split], colour(path.name)
-        value, half = (
-            factor * getattr(profile, quantity),
-            factor * CONFIDENCE * getattr(profile, f"{quantity}_standard_error"),
-        )
+        value = factor * getattr(profile, quantity)
+        half = factor * CONFIDENCE * getattr(profile, f"{quantity}_standard_error")
         shown = np.where(np.isfinite(value), value, np.nan)
         axes.fill_between(
             profile.t, np.maximum(shown - half, 0), shown + half, color=shade, alpha=0.25, linewidth=0
@@ -48,10 +42,7 @@ def _draw(axes: Axes, summary: ConnectionSummary, split: str, quantity: Quantity
         axes.plot(profile.t, shown, ".-", color=shade, markersize=3, label=label(summary, path.name))
     ends = factor * getattr(summary.paths[0].profiles[split], quantity)[[0, -1]]
     axes.plot([0, 1], ends, ":", color="#555555", linewidth=1.2)
-    axes.set(
-        xlim=(0, 1),
-        ylabel=f"{SPLITS[split]} " + (f"loss, {summary.unit}" if quantity == "loss" else "error, percent"),
-    )
+    axes.set(xlim=(0, 1), ylabel=f"{SPLITS[split]} {unit}")
     axes.set_ylim(bottom=0)
 
 

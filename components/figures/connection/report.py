@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.figures.connection.page import connection_page
 from lossmap.components.figures.connection.plot import connection
-from lossmap.components.figures.connection.summary import ConnectionSummary, record, scalars
+from lossmap.components.figures.connection.record import record, scalars
+from lossmap.components.figures.connection.summary import ConnectionSummary
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.tracking.runs import open_connection_tracker
@@ -20,17 +21,17 @@ def write(store: Store, summary: ConnectionSummary, addresses: Mapping[str, str]
 
     Args:
         store: where they are kept.
-        summary: what was found.
+        summary: the connection.
         addresses: of the paths, by name.
     """
     digest = _digest(summary, addresses)
     if not store.exists(layout.connection_result(digest)):
-        found = json.dumps(record(summary), allow_nan=False, indent=2).encode()
-        for name, content in (
-            (PAGE, connection_page(summary).encode()),
-            (PICTURE, connection(summary)),
-            (RESULT, found),
-        ):
+        files = {
+            PAGE: connection_page(summary).encode(),
+            PICTURE: connection(summary),
+            RESULT: json.dumps(record(summary), allow_nan=False, indent=2).encode(),
+        }
+        for name, content in files.items():
             store.write(layout.connection(digest, name), content)
     return digest
 
@@ -52,9 +53,9 @@ def track(store: Store, summary: ConnectionSummary, digest: str, tracking: str) 
 
 
 def _digest(summary: ConnectionSummary, addresses: Mapping[str, str]) -> str:
-    asked = {
+    identity = {
         "runs": summary.runs,
         "connecting": summary.connecting.model_dump(mode="json"),
         "paths": dict(addresses),
     }
-    return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()

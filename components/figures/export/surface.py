@@ -50,24 +50,19 @@ def export(surface: Surface, form: Format, height: Height = "log") -> bytes:
         return vtk_xml.structured_grid(points, _fields(surface), ~surface.finite)
     triangles = _triangles(surface, form)
     if form == "vtp":
-        return vtk_xml.poly_data(
-            points[surface.finite],
-            triangles,
-            {name: values[surface.finite] for name, values in _fields(surface).items()},
-        )
-    return _gltf(
-        points[surface.finite], triangles, colours(clipped(surface)[surface.finite]), binary=form == "glb"
-    )
+        fields = {name: values[surface.finite] for name, values in _fields(surface).items()}
+        return vtk_xml.poly_data(points[surface.finite], triangles, fields)
+    srgb = colours(clipped(surface)[surface.finite])
+    return _gltf(points[surface.finite], triangles, srgb, binary=form == "glb")
 
 
 def colours(loss: Array) -> NDArray[np.uint8]:
     """(…, 4) the colours of losses on the pictures' scale: red, green, blue and opacity, 0 to 255, as a
     screen takes them (sRGB).
     """
-    found: NDArray[np.uint8] = matplotlib.colormaps[COLOUR_MAP](
-        np.log(loss / LOW) / np.log(HIGH / LOW), bytes=True
-    )
-    return found
+    position = np.log(loss / LOW) / np.log(HIGH / LOW)
+    srgb: NDArray[np.uint8] = matplotlib.colormaps[COLOUR_MAP](position, bytes=True)
+    return srgb
 
 
 def _csv(surface: Surface) -> bytes:
@@ -75,8 +70,8 @@ def _csv(surface: Surface) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("x", "y", *_COLUMNS))
     x, y = np.meshgrid(surface.x, surface.y)
-    columns = [values.ravel().tolist() for values in (x, y, *(getattr(surface, name) for name in _COLUMNS))]
-    writer.writerows(zip(*columns, strict=True))
+    arrays = [x, y, *(getattr(surface, name) for name in _COLUMNS)]
+    writer.writerows(zip(*(array.ravel().tolist() for array in arrays), strict=True))
     return text.getvalue().encode()
 
 
@@ -111,10 +106,9 @@ def _triangles(surface: Surface, form: Format) -> NDArray[np.int64]:
     """
     finite = surface.finite
     number = np.where(finite, np.cumsum(finite).reshape(finite.shape) - 1, -1)
-    corners = np.stack([number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]], axis=-1).reshape(
-        -1, 4
-    )
-    whole = corners[(corners >= 0).all(axis=1)]
+    corners = [number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]]
+    facets = np.stack(corners, axis=-1).reshape(-1, 4)
+    whole = facets[(facets >= 0).all(axis=1)]
     if min(finite.shape) < FEWEST_FOR_LINES or not len(whole):
         raise LossmapError(
             f"{form} holds facets, and this surface has none between finite points; expected npz, csv or vts"

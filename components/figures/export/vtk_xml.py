@@ -82,5 +82,5 @@ def _add_array(parent: ET.Element, name: str, values: NDArray[Any], components: 
 
 
 def _bytes(root: ET.Element) -> bytes:
-    found: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return found
+    content: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content

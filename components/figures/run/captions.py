@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from lossmap.components.config.data import IN_PROCESS
 from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.manifest import PackedTask
 from lossmap.components.config.models import Imported
 from lossmap.components.figures.names import network_on_data
 from lossmap.components.figures.numbers import coordinate, scalar
@@ -13,9 +14,7 @@ from lossmap.components.landscape.grid import Surface
 
 MOST_CLASSES = 100  # that are named one by one
 
-
 SCALE = f"Logarithmic scale from {LOW:g} to {HIGH:g}, the same for all runs."
-
 
 MAP = (
     "In the map every point has one colour; thin lines (1, 2 and 5 times powers of ten) interpolate log loss"
@@ -23,12 +22,10 @@ MAP = (
     " lowest point; hatched: NaN or infinite; dotted: not evaluated."
 )
 
-
 FACETS = (
     "Flat facets join neighbouring points and have the colour of the mean log loss of their corners; a facet"
     " with a corner without a finite loss is left out."
 )
-
 
 POINTING = (
     f"{SCALE} The surface joins neighbouring points and blends their colours, with some shading; the map has"
@@ -38,7 +35,6 @@ POINTING = (
     " for its values."
 )
 
-
 _DIRECTIONS = {
     "random": "Random directions",
     "networks": "Directions to the network of {networks}, which lie at coordinate 1",
@@ -47,7 +43,6 @@ _DIRECTIONS = {
     "gradient": "The gradient, and a random direction",
 }
 
-
 _PLANES = {
     "random": "a random plane",
     "networks": "the plane of other networks",
@@ -55,7 +50,6 @@ _PLANES = {
     "hessian": "the plane of greatest curvature",
     "gradient": "the plane of its gradient and a random direction",
 }
-
 
 _NORMALIZATIONS = {
     "none": "without normalisation",
@@ -66,13 +60,11 @@ _NORMALIZATIONS = {
     "neuron": "neuron normalisation",
 }
 
-
 _STATISTICS = {
     "frozen": "frozen as trained",
     "reestimated": "re-estimated at every point",
     "coordinates": "moved along with the weights",
 }
-
 
 CARDS = (
     "test_error",
@@ -93,10 +85,12 @@ CARDS = (
 def interval(run: RunSummary, name: str) -> str:
     """The 95 % interval of a scalar; empty where it has none."""
     low, high = run.scalars.get(f"{name}_low"), run.scalars.get(f"{name}_high")
-    return f"{scalar(name, low)} to {scalar(name, high)}" if low is not None and high is not None else ""
+    if low is None or high is None:
+        return ""
+    return f"{scalar(name, low)} to {scalar(name, high)}"
 
 
-def with_interval(run: RunSummary, name: str) -> str:
+def value_and_interval(run: RunSummary, name: str) -> str:
     """A scalar with its 95 % interval, where it has one."""
     value, ends = scalar(name, run.scalars.get(name)), interval(run, name)
     return f"{value} ({ends})" if ends else value
@@ -127,7 +121,7 @@ def evaluation(run: RunSummary) -> str:
     """What was evaluated, and how."""
     landscape = run.experiment.landscape
     return (
-        f"{objective(run)} of {run.samples} {split(run)} {samples_are(run)}. {directions(landscape)};"
+        f"{objective(run)} of {run.samples} {split(run)} {sample_noun(run)}. {directions(landscape)};"
         f" BatchNorm statistics {_STATISTICS[landscape.batch_norm]}."
     )
 
@@ -140,7 +134,7 @@ def objective(run: RunSummary) -> str:
     )
 
 
-def samples_are(run: RunSummary) -> str:
+def sample_noun(run: RunSummary) -> str:
     """What a sample is."""
     if run.manifest.tasks:
         return f"samples of {run.experiment.landscape.task or 'all tasks'}"
@@ -162,13 +156,13 @@ def directions(landscape: Landscape) -> str:
 
 def tally(surface: Surface) -> str:
     """How many points lie beyond the ends of the scale, and how many have no finite loss."""
-    found = counts(surface)
-    names = {"NaN": found.nan, "infinite": found.infinite, "not evaluated": found.missing}
+    number = counts(surface)
+    kinds = {"NaN": number.nan, "infinite": number.infinite, "not evaluated": number.missing}
+    holes = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+    beyond = f"{number.below} below and {number.above} above the scale, drawn at its ends"
     interpolated = int(surface.interpolated.sum())
     between = f", {interpolated} of them interpolated" if interpolated else ""
-    holes = ", ".join(f"{count} {name}" for name, count in names.items() if count)
-    beyond = f"{found.below} below and {found.above} above the scale, drawn at its ends"
-    return f"{beyond}; without a finite loss: {holes or 'none'}, of {found.points} points{between}."
+    return f"{beyond}; without a finite loss: {holes or 'none'}, of {number.points} points{between}."
 
 
 def guess(run: RunSummary) -> str:
@@ -183,11 +177,9 @@ def guess(run: RunSummary) -> str:
 def markers(surface: Surface) -> str:
     """Where the lowest point is."""
     place = lowest(surface)
-    return (
-        f"the lowest point, {place.loss:.4g} at ({coordinate(place.x)}, {coordinate(place.y)})"
-        if place
-        else "the lowest point (no loss is finite)"
-    )
+    if place is None:
+        return "the lowest point (no loss is finite)"
+    return f"the lowest point, {place.loss:.4g} at ({coordinate(place.x)}, {coordinate(place.y)})"
 
 
 def contour_caption(run: RunSummary) -> str:
@@ -216,23 +208,20 @@ def line_caption(run: RunSummary, line: Surface) -> str:
     dashed = "" if run.guessing_loss is None else f"Dashed: {guess(run)}, uniform guessing. "
     return (
         f"{evaluation(run)} {grid(line)}, along the first direction; {int((~line.finite).sum())} have no"
-        f" finite loss and are shaded. Band: 1.96 standard errors of the mean over the {samples_are(run)}, on"
+        f" finite loss and are shaded. Band: 1.96 standard errors of the mean over the {sample_noun(run)}, on"
         f" either side. {dashed}Dotted: the trained network."
     )
 
 
 def epochs_caption(runs: Sequence[RunSummary]) -> str:
     """The caption of the learning curves; imported networks have none."""
-    trained = [
-        (run, run.manifest.count("train"), run.manifest.count("test"))
-        for run in runs
-        if run.experiment.training
-    ]
-    kinds = {run.run: "samples" if run.manifest.tasks else "images" for run in runs}
-    return " ".join(
-        f"{run.run}: {len(run.epochs)} epochs, {train} training and {test} test {kinds[run.run]}."
-        for run, train, test in trained
-    )
+    return " ".join(_epochs_sentence(run) for run in runs if run.experiment.training)
+
+
+def _epochs_sentence(run: RunSummary) -> str:
+    noun = "samples" if run.manifest.tasks else "images"
+    train, test = run.manifest.count("train"), run.manifest.count("test")
+    return f"{run.run}: {len(run.epochs)} epochs, {train} training and {test} test {noun}."
 
 
 def origin(run: RunSummary) -> str:
@@ -252,48 +241,42 @@ def network_source(run: RunSummary) -> str:
     model = run.experiment.model
     if not isinstance(model, Imported):
         return ""
-    parts = [
-        (
-            f"{model.factory}({', '.join(f'{name}={value!r}' for name, value in model.arguments.items())})"
-            if not model.in_process
-            else model.factory
-        )
-    ]
+    parts = [model.factory if model.in_process else f"{model.factory}({_arguments(model)})"]
     if model.source_sha256 and not model.in_process:
         parts.append(f"defined in a file with SHA-256 {model.source_sha256}")
     if model.weights_sha256:
-        parts.append(
-            f"weights {'from ' + model.weights if model.weights else 'as they were'}, SHA-256"
-            f" {model.weights_sha256}"
-        )
+        place = f"from {model.weights}" if model.weights else "as they were"
+        parts.append(f"weights {place}, SHA-256 {model.weights_sha256}")
     return "; ".join(parts) + "."
+
+
+def _arguments(model: Imported) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in model.arguments.items())
 
 
 def classes(run: RunSummary) -> str:
     """The classes by name, where they are not too many."""
     names = run.manifest.classes
     if run.manifest.tasks:
-        tasks = [
-            f"{task.name} ({task.train_count} training and {task.test_count} test samples,"
-            f" {len(task.classes)} classes)"
-            for task in run.manifest.tasks
-        ]
-        return f"Tasks: {', '.join(tasks)}."
+        return f"Tasks: {', '.join(_task(task) for task in run.manifest.tasks)}."
     if not names:
         return "The targets are no classes."
-    return (
-        f"Classes: {', '.join(names)}."
-        if len(names) <= MOST_CLASSES
-        else f"{len(names)} classes, {names[0]} to {names[-1]}."
-    )
+    if len(names) > MOST_CLASSES:
+        return f"{len(names)} classes, {names[0]} to {names[-1]}."
+    return f"Classes: {', '.join(names)}."
+
+
+def _task(task: PackedTask) -> str:
+    samples = f"{task.train_count} training and {task.test_count} test samples"
+    return f"{task.name} ({samples}, {len(task.classes)} classes)"
 
 
 def sentence(run: RunSummary) -> str:
     """One sentence: what the page shows."""
     plane = run.plane
-    points = (
-        f"{plane.evaluated.sum()} of {plane.loss.size}" if plane.interpolated.any() else str(plane.loss.size)
-    )
+    points = str(plane.loss.size)
+    if plane.interpolated.any():
+        points = f"{plane.evaluated.sum()} of {plane.loss.size}"
     kind = _PLANES[run.experiment.landscape.directions]
     return (
         f"The {split(run)} loss of {title(run)}, {origin(run)}, at {points} points of {kind} through its"

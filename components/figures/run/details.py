@@ -15,20 +15,18 @@ from lossmap.components.surveys.result import ConvexityMap, Snapshot
 if TYPE_CHECKING:
     from lossmap.components.landscape.hessian.curvature import CurvatureResult
 
-_LEAST_DENSITY = (
-    1e-8  # of the greatest; between the nodes of the quadrature a smoothed density falls without end
-)
+# of the greatest; between the nodes of the quadrature a smoothed density falls without end
+_LEAST_DENSITY = 1e-8
 _MARGIN = {"l": 60, "r": 20, "t": 20, "b": 50}
 
 
-def convexity_figure(found: ConvexityMap) -> go.Figure:
+def convexity_figure(convexity: ConvexityMap) -> go.Figure:
     """|smallest / largest| eigenvalue where the smallest is negative beyond its residual, 0 elsewhere (Li
     et al. 2018, figure 7).
     """
-    ratio = np.where(
-        found.convex, 0.0, np.abs(found.smallest / np.where(found.largest == 0, np.nan, found.largest))
-    )
-    details = np.stack([found.smallest, found.largest, found.residual], axis=-1)
+    largest = np.where(convexity.largest == 0, np.nan, convexity.largest)
+    ratio = np.where(convexity.convex, 0.0, np.abs(convexity.smallest / largest))
+    details = np.stack([convexity.smallest, convexity.largest, convexity.residual], axis=-1)
     hover = (
         "x %{x:.3f}, y %{y:.3f}<br>eigenvalues %{customdata[0]:.4g} to %{customdata[1]:.4g} ±"
         " %{customdata[2]:.2g}<br>ratio %{z:.3g}<extra></extra>"
@@ -39,7 +37,9 @@ def convexity_figure(found: ConvexityMap) -> go.Figure:
         "zmax": 1.0,
         "colorbar": {"title": {"text": "|least / greatest|"}, "thickness": 10, "outlinewidth": 0},
     }
-    sheet = go.Heatmap(x=found.x, y=found.y, z=ratio, customdata=details, hovertemplate=hover, **scale)
+    sheet = go.Heatmap(
+        x=convexity.x, y=convexity.y, z=ratio, customdata=details, hovertemplate=hover, **scale
+    )
     layout = go.Layout(
         template=BLANK,
         margin=_MARGIN,
@@ -49,26 +49,26 @@ def convexity_figure(found: ConvexityMap) -> go.Figure:
     return go.Figure([sheet], layout)
 
 
-def trajectory_figure(passed: tuple[Snapshot, ...]) -> go.Figure:
+def trajectory_figure(snapshots: tuple[Snapshot, ...]) -> go.Figure:
     """Loss of each snapshot, and what the plane pretends it to be at its projection."""
     curves = {
-        "the snapshot itself": [place.loss for place in passed],
-        "its projection onto the plane": [place.plane_loss for place in passed],
+        "the snapshot itself": [snapshot.loss for snapshot in snapshots],
+        "its projection onto the plane": [snapshot.plane_loss for snapshot in snapshots],
     }
-    return go.Figure(_over_epochs(passed, curves), _curves("epoch", "loss", logarithmic=True))
+    return go.Figure(_over_epochs(snapshots, curves), _curves("epoch", "loss", logarithmic=True))
 
 
-def distance_figure(passed: tuple[Snapshot, ...]) -> go.Figure:
+def distance_figure(snapshots: tuple[Snapshot, ...]) -> go.Figure:
     """How far each snapshot is from the trained network, and how much of that is off the plane."""
     curves = {
-        "from the trained network": [place.position.length for place in passed],
-        "from the plane": [place.position.distance for place in passed],
+        "from the trained network": [snapshot.position.length for snapshot in snapshots],
+        "from the plane": [snapshot.position.distance for snapshot in snapshots],
     }
-    return go.Figure(_over_epochs(passed, curves), _curves("epoch", "Euclidean distance of the weights"))
+    return go.Figure(_over_epochs(snapshots, curves), _curves("epoch", "Euclidean distance of the weights"))
 
 
-def _over_epochs(passed: tuple[Snapshot, ...], curves: dict[str, list[float]]) -> list[go.Scatter]:
-    epochs = [place.position.epoch for place in passed]
+def _over_epochs(snapshots: tuple[Snapshot, ...], curves: dict[str, list[float]]) -> list[go.Scatter]:
+    epochs = [snapshot.position.epoch for snapshot in snapshots]
     styles = zip(curves.items(), ("solid", "dash"), COLOURS[:2], strict=True)
     return [
         go.Scatter(x=epochs, y=values, name=name, mode="lines+markers", line={"dash": dash, "color": colour})
@@ -76,9 +76,9 @@ def _over_epochs(passed: tuple[Snapshot, ...], curves: dict[str, list[float]]) -
     ]
 
 
-def spectrum_figure(found: Density) -> go.Figure:
+def spectrum_figure(spectrum: Density) -> go.Figure:
     """Density of the Hessian's eigenvalues, smoothed, with its 95 % interval over the probes."""
-    density = smoothed_density(found)
+    density = smoothed_density(spectrum)
     lowest = float(density.density.max()) * _LEAST_DENSITY
     band = go.Scatter(
         x=np.concatenate([density.eigenvalues, density.eigenvalues[::-1]]),
@@ -99,10 +99,9 @@ def spectrum_figure(found: Density) -> go.Figure:
     return go.Figure([band, curve], _curves("eigenvalue of the Hessian", "density", logarithmic=True))
 
 
-def layers_figure(found: "CurvatureResult") -> go.Figure:
+def layers_figure(curvature: "CurvatureResult") -> go.Figure:
     """Trace of each layer's block of the Hessian, with its 95 % interval."""
-    names = list(found.layer_traces)
-    traces = [found.layer_traces[name] for name in names]
+    names, traces = list(curvature.layer_traces), list(curvature.layer_traces.values())
     errors = [None if trace.high is None else trace.high - trace.value for trace in traces]
     bars = go.Bar(
         x=names,

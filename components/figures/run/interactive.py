@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from plotly import graph_objects as go
 
 from lossmap.components.figures import numbers
@@ -60,7 +61,8 @@ def surface_figure(run: RunSummary, limits: Frame) -> go.Figure:
     """
     surface = run.plane
     height = clipped(surface)
-    traces = [_sheet(surface, height)] if min(height.shape) >= FEWEST_FOR_LINES else [_beads(surface, height)]
+    is_sheet = min(height.shape) >= FEWEST_FOR_LINES
+    traces = [_sheet(surface, height) if is_sheet else _beads(surface, height)]
     traces += [_mark3d(*place) for place in _places(run)]
     scene = {
         "xaxis": {"title": {"text": "first direction"}, "range": limits.x},
@@ -116,29 +118,14 @@ def map_figure(run: RunSummary, limits: Frame) -> go.Figure:
     )
     cells.update(hovertemplate=HOVER, hoverongaps=False)
     traces: list[Any] = [cells, *_lines(surface, run.guessing_loss), *_holes(surface)]
-    traces += [*_sampled(surface), *_path(run)]
+    traces += [*_evaluated_points(surface), *_path(run)]
     traces += [_mark(*place) for place in _places(run)]
     layout = go.Layout(
         template=BLANK, coloraxis=COLOUR_AXIS, margin={"l": 60, "r": 10, "t": 30, "b": 90}, showlegend=False
     )
-    layout.update(
-        xaxis={
-            "title": {"text": "first direction"},
-            "range": limits.x,
-            "constrain": "domain",
-            "zeroline": False,
-            "showgrid": False,
-        }
-    )
-    layout.update(
-        yaxis={
-            "title": {"text": "second direction"},
-            "range": limits.y,
-            "constrain": "domain",
-            "zeroline": False,
-            "showgrid": False,
-        }
-    )
+    axis = {"constrain": "domain", "zeroline": False, "showgrid": False}
+    layout.update(xaxis={"title": {"text": "first direction"}, "range": limits.x, **axis})
+    layout.update(yaxis={"title": {"text": "second direction"}, "range": limits.y, **axis})
     width, height = limits.x[1] - limits.x[0], limits.y[1] - limits.y[0]
     if 1 / 3 <= width / height <= 3:
         layout.yaxis.update(scaleanchor="x")
@@ -148,20 +135,25 @@ def map_figure(run: RunSummary, limits: Frame) -> go.Figure:
 def epochs_figure(runs: Sequence[RunSummary], quantity: str) -> go.Figure:
     """Training (dashed) and test values of `loss` or `error` over epochs, one colour for each run."""
     figure = go.Figure(layout=_curve_layout("epoch", quantity, logarithmic=quantity == "loss"))
-    for index, run in enumerate(runs):
-        for part, dash in (("train", "dash"), ("test", "solid")):
-            colour = COLOURS[index % len(COLOURS)] if len(runs) > 1 else COLOURS[part == "test"]
-            values = [entry.get(f"{part}_{quantity}") for entry in run.epochs]
-            text = "training" if part == "train" else "test"
-            name = f"{escape(run.run, quote=False)}, {text}" if len(runs) > 1 else text
-            figure.add_scatter(
-                x=[entry["epoch"] for entry in run.epochs], y=values, name=name, mode="lines+markers"
-            )
-            figure.data[-1].update(line={"color": colour, "dash": dash, "width": 2}, marker={"size": 4})
-    figure.update_layout(
-        showlegend=len(runs) == 1
-    )  # a page of several runs has one legend for all its curves
-    return figure
+    if len(runs) == 1:
+        _add_epochs(figure, runs[0], quantity, "", (COLOURS[0], COLOURS[1]))
+    else:
+        for index, run in enumerate(runs):
+            colour = COLOURS[index % len(COLOURS)]
+            _add_epochs(figure, run, quantity, f"{escape(run.run, quote=False)}, ", (colour, colour))
+    # a page of several runs has one legend for all its curves
+    return figure.update_layout(showlegend=len(runs) == 1)
+
+
+def _add_epochs(
+    figure: go.Figure, run: RunSummary, quantity: str, prefix: str, colours: tuple[str, str]
+) -> None:
+    epochs = [entry["epoch"] for entry in run.epochs]
+    curves = (("train", "training", "dash"), ("test", "test", "solid"))
+    for (split, adjective, dash), colour in zip(curves, colours, strict=True):
+        values = [entry.get(f"{split}_{quantity}") for entry in run.epochs]
+        figure.add_scatter(x=epochs, y=values, name=f"{prefix}{adjective}", mode="lines+markers")
+        figure.data[-1].update(line={"color": colour, "dash": dash, "width": 2}, marker={"size": 4})
 
 
 def profile_figure(runs: Sequence[RunSummary], quantity: str) -> go.Figure:
@@ -169,15 +161,14 @@ def profile_figure(runs: Sequence[RunSummary], quantity: str) -> go.Figure:
     has a line.
     """
     figure = go.Figure(layout=_curve_layout("first direction", quantity, logarithmic=quantity == "loss"))
+    guessing_losses = set()
     for index, run in enumerate(runs):
         if run.line is not None:
-            _add_profile(
-                figure, run.line, quantity, COLOURS[index % len(COLOURS)], escape(run.run, quote=False)
-            )
+            colour, name = COLOURS[index % len(COLOURS)], escape(run.run, quote=False)
+            _add_profile(figure, run.line, quantity, colour, name)
+            guessing_losses.add(run.guessing_loss)
     if quantity == "loss":
-        for guess in sorted(
-            {run.guessing_loss for run in runs if run.line is not None and run.guessing_loss is not None}
-        ):
+        for guess in sorted(guess for guess in guessing_losses if guess is not None):
             figure.add_hline(y=guess, line={"dash": "dash", "color": "#888888", "width": 1})
     figure.add_vline(x=0, line={"dash": "dot", "color": "#888888", "width": 1})
     return figure
@@ -326,30 +317,27 @@ def _holes(surface: Surface) -> list[go.Scatter]:
         (surface.known & np.isinf(surface.loss), "x-thin", "loss is infinite"),
         (~surface.known, "circle", "not evaluated"),
     )
-    found = []
-    for mask, symbol, text in kinds:
-        if mask.any():
-            rows, columns = np.nonzero(mask)
-            marker = {
-                "symbol": symbol,
-                "size": 5,
-                "color": "#888888",
-                "line": {"color": "#888888", "width": 1.3},
-            }
-            hover = f"x %{{x:.3f}}, y %{{y:.3f}}<br>{text}<extra></extra>"
-            found.append(
-                go.Scatter(
-                    x=surface.x[columns],
-                    y=surface.y[rows],
-                    mode="markers",
-                    marker=marker,
-                    hovertemplate=hover,
-                )
-            )
-    return found
+    return [_crosses(surface, mask, symbol, text) for mask, symbol, text in kinds if mask.any()]
 
 
-def _sampled(surface: Surface) -> list[go.Scatter]:
+def _crosses(surface: Surface, mask: NDArray[np.bool_], symbol: str, text: str) -> go.Scatter:
+    rows, columns = np.nonzero(mask)
+    marker = {
+        "symbol": symbol,
+        "size": 5,
+        "color": "#888888",
+        "line": {"color": "#888888", "width": 1.3},
+    }
+    return go.Scatter(
+        x=surface.x[columns],
+        y=surface.y[rows],
+        mode="markers",
+        marker=marker,
+        hovertemplate=f"x %{{x:.3f}}, y %{{y:.3f}}<br>{text}<extra></extra>",
+    )
+
+
+def _evaluated_points(surface: Surface) -> list[go.Scatter]:
     """A speck at every evaluated point of a plane whose other points are interpolated."""
     if not surface.interpolated.any():
         return []
@@ -362,17 +350,19 @@ def _sampled(surface: Surface) -> list[go.Scatter]:
 
 def _path(run: RunSummary) -> list[go.Scatter]:
     """The snapshots' projections onto the plane, joined."""
-    passed = run.found.trajectory
-    if not passed:
+    snapshots = run.result.trajectory
+    if not snapshots:
         return []
     details = [
-        [place.position.epoch, place.loss, place.plane_loss, place.position.distance] for place in passed
+        [snapshot.position.epoch, snapshot.loss, snapshot.plane_loss, snapshot.position.distance]
+        for snapshot in snapshots
     ]
     hover = (
         "epoch %{customdata[0]}<br>loss %{customdata[1]:.4g}, on the plane"
         " %{customdata[2]:.4g}<br>%{customdata[3]:.3g} off the plane<extra></extra>"
     )
-    x, y = [place.position.x for place in passed], [place.position.y for place in passed]
+    x = [snapshot.position.x for snapshot in snapshots]
+    y = [snapshot.position.y for snapshot in snapshots]
     line = {"color": "#ffffff", "width": 1.5}
     return [
         go.Scatter(
@@ -399,12 +389,12 @@ def _places(run: RunSummary) -> list[tuple[str, str, float, float, float]]:
 
 
 def _mark(text: str, symbol: str, x: float, y: float, loss: float) -> go.Scatter:
-    size = 9 if symbol == "cross" else 13
+    size, outline = (9, "#000000") if symbol == "cross" else (13, "#ffffff")
     marker = {
         "symbol": symbol,
         "size": size,
         "color": "#ffffff",
-        "line": {"color": "#000000" if symbol == "cross" else "#ffffff", "width": 1.5},
+        "line": {"color": outline, "width": 1.5},
     }
     return go.Scatter(
         x=[x],

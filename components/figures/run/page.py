@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
+from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from lossmap.components.core.errors import LossmapError
 from lossmap.components.figures import numbers
-from lossmap.components.figures.pages import TEMPLATES, as_json, script_json
-from lossmap.components.figures.run import captions, details
-from lossmap.components.figures.run import sentences as findings
+from lossmap.components.figures.pages import TEMPLATES, figures_json
+from lossmap.components.figures.run import captions, details, sentences
 from lossmap.components.figures.run.interactive import (
     epochs_figure,
     height_axis,
@@ -25,6 +25,7 @@ from lossmap.components.figures.run.summary import RunSummary
 from lossmap.components.figures.scale import COLOURS, Frame, frame
 
 TEMPLATES.filters["label"] = numbers.label
+_QUANTITIES = ("loss", "error")
 _SURVEYED_ALIKE = (
     "landscape.split",
     "landscape.samples",
@@ -65,13 +66,19 @@ def comparison_page(runs: Sequence[RunSummary]) -> str:
 
 def differing_fields(runs: Sequence[RunSummary]) -> dict[str, list[str]]:
     """Fields of the experiments that are not the same in all runs: dotted name to one text for each run."""
-    flat = [
-        dict(_fields(run.experiment.model_dump(mode="json"))) | {"data set digest": run.manifest.digest[:12]}
-        for run in runs
-    ]
+    flat = [_run_fields(run) for run in runs]
     names = dict.fromkeys(name for fields in flat for name in fields)
-    table = {name: [fields.get(name, numbers.ABSENT) for fields in flat] for name in names}
-    return {name: values for name, values in table.items() if len(set(values)) > 1}
+    table = {}
+    for name in names:
+        values = [fields.get(name, numbers.ABSENT) for fields in flat]
+        if len(set(values)) > 1:
+            table[name] = values
+    return table
+
+
+def _run_fields(run: RunSummary) -> dict[str, str]:
+    settings = dict(_fields(run.experiment.model_dump(mode="json")))
+    return settings | {"data set digest": run.manifest.digest[:12]}
 
 
 def _fields(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -79,58 +86,64 @@ def _fields(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
         if isinstance(inner, dict):
             yield from _fields(inner, f"{prefix}{name}.")
         else:
-            yield (
-                f"{prefix}{name}",
-                "none" if inner is None else json.dumps(inner) if isinstance(inner, list) else str(inner),
-            )
+            yield f"{prefix}{name}", _text(inner)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    return json.dumps(value) if isinstance(value, list) else str(value)
 
 
 def _render(template: str, runs: Sequence[RunSummary], **values: Any) -> str:
     limits = frame([run.plane for run in runs])
-    names = dict.fromkeys(
-        name for run in runs for name in run.scalars if not name.endswith(("_low", "_high"))
-    )
-    scalars = [(name, [captions.with_interval(run, name) for run in runs]) for name in names]
+    every = dict.fromkeys(name for run in runs for name in run.scalars)
+    names = [name for name in every if not name.endswith(("_low", "_high"))]
+    scalars = [(name, _row(runs, name)) for name in names]
     return TEMPLATES.get_template(template).render(
         runs=runs,
         scalars=scalars,
         captions=captions,
         numbers=numbers,
-        findings=findings,
+        sentences=sentences,
         colours=COLOURS,
         has_line=any(run.line is not None for run in runs),
         has_epochs=any(run.epochs for run in runs),
-        figures=script_json({"figures": _figures(runs, limits), "heights": height_axis(limits)}),
+        figures=figures_json(_figures(runs, limits), height_axis(limits)),
         plotly=Markup(get_plotlyjs()),
         **values,
     )
 
 
-def _figures(runs: Sequence[RunSummary], limits: Frame) -> dict[str, Any]:
+def _row(runs: Sequence[RunSummary], name: str) -> list[str]:
+    return [captions.value_and_interval(run, name) for run in runs]
+
+
+def _figures(runs: Sequence[RunSummary], limits: Frame) -> dict[str, go.Figure]:
     """Every figure by the id of the element that it is drawn into."""
-    found = _details(runs[0]) if len(runs) == 1 else {}
-    found |= {f"surface-{index}": surface_figure(run, limits) for index, run in enumerate(runs)}
-    found |= {f"map-{index}": map_figure(run, limits) for index, run in enumerate(runs)}
+    figures = _details(runs[0]) if len(runs) == 1 else {}
+    for index, run in enumerate(runs):
+        figures[f"surface-{index}"] = surface_figure(run, limits)
+    for index, run in enumerate(runs):
+        figures[f"map-{index}"] = map_figure(run, limits)
     if any(run.epochs for run in runs):
-        found |= {f"epochs-{quantity}": epochs_figure(runs, quantity) for quantity in ("loss", "error")}
+        figures |= {f"epochs-{quantity}": epochs_figure(runs, quantity) for quantity in _QUANTITIES}
     if any(run.line is not None for run in runs):
-        found |= {f"profile-{quantity}": profile_figure(runs, quantity) for quantity in ("loss", "error")}
-    return {name: as_json(figure) for name, figure in found.items()}
+        figures |= {f"profile-{quantity}": profile_figure(runs, quantity) for quantity in _QUANTITIES}
+    return figures
 
 
-def _details(run: RunSummary) -> dict[str, Any]:
+def _details(run: RunSummary) -> dict[str, go.Figure]:
     """What only the page of a single run shows."""
-    survey = run.found
-    figures: dict[str, Any] = {}
-    if survey.trajectory:
-        figures |= {
-            "trajectory-loss": details.trajectory_figure(survey.trajectory),
-            "trajectory-distance": details.distance_figure(survey.trajectory),
-        }
-    if survey.convexity:
-        figures["convexity"] = details.convexity_figure(survey.convexity)
-    if survey.curvature and survey.curvature.density:
-        figures["spectrum"] = details.spectrum_figure(survey.curvature.density)
-    if survey.curvature:
-        figures["layers"] = details.layers_figure(survey.curvature)
+    result = run.result
+    figures: dict[str, go.Figure] = {}
+    if result.trajectory:
+        figures["trajectory-loss"] = details.trajectory_figure(result.trajectory)
+        figures["trajectory-distance"] = details.distance_figure(result.trajectory)
+    if result.convexity:
+        figures["convexity"] = details.convexity_figure(result.convexity)
+    if result.curvature and result.curvature.density:
+        figures["spectrum"] = details.spectrum_figure(result.curvature.density)
+    if result.curvature:
+        figures["layers"] = details.layers_figure(result.curvature)
     return figures

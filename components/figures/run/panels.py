@@ -107,10 +107,11 @@ def _draw_lines(axes: Axes, surface: Surface, guessing_loss: float | None) -> No
 
 def _draw_path(axes: Axes, run: RunSummary) -> None:
     """The snapshots' projections onto the plane, joined."""
-    if passed := run.found.trajectory:
+    if run.result.trajectory:
+        positions = [snapshot.position for snapshot in run.result.trajectory]
         axes.plot(
-            [place.position.x for place in passed],
-            [place.position.y for place in passed],
+            [position.x for position in positions],
+            [position.y for position in positions],
             ".-",
             color="#ee6677",
             linewidth=1.2,
@@ -175,7 +176,6 @@ def _draw_facets(axes: Axes3D, x: Array, y: Array, height: Array, values: Array)
     colours = matplotlib.colormaps[COLOUR_MAP]((values - np.log10(LOW)) / np.log10(HIGH / LOW))
     colours[np.isnan(values)] = 0
     width = min(0.25, 10 / max(values.shape))  # the mesh must not darken a fine grid
-    width = min(0.25, 10 / max(values.shape))  # the mesh must not darken a fine grid
     axes.plot_surface(
         x,
         y,
@@ -198,15 +198,14 @@ def draw_epochs(
     """
     factor = 100 if quantity == "error" else 1
     epochs = [entry["epoch"] for entry in run.epochs]
-    for index, (part, style) in enumerate((("train", "--"), ("test", "-"))):
-        values = [factor * entry.get(f"{part}_{quantity}", np.nan) for entry in run.epochs]
-        text = f"{name} {'training' if part == 'train' else 'test'}".strip()
+    curves = (("train", "training", "--"), ("test", "test", "-"))
+    for (split, adjective, style), default_colour in zip(curves, COLOURS[:2], strict=True):
         axes.plot(
             epochs,
-            values,
+            [factor * entry.get(f"{split}_{quantity}", np.nan) for entry in run.epochs],
             style,
-            color=colour or COLOURS[index],
-            label=text,
+            color=colour or default_colour,
+            label=f"{name} {adjective}".strip(),
             marker="." if len(epochs) < 40 else None,
         )
 
@@ -234,21 +233,19 @@ def use_log_scale(axes: Axes, *values: Any) -> None:
     """A logarithmic axis where something positive and finite is on it; a linear one would be empty
     otherwise.
     """
-    everything = (
-        np.concatenate([np.asarray(value, dtype=float).ravel() for value in values])
-        if values
-        else np.array([])
-    )
+    arrays = [np.asarray(value, dtype=float).ravel() for value in values]
+    everything = np.concatenate([np.array([]), *arrays])
     if (np.isfinite(everything) & (everything > 0)).any():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: _between_decades(axes, value))
+        axes.yaxis.set_minor_formatter(lambda value, _: _minor_label(axes, value))
 
 
-def _between_decades(axes: Axes, value: float) -> str:
+def _minor_label(axes: Axes, value: float) -> str:
     """Label of a tick that is no power of ten: all on a short axis, 2 and 5 on a longer one, none where
     there are decades enough.
     """
     low, high = axes.get_ylim()
     digit = round(value / 10 ** np.floor(np.log10(value)), 6)
-    return f"{value:g}" if high < 4 * low or (high < 20 * low and digit in (2, 5)) else ""
+    is_labelled = high < 4 * low or (high < 20 * low and digit in (2, 5))
+    return f"{value:g}" if is_labelled else ""

@@ -55,18 +55,17 @@ def learning_curves(run: RunSummary) -> bytes:
             draw_epochs(axes, run, quantity)
             axes.set(xlabel="epoch", ylabel=text)
         loss.legend()
-        use_log_scale(
-            loss, [entry.get(name, np.nan) for entry in run.epochs for name in ("train_loss", "test_loss")]
-        )
+        use_log_scale(loss, *(_curve(run, name) for name in ("train_loss", "test_loss")))
         error.set_ylim(bottom=0)
-        rate.plot(
-            [entry["epoch"] for entry in run.epochs],
-            [entry.get("learning_rate", np.nan) for entry in run.epochs],
-            color="#555555",
-        )
+        rate.plot(_curve(run, "epoch"), _curve(run, "learning_rate"), color="#555555")
         rate.set(xlabel="epoch", ylabel="learning rate")
         rate.set_ylim(bottom=0)
         return png(figure)
+
+
+def _curve(run: RunSummary, name: str) -> list[float]:
+    """A metric of every epoch; NaN where it has none."""
+    return [entry.get(name, np.nan) for entry in run.epochs]
 
 
 def line_profile(run: RunSummary) -> bytes:
@@ -93,11 +92,9 @@ def comparison(runs: Sequence[RunSummary]) -> bytes:
     rows = -(-len(runs) // columns)
     with styled():
         figure = captioned(3.6 * columns + 1.2, 6.6 * rows, _comparison_caption(runs), None)
-        maps = [
-            axes
-            for index, run in enumerate(runs)
-            for axes in _draw_pair(figure, (2 * rows, columns), index, run, limits)
-        ]
+        maps = []
+        for index, run in enumerate(runs):
+            maps += _draw_pair(figure, (2 * rows, columns), index, run, limits)
         _colour_bar(figure, maps, shrink=0.5)
         return png(figure)
 
@@ -127,13 +124,16 @@ def _draw_pair(
 def _comparison_caption(runs: Sequence[RunSummary]) -> str:
     """What all runs share is said once, what differs for each run by its name."""
     evaluations = {captions.evaluation(run) for run in runs}
-    shared = evaluations.pop() if len(evaluations) == 1 else ""
-    each = [
-        f"{run.run}: {'' if shared else captions.evaluation(run) + ' '}{captions.grid(run.plane)};"
-        f" {captions.tally(run.plane)}"
-        for run in runs
-    ]
-    return "\n".join([f"{shared} {captions.SCALE} {captions.FACETS} {captions.MAP}".strip(), *each])
+    tallies = [f"{captions.grid(run.plane)}; {captions.tally(run.plane)}" for run in runs]
+    if len(evaluations) == 1:
+        first = f"{evaluations.pop()} {captions.SCALE} {captions.FACETS} {captions.MAP}"
+        rest = [f"{run.run}: {tally}" for run, tally in zip(runs, tallies, strict=True)]
+    else:
+        first = f"{captions.SCALE} {captions.FACETS} {captions.MAP}"
+        rest = [
+            f"{run.run}: {captions.evaluation(run)} {tally}" for run, tally in zip(runs, tallies, strict=True)
+        ]
+    return "\n".join([first, *rest])
 
 
 def _finish_profile(

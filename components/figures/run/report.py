@@ -11,7 +11,7 @@ from lossmap.components.figures.run import plots
 from lossmap.components.figures.run.page import run_page
 from lossmap.components.figures.run.summary import RunSummary, guessing_loss
 from lossmap.components.landscape.grid import to_npz
-from lossmap.components.landscape.measures import surface as measures
+from lossmap.components.landscape.measures import surface
 from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run, load_epochs
 from lossmap.components.stores.tracking.runs import open_tracker
@@ -27,7 +27,7 @@ def report(run: Run, tracking: str, progress: Progress = silent) -> RunSummary:
     Raises:
         TrackingError: MLflow is out of reach; the report in the store is complete.
     """
-    summary = summarize(run)
+    summary = summarize_run(run)
     progress(1, 4, "drawing")
     files = _files(summary)
     progress(2, 4, "writing")
@@ -40,33 +40,29 @@ def report(run: Run, tracking: str, progress: Progress = silent) -> RunSummary:
     return summary
 
 
-def summarize(run: Run) -> RunSummary:
+def summarize_run(run: Run) -> RunSummary:
     """Everything that a report shows of a run whose survey is merged."""
-    experiment, manifest, found = run.experiment, run.manifest, load_result(run)
+    experiment, manifest, result = run.experiment, run.manifest, load_result(run)
     epochs = tuple(load_epochs(run.store, run.training))
-    estimates = measures.summary(
-        found.planes, found.lines, guessing_loss(experiment, manifest), experiment.landscape
-    )
+    guess = guessing_loss(experiment, manifest)
+    estimates = surface.summary(result.planes, result.lines, guess, experiment.landscape)
+    scalars = _training_scalars(run.training_result) | _expert_scalars(epochs)
     return RunSummary(
         run=run.name,
         experiment=experiment,
         manifest=manifest,
         epochs=epochs,
-        scalars=_of_training(run.training_result)
-        | _of_experts(epochs)
-        | scalars_of(estimates)
-        | _of_the_rest(found),
-        found=found,
+        scalars=scalars | scalars_of(estimates) | _survey_scalars(result),
+        result=result,
     )
 
 
-def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
-    by_task = {
-        f"{split}_{quantity}.{task}": values[quantity]
-        for split in ("test", "train")
-        for task, values in result[split].get("tasks", {}).items()
-        for quantity in ("error", "loss")
-    }
+def _training_scalars(result: Mapping[str, Any]) -> dict[str, float | None]:
+    by_task = {}
+    for split in ("test", "train"):
+        for task, values in result[split].get("tasks", {}).items():
+            by_task[f"{split}_error.{task}"] = values["error"]
+            by_task[f"{split}_loss.{task}"] = values["loss"]
     return {
         "test_error": result["test"]["error"],
         "test_loss": result["test"]["loss"],
@@ -78,24 +74,24 @@ def _of_training(result: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _of_experts(epochs: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+def _expert_scalars(epochs: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
     """How evenly the experts were used in the last epoch, where there are any."""
     return {name: epochs[-1][name] for name in BALANCE if epochs and name in epochs[-1]}
 
 
-def _of_the_rest(found: SurveyResult) -> dict[str, float | None]:
-    plane = found.planes[0]
+def _survey_scalars(survey: SurveyResult) -> dict[str, float | None]:
+    plane = survey.planes[0]
     scalars: dict[str, float | None] = {
         "points": float(plane.known.sum()),
         "evaluated_points": float(plane.evaluated.sum()),
         "masked_points": float((~plane.finite).sum()),
     }
-    if found.curvature:
-        scalars |= found.curvature.scalars()
-    if found.convexity:
-        scalars["hessian_convex_fraction"] = float(found.convexity.convex.mean())
-    if found.trajectory:
-        scalars["trajectory_explained"] = sum(found.explained)
+    if survey.curvature:
+        scalars |= survey.curvature.scalars()
+    if survey.convexity:
+        scalars["hessian_convex_fraction"] = float(survey.convexity.convex.mean())
+    if survey.trajectory:
+        scalars["trajectory_explained"] = sum(survey.explained)
     return scalars
 
 

@@ -6,11 +6,11 @@ from lossmap.components.figures.run.summary import RunSummary
 
 def sampling(run: RunSummary) -> str:
     """How the plane was sampled, and what the intervals of its measures contain."""
-    return f"{_points(run)} {_intervals(len(run.found.planes))}".strip()
+    return f"{_points(run)} {_intervals(len(run.result.planes))}".strip()
 
 
 def _points(run: RunSummary) -> str:
-    bound, adaptive = run.found.bound, run.experiment.landscape.adaptive
+    bound, adaptive = run.result.bound, run.experiment.landscape.adaptive
     if not bound or not adaptive:
         return ""
     scale = "natural logarithm of the loss" if adaptive.scale == "log" else "loss"
@@ -41,10 +41,10 @@ def _intervals(pairs: int) -> str:
 
 def trajectory(run: RunSummary) -> str:
     """What the plane leaves out of the path of training."""
-    found = run.found
-    worst = max(found.trajectory, key=lambda place: abs(place.loss - place.plane_loss))
+    first, second = (f"{100 * share:.1f} %" for share in run.result.explained)
+    worst = max(run.result.trajectory, key=lambda snapshot: abs(snapshot.loss - snapshot.plane_loss))
     return (
-        f"The plane holds {100 * found.explained[0]:.1f} % and {100 * found.explained[1]:.1f} % of the path's"
+        f"The plane holds {first} and {second} of the path's"
         " squared length along its two directions. Where the path is off the plane, contours do not show its"
         f" loss: after epoch {worst.position.epoch} the snapshot's is {numbers.number(worst.loss)}, its"
         f" projection's {numbers.number(worst.plane_loss)}."
@@ -53,13 +53,13 @@ def trajectory(run: RunSummary) -> str:
 
 def convexity(run: RunSummary) -> str:
     """What the map of the Hessian's extreme eigenvalues shows."""
-    found, settings = run.found.convexity, run.experiment.landscape.convexity
-    if found is None or settings is None:
+    convexity, settings = run.result.convexity, run.experiment.landscape.convexity
+    if convexity is None or settings is None:
         return ""
     return (
-        f"Magnitude of the Hessian's least eigenvalue over its greatest at {found.convex.size} points,"
+        f"Magnitude of the Hessian's least eigenvalue over its greatest at {convexity.convex.size} points,"
         f" {settings.samples} samples, BatchNorm statistics frozen; 0 where the least is not negative by more"
-        f" than its residual, at {int(found.convex.sum())} points. Eigenvalues are of the mean loss."
+        f" than its residual, at {int(convexity.convex.sum())} points. Eigenvalues are of the mean loss."
     )
 
 

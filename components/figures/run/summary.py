@@ -20,17 +20,17 @@ class RunSummary:
     manifest: Manifest
     epochs: tuple[Mapping[str, float], ...]
     scalars: Mapping[str, float | None]
-    found: SurveyResult
+    result: SurveyResult
 
     @property
     def plane(self) -> Surface:
         """The loss on the plane that is drawn."""
-        return self.found.planes[0]
+        return self.result.planes[0]
 
     @property
     def line(self) -> Surface | None:
         """The loss along the plane's first direction."""
-        return self.found.lines[0] if self.found.lines else None
+        return self.result.lines[0] if self.result.lines else None
 
     @property
     def guessing_loss(self) -> float | None:
@@ -51,8 +51,6 @@ def guessing_loss(experiment: Experiment, manifest: Manifest) -> float | None:
     another, or where there are no classes.
     """
     landscape = experiment.landscape
-    return (
-        manifest.guessing_loss(landscape.split, landscape.task)
-        if experiment.loss == "cross-entropy"
-        else None
-    )
+    if experiment.loss != "cross-entropy":
+        return None
+    return manifest.guessing_loss(landscape.split, landscape.task)

@@ -14,6 +14,7 @@ from lossmap.components.core.estimates import student_estimate
 from lossmap.components.figures import numbers
 from lossmap.components.figures.pages import BLANK
 from lossmap.components.figures.scale import COLOURS
+from lossmap.components.studies.effects import Bounds
 from lossmap.components.studies.samples import Observation, Sample
 
 WIDE_RANGE = 50.0  # largest over smallest value from which an axis is logarithmic
@@ -32,29 +33,31 @@ def is_logarithmic(samples: Sequence[Sample]) -> bool:
     return bool(values) and min(values) > 0 and max(values) > WIDE_RANGE * min(values)
 
 
-def mean_interval(sample: Sample) -> tuple[float, float] | None:
+def mean_interval(sample: Sample) -> Bounds | None:
     """95 % interval of the mean over all possible seeds (Student's t); None for fewer than two values."""
     if sample.mean is None or sample.deviation is None:
         return None
-    count = len(sample.values)
-    mean = student_estimate(sample.mean, sample.deviation / math.sqrt(count), count - 1)
-    return None if mean.low is None or mean.high is None else (mean.low, mean.high)
+    standard_error = sample.deviation / math.sqrt(len(sample.values))
+    mean = student_estimate(sample.mean, standard_error, len(sample.values) - 1)
+    if mean.low is None or mean.high is None:
+        return None
+    return mean.low, mean.high
 
 
-def lifts(count: int) -> list[float]:
+def offsets(count: int) -> list[float]:
     """How far each seed's dot lies from the middle of its row."""
-    return [0.0] if count == 1 else [float(lift) for lift in np.linspace(-SPREAD / 2, SPREAD / 2, count)]
+    if count == 1:
+        return [0.0]
+    return [float(offset) for offset in np.linspace(-SPREAD / 2, SPREAD / 2, count)]
 
 
 def colours(samples: Sequence[Sample]) -> dict[str, str]:
     """One for each network."""
-    return {
-        network: COLOURS[index % len(COLOURS)]
-        for index, network in enumerate(dict.fromkeys(sample.network for sample in samples))
-    }
+    networks = dict.fromkeys(sample.network for sample in samples)
+    return {network: COLOURS[index % len(COLOURS)] for index, network in enumerate(networks)}
 
 
-def reach(samples: Sequence[Sample]) -> tuple[float, float]:
+def interval_limits(samples: Sequence[Sample]) -> Bounds:
     """Between what the means' intervals are drawn: on a logarithmic axis not further than half the least
     and twice the greatest value.
     """
@@ -68,14 +71,12 @@ def dots_figure(samples: Sequence[Sample], bound: float | None = None) -> go.Fig
     """A row for each sample: a dot for each run, a diamond for their mean with its interval; a dashed line
     at the bound.
     """
-    shown, chosen, limits = [sample for sample in samples if sample.values], colours(samples), reach(samples)
-    figure = go.Figure(
-        layout=_layout(
-            [sample.label for sample in shown], is_logarithmic(samples), shown[0].measure if shown else ""
-        )
-    )
-    for row, sample in enumerate(shown):
-        _add_runs(figure, row, sample, chosen[sample.network])
+    palette, limits = colours(samples), interval_limits(samples)
+    rows = [sample for sample in samples if sample.values]
+    measure = rows[0].measure if rows else ""
+    figure = go.Figure(layout=_layout([sample.label for sample in rows], is_logarithmic(samples), measure))
+    for row, sample in enumerate(rows):
+        _add_runs(figure, row, sample, palette[sample.network])
         _add_mean(figure, row, sample, limits)
     if bound is not None:
         figure.add_vline(x=bound, line={"dash": "dash", "color": "#888888", "width": 1})
@@ -83,31 +84,27 @@ def dots_figure(samples: Sequence[Sample], bound: float | None = None) -> go.Fig
 
 
 def _add_runs(figure: go.Figure, row: int, sample: Sample, colour: str) -> None:
-    up = [row + lift for lift in lifts(len(sample.values))]
-    text = [_told(sample.measure, each) for each in sample.observations]
+    up = [row + offset for offset in offsets(len(sample.values))]
+    text = [_hover_text(sample.measure, observation) for observation in sample.observations]
     figure.add_scatter(
         x=sample.values, y=up, mode="markers", text=text, hovertemplate="%{text}<extra></extra>"
     )
     figure.data[-1].update(marker={"color": colour, "size": 9, "opacity": 0.75}, showlegend=False)
 
 
-def _add_mean(figure: go.Figure, row: int, sample: Sample, limits: tuple[float, float]) -> None:
-    ends = mean_interval(sample)
-    if ends:
-        drawn = [min(max(end, limits[0]), limits[1]) for end in ends]
+def _add_mean(figure: go.Figure, row: int, sample: Sample, limits: Bounds) -> None:
+    text = f"mean {numbers.scalar(sample.measure, sample.mean)}"
+    if bounds := mean_interval(sample):
+        low, high = bounds
+        text += f"<br>{numbers.scalar(sample.measure, low)} to {numbers.scalar(sample.measure, high)}"
         figure.add_scatter(
-            x=drawn,
+            x=[min(max(end, limits[0]), limits[1]) for end in bounds],
             y=[row, row],
             mode="lines",
             line={"color": "#888888", "width": 2},
             hoverinfo="skip",
             showlegend=False,
         )
-    text = f"mean {numbers.scalar(sample.measure, sample.mean)}" + (
-        f"<br>{numbers.scalar(sample.measure, ends[0])} to {numbers.scalar(sample.measure, ends[1])}"
-        if ends
-        else ""
-    )
     marker = {"symbol": "diamond", "size": 10, "color": "#ffffff", "line": {"color": "#555555", "width": 2}}
     figure.add_scatter(
         x=[sample.mean],
@@ -120,21 +117,18 @@ def _add_mean(figure: go.Figure, row: int, sample: Sample, limits: tuple[float, 
     )
 
 
-def _told(measure: str, each: Observation) -> str:
-    ends = (
-        f" ({numbers.scalar(measure, each.low)} to {numbers.scalar(measure, each.high)})"
-        if each.low < each.high
-        else ""
+def _hover_text(measure: str, observation: Observation) -> str:
+    name = escape(observation.run, quote=False)
+    text = f"{name}<br>seed {observation.seed}: {numbers.scalar(measure, observation.value)}"
+    if observation.low >= observation.high:
+        return text
+    return (
+        f"{text} ({numbers.scalar(measure, observation.low)} to {numbers.scalar(measure, observation.high)})"
     )
-    return f"{escape(each.run, quote=False)}<br>seed {each.seed}: {numbers.scalar(measure, each.value)}{ends}"
 
 
 def _layout(labels: Sequence[str], logarithmic: bool, measure: str) -> go.Layout:
-    across: dict[str, Any] = {
-        "title": {"text": escape(numbers.label(measure), quote=False)},
-        "type": "log" if logarithmic else "linear",
-        "exponentformat": "power",
-    }
+    across = _value_axis(measure, logarithmic)
     if numbers.is_share(measure) and not logarithmic:
         across["tickformat"] = ".3~%"
     ticks = {
@@ -147,14 +141,17 @@ def _layout(labels: Sequence[str], logarithmic: bool, measure: str) -> go.Layout
     )
 
 
-def distribution_figure(samples: Sequence[Sample]) -> go.Figure:
-    """Share of the runs whose value is at most x, a step for each run, one colour for each sample."""
-    logarithmic = is_logarithmic(samples)
-    across = {
-        "title": {"text": escape(numbers.label(samples[0].measure), quote=False)},
+def _value_axis(measure: str, logarithmic: bool) -> dict[str, Any]:
+    return {
+        "title": {"text": escape(numbers.label(measure), quote=False)},
         "type": "log" if logarithmic else "linear",
         "exponentformat": "power",
     }
+
+
+def distribution_figure(samples: Sequence[Sample]) -> go.Figure:
+    """Share of the runs whose value is at most x, a step for each run, one colour for each sample."""
+    across = _value_axis(samples[0].measure, is_logarithmic(samples))
     up = {"title": {"text": "share of the runs"}, "tickformat": ".0%", "range": [0, 1.04]}
     legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
     figure = go.Figure(

@@ -59,7 +59,7 @@ CHAPTERS = (
         ("densenet", "mixture-of-experts", "multimodel"),
     ),
 )
-LAST = Chapter(
+LAST_CHAPTER = Chapter(
     "5. Why do we find good local minima all the same?",
     "Although the loss is not convex, training succeeds in finding good local minima.",
     "If minima of different seeds have nearly the same loss, it does not matter which is found. If low paths"
@@ -68,7 +68,7 @@ LAST = Chapter(
     " page?",
     (),
 )
-OPEN = (
+OPEN_QUESTIONS = (
     (
         "A slice through two random directions says little about all the others: training moves in directions"
         " that no random slice shows."
@@ -85,6 +85,6 @@ OPEN = (
 )
 
 
-def is_of(chapter: Chapter, experiment: Experiment) -> bool:
+def shows(chapter: Chapter, experiment: Experiment) -> bool:
     """Whether the chapter shows the experiment's network."""
     return experiment.model.architecture in chapter.architectures

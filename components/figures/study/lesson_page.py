@@ -2,22 +2,21 @@
 network.
 """
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
+from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from lossmap.components.figures.pages import TEMPLATES, as_json, script_json
+from lossmap.components.figures.pages import TEMPLATES, figures_json
 from lossmap.components.figures.run import captions
 from lossmap.components.figures.run.interactive import height_axis, surface_figure
 from lossmap.components.figures.run.summary import RunSummary
-from lossmap.components.figures.scale import frame
+from lossmap.components.figures.scale import Frame, frame
 from lossmap.components.figures.study import tables
 from lossmap.components.figures.study.figures import distribution_figure, dots_figure, height, is_logarithmic
-from lossmap.components.figures.study.lesson import CHAPTERS, LAST, OPEN, Chapter, is_of
+from lossmap.components.figures.study.lesson import CHAPTERS, LAST_CHAPTER, OPEN_QUESTIONS, Chapter, shows
 from lossmap.components.figures.study.page import final_losses
 from lossmap.components.studies.cells import Cell
 from lossmap.components.studies.samples import Sample
@@ -44,14 +43,13 @@ class Section:
     commands: list[str]
 
 
-def shown_cells(summary: StudySummary) -> list[Cell]:
+def lesson_cells(summary: StudySummary) -> list[Cell]:
     """Those whose surfaces the lesson shows: of the first seed, at the factors' first levels, in the order
     of the networks.
     """
     networks = list(summary.study.networks)
-    return sorted(
-        summary.found.first_cells(summary.found.levels[0]), key=lambda cell: networks.index(cell.network)
-    )
+    cells = summary.measurements.first_cells(summary.measurements.levels[0])
+    return sorted(cells, key=lambda cell: networks.index(cell.network))
 
 
 def lesson_page(summary: StudySummary, runs: Mapping[str, RunSummary]) -> str:
@@ -59,63 +57,62 @@ def lesson_page(summary: StudySummary, runs: Mapping[str, RunSummary]) -> str:
 
     Args:
         summary: of the study.
-        runs: the finished runs of `shown_cells`, by network.
+        runs: the finished runs of `lesson_cells`, by network.
     """
     sections = [_section(summary, chapter, runs) for chapter in CHAPTERS]
-    kept = [section for section in sections if section.runs]
+    losses = [sample for sample in _first_level_samples(summary, tables.FINAL_LOSS) if sample.values]
     limits = frame([run.plane for run in runs.values()]) if runs else None
-    losses = [sample for sample in _of_first_levels(summary, tables.FINAL_LOSS) if sample.values]
-    figures: dict[str, Any] = (
-        {f"surface-{network}": surface_figure(run, limits) for network, run in runs.items()} if limits else {}
-    )
-    figures |= ({"losses": dots_figure(losses)} if losses else {}) | (
-        {"distribution": distribution_figure(found)} if (found := final_losses(summary)) else {}
-    )
+    figures = _figures(summary, runs, limits, losses)
     return TEMPLATES.get_template("lesson.html").render(
         summary=summary,
         study=summary.study,
         tables=tables,
         captions=captions,
-        sections=kept,
+        sections=[section for section in sections if section.runs],
         absent=[section.chapter.title for section in sections if not section.runs],
-        last=LAST,
-        open=OPEN,
+        last_chapter=LAST_CHAPTER,
+        open_questions=OPEN_QUESTIONS,
         losses=losses,
         height=height,
         is_logarithmic=is_logarithmic,
         has_distribution="distribution" in figures,
-        figures=script_json(
-            {
-                "figures": {name: as_json(figure) for name, figure in figures.items()},
-                "heights": height_axis(limits) if limits else {},
-            }
-        ),
+        figures=figures_json(figures, height_axis(limits) if limits else None),
         plotly=Markup(get_plotlyjs()),
     )
 
 
+def _figures(
+    summary: StudySummary, runs: Mapping[str, RunSummary], limits: Frame | None, losses: list[Sample]
+) -> dict[str, go.Figure]:
+    figures = {}
+    if limits:
+        figures = {f"surface-{network}": surface_figure(run, limits) for network, run in runs.items()}
+    if losses:
+        figures["losses"] = dots_figure(losses)
+    if samples := final_losses(summary):
+        figures["distribution"] = distribution_figure(samples)
+    return figures
+
+
 def _section(summary: StudySummary, chapter: Chapter, runs: Mapping[str, RunSummary]) -> Section:
-    ours = {network: run for network, run in runs.items() if is_of(chapter, run.experiment)}
-    commands = [
-        tables.redo_run(summary.found, network, summary.found.levels[0], summary.study.first_seed)
-        for network in ours
-    ]
-    commands += (
-        [shlex.join(["lossmap", "compare", *(run.run for run in ours.values())])] if len(ours) > 1 else []
-    )
-    table = {
-        measure: [sample for sample in _of_first_levels(summary, measure) if sample.network in ours]
-        for measure in ("parameters", *summary.study.measures)
-    }
-    known = {
-        measure: samples for measure, samples in table.items() if any(sample.values for sample in samples)
-    }
-    return Section(
-        chapter, ours, known, [each for each in summary.verdicts if each.statement.network in ours], commands
-    )
+    shown = {network: run for network, run in runs.items() if shows(chapter, run.experiment)}
+    table = {}
+    for measure in ("parameters", *summary.study.measures):
+        samples = [sample for sample in _first_level_samples(summary, measure) if sample.network in shown]
+        if any(sample.values for sample in samples):
+            table[measure] = samples
+    verdicts = [verdict for verdict in summary.verdicts if verdict.statement.network in shown]
+    return Section(chapter, shown, table, verdicts, _commands(summary, shown))
 
 
-def _of_first_levels(summary: StudySummary, measure: str) -> list[Sample]:
-    return [
-        summary.found.sample(network, summary.found.levels[0], measure) for network in summary.study.networks
-    ]
+def _commands(summary: StudySummary, shown: Mapping[str, RunSummary]) -> list[str]:
+    study, levels = summary.study, summary.measurements.levels[0]
+    commands = [tables.run_command(study, network, levels, study.first_seed) for network in shown]
+    if len(shown) > 1:
+        commands.append(tables.compare_command(run.run for run in shown.values()))
+    return commands
+
+
+def _first_level_samples(summary: StudySummary, measure: str) -> list[Sample]:
+    levels = summary.measurements.levels[0]
+    return [summary.measurements.sample(network, levels, measure) for network in summary.study.networks]

@@ -1,11 +1,10 @@
 """The page of a study: one HTML file that needs no network."""
 
-from typing import Any
-
 from markupsafe import Markup
+from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from lossmap.components.figures.pages import TEMPLATES, as_json, script_json
+from lossmap.components.figures.pages import TEMPLATES, figures_json
 from lossmap.components.figures.study import tables
 from lossmap.components.figures.study.figures import distribution_figure, dots_figure, height, is_logarithmic
 from lossmap.components.studies.samples import BARRIER, Sample
@@ -16,15 +15,11 @@ FEWEST_FOR_DISTRIBUTION = 5
 
 def study_page(summary: StudySummary) -> str:
     """Verdicts, every run of every measure, comparisons, connections, what is missing, and how to redo it."""
-    measures = {
-        measure: [sample for sample in summary.found.samples(measure) if sample.values]
-        for measure in summary.study.measures
-    }
-    paths = {
-        name: [sample for sample in summary.found.samples(BARRIER + name) if sample.values]
-        for name in tables.paths(summary.found)
-    }
+    measures = measure_samples(summary)
+    names = tables.paths(summary.measurements)
+    paths = {name: samples_with_values(summary, BARRIER + name) for name in names}
     losses = final_losses(summary)
+    figures = _figures(summary, measures, paths, losses)
     return TEMPLATES.get_template("study.html").render(
         summary=summary,
         study=summary.study,
@@ -34,26 +29,25 @@ def study_page(summary: StudySummary) -> str:
         losses=losses,
         height=height,
         is_logarithmic=is_logarithmic,
-        figures=script_json(
-            {
-                "figures": {
-                    name: as_json(figure)
-                    for name, figure in _figures(summary, measures, paths, losses).items()
-                },
-                "heights": {},
-            }
-        ),
+        figures=figures_json(figures),
         plotly=Markup(get_plotlyjs()),
     )
 
 
+def measure_samples(summary: StudySummary) -> dict[str, list[Sample]]:
+    """By measure of the study, the samples that have values."""
+    return {measure: samples_with_values(summary, measure) for measure in summary.study.measures}
+
+
+def samples_with_values(summary: StudySummary, measure: str) -> list[Sample]:
+    """Of every network at all levels, as far as there are values."""
+    return [sample for sample in summary.measurements.samples(measure) if sample.values]
+
+
 def final_losses(summary: StudySummary) -> list[Sample]:
     """The training loss at the end of training, where there are enough seeds to speak of a distribution."""
-    return [
-        sample
-        for sample in summary.found.samples(tables.FINAL_LOSS)
-        if len(sample.values) >= FEWEST_FOR_DISTRIBUTION
-    ]
+    samples = summary.measurements.samples(tables.FINAL_LOSS)
+    return [sample for sample in samples if len(sample.values) >= FEWEST_FOR_DISTRIBUTION]
 
 
 def _figures(
@@ -61,13 +55,14 @@ def _figures(
     measures: dict[str, list[Sample]],
     paths: dict[str, list[Sample]],
     losses: list[Sample],
-) -> dict[str, Any]:
-    figures = {
-        f"measure-{index}": dots_figure(samples) for index, samples in enumerate(measures.values()) if samples
-    }
-    figures |= {
-        f"path-{index}": dots_figure(samples, tables.threshold(summary.found))
-        for index, samples in enumerate(paths.values())
-        if samples
-    }
-    return figures | ({"distribution": distribution_figure(losses)} if losses else {})
+) -> dict[str, go.Figure]:
+    figures = {}
+    for index, samples in enumerate(measures.values()):
+        if samples:
+            figures[f"measure-{index}"] = dots_figure(samples)
+    for index, samples in enumerate(paths.values()):
+        if samples:
+            figures[f"path-{index}"] = dots_figure(samples, tables.threshold(summary.measurements))
+    if losses:
+        figures["distribution"] = distribution_figure(losses)
+    return figures

@@ -14,18 +14,23 @@ import yaml
 from lossmap.components.config.study import Study
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.core.serialization import as_csv, plain
-from lossmap.components.figures.run.report import summarize as summary_of_run
-from lossmap.components.figures.run.summary import RunSummary
-from lossmap.components.figures.study.lesson_page import lesson_page, shown_cells
-from lossmap.components.figures.study.page import study_page
+from lossmap.components.figures.run.report import summarize_run
+from lossmap.components.figures.study.lesson_page import lesson_cells, lesson_page
+from lossmap.components.figures.study.page import measure_samples, study_page
 from lossmap.components.figures.study.plot import measure_dots
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import Run
 from lossmap.components.stores.tracking.runs import open_study_tracker
-from lossmap.components.studies import summary as records
-from lossmap.components.studies.cells import Cell, Joined, Outcome
-from lossmap.components.studies.summary import StudySummary, summarize
+from lossmap.components.studies.cells import Cell, Outcome, SeedPair
+from lossmap.components.studies.summary import (
+    StudySummary,
+    connection_records,
+    effect_records,
+    mean_records,
+    run_records,
+    summarize_study,
+    verdict_records,
+)
 from lossmap.components.studies.verdicts import Answer
 
 PAGE, LESSON, RESULTS = "page.html", "lesson.html", "results.json"
@@ -35,7 +40,7 @@ def write(
     store: Store,
     study: Study,
     outcomes: Sequence[Outcome],
-    joined: Sequence[Joined],
+    pairs: Sequence[SeedPair],
     missing: Sequence[Cell],
     tracking: str,
 ) -> str:
@@ -45,14 +50,14 @@ def write(
         store: where the report is kept; surfaces of a lesson are read from it.
         study: what was asked.
         outcomes: of the finished cells.
-        joined: pairs of networks between which barriers were measured.
+        pairs: networks between which barriers were measured.
         missing: cells that are not finished.
         tracking: MLflow's address.
 
     Raises:
         TrackingError: MLflow is out of reach; the report in the store is complete.
     """
-    summary = summarize(study, outcomes, joined, missing)
+    summary = summarize_study(study, outcomes, pairs, missing)
     files = _files(store, summary)
     for name, content in files.items():
         store.write(layout.study(study.name, name), content)
@@ -61,37 +66,22 @@ def write(
 
 
 def _files(store: Store, summary: StudySummary) -> dict[str, bytes]:
-    shown = {
-        measure: [sample for sample in summary.found.samples(measure) if sample.values]
-        for measure in summary.study.measures
-    }
-    lesson = (
-        {LESSON: lesson_page(summary, _shown_runs(store, summary)).encode()}
-        if summary.study.name.startswith("lesson")
-        else {}
-    )
+    files = {PAGE: study_page(summary).encode()}
+    if summary.study.name.startswith("lesson"):
+        runs = {cell.network: summarize_run(Run(store, cell.run)) for cell in lesson_cells(summary)}
+        files[LESSON] = lesson_page(summary, runs).encode()
+    for measure, samples in measure_samples(summary).items():
+        if samples:
+            files[picture_name(measure)] = measure_dots(samples, summary.study.title)
+    study = summary.study.model_dump(mode="json")
     return {
-        PAGE: study_page(summary).encode(),
-        **lesson,
-        **{
-            picture_name(measure): measure_dots(samples, summary.study.title)
-            for measure, samples in shown.items()
-            if samples
-        },
-        "study.yaml": (
-            yaml.safe_dump(
-                summary.study.model_dump(mode="json"), sort_keys=False, allow_unicode=True
-            ).encode()
-        ),
-        "results.csv": as_csv(records.run_records(summary)).encode(),
-        "means.csv": as_csv(records.mean_records(summary)).encode(),
-        "effects.csv": as_csv(records.effect_records(summary)).encode(),
+        **files,
+        "study.yaml": yaml.safe_dump(study, sort_keys=False, allow_unicode=True).encode(),
+        "results.csv": as_csv(run_records(summary)).encode(),
+        "means.csv": as_csv(mean_records(summary)).encode(),
+        "effects.csv": as_csv(effect_records(summary)).encode(),
         RESULTS: json.dumps(plain(record(summary)), allow_nan=False, indent=2).encode(),
     }
-
-
-def _shown_runs(store: Store, summary: StudySummary) -> dict[str, RunSummary]:
-    return {cell.network: summary_of_run(Run(store, cell.run)) for cell in shown_cells(summary)}
 
 
 def picture_name(measure: str) -> str:
@@ -100,17 +90,17 @@ def picture_name(measure: str) -> str:
 
 
 def record(summary: StudySummary) -> dict[str, Any]:
-    """Everything that was found."""
+    """Everything for programs."""
     return {
         "study": summary.study.model_dump(mode="json"),
-        "verdicts": records.verdict_records(summary),
-        "means": records.mean_records(summary),
-        "effects": records.effect_records(summary),
-        "connections": records.connection_records(summary),
-        "runs": records.run_records(summary),
+        "verdicts": verdict_records(summary),
+        "means": mean_records(summary),
+        "effects": effect_records(summary),
+        "connections": connection_records(summary),
+        "runs": run_records(summary),
         "missing": [
             {"network": cell.network, **cell.levels, "seed": cell.seed, "run": cell.run}
-            for cell in summary.found.missing
+            for cell in summary.measurements.missing
         ],
     }
 
@@ -122,11 +112,11 @@ def metrics(summary: StudySummary) -> dict[str, float]:
     The comparisons are a table (`effects.csv`): as metrics they would fill the page of charts ahead of the
     runs' own.
     """
-    given = Counter(verdict.answer for verdict in summary.verdicts)
-    answers = {f"statements_{answer.replace(' ', '_')}": float(given[answer]) for answer in get_args(Answer)}
+    counts = Counter(verdict.answer for verdict in summary.verdicts)
+    answers = {f"statements_{answer.replace(' ', '_')}": float(counts[answer]) for answer in get_args(Answer)}
     return answers | {
-        "runs_finished": float(len(summary.found.outcomes)),
-        "runs_missing": float(len(summary.found.missing)),
+        "runs_finished": float(len(summary.measurements.outcomes)),
+        "runs_missing": float(len(summary.measurements.missing)),
     }
 
 

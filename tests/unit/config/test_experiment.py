@@ -6,7 +6,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Adaptive, Convexity, Landscape
 from lossmap.components.config.parse import override, parse, parse_yaml
 from lossmap.components.core.errors import ExperimentError
-from lossmap.pipelines.recipes import resolve as recipes
+from lossmap.pipelines.recipes import registry
 
 # What the user types, and the whole line that answers.
 REFUSED = [
@@ -59,12 +59,12 @@ REFUSED = [
 @pytest.mark.parametrize(("assignment", "line"), REFUSED, ids=[assignment for assignment, _ in REFUSED])
 def test_what_does_not_fit_is_refused_in_one_line_that_says_what_would(assignment, line):
     with pytest.raises(ExperimentError) as refused:
-        override(recipes.load("digits-resnet20"), [assignment])
+        override(registry.load("digits-resnet20"), [assignment])
     assert str(refused.value) == line
 
 
 def test_set_changes_one_field_and_no_other():
-    base = recipes.load("digits-resnet20")
+    base = registry.load("digits-resnet20")
     changed = override(base, ["training.epochs=3", "data.limit=100", "landscape.line=null"])
     assert (changed.training.epochs, changed.data.limit, changed.landscape.line) == (3, 100, None)
     assert (
@@ -74,7 +74,7 @@ def test_set_changes_one_field_and_no_other():
 
 def test_another_architecture_starts_from_its_own_defaults():
     assert override(
-        recipes.load("digits-resnet20"), ["model.architecture=mlp", "model.hidden=[8]"]
+        registry.load("digits-resnet20"), ["model.architecture=mlp", "model.hidden=[8]"]
     ).model.model_dump() == {
         "architecture": "mlp",
         "hidden": (8,),
@@ -82,16 +82,16 @@ def test_another_architecture_starts_from_its_own_defaults():
     }
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_a_recipe_survives_yaml_and_canonical_json(name):
-    experiment = recipes.load(name)
+    experiment = registry.load(name)
     assert experiment.name == name
     assert parse_yaml(experiment.to_yaml(), "file") == experiment
     assert parse(json.loads(experiment.canonical_json())).digest() == experiment.digest()
 
 
 def test_the_digest_tells_experiments_apart_and_not_the_order_of_their_fields():
-    first, second = recipes.load("digits-resnet20"), recipes.load("digits-resnet20-noshort")
+    first, second = registry.load("digits-resnet20"), registry.load("digits-resnet20-noshort")
     assert first.digest() != second.digest()
     values = first.model_dump(mode="json")
     assert parse(dict(reversed(values.items()))).digest() == first.digest()
@@ -144,7 +144,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest():
             r" digits-resnet20\?$"
         ),
     ):
-        recipes.load("digits-resnet")
+        registry.load("digits-resnet")
 
 
 def test_an_experiment_cannot_be_changed():

@@ -22,7 +22,7 @@ from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
-from lossmap.pipelines.cluster.submit import check, demand
+from lossmap.pipelines.cluster.submit import check_for_cluster, demand
 from lossmap.pipelines.local import open_run
 
 GREY = Data(source="blobs", blobs=Blobs(train_per_class=70, test_per_class=5))
@@ -271,16 +271,16 @@ def test_weights_in_s3_are_told_by_their_digest_and_loaded(s3, taken_in):
 def test_a_cluster_is_not_given_what_only_this_machine_has():
     experiment = Experiment(model=Imported(factory="a:b", weights="/home/me/w.pt"))
     assert (
-        _refused(check, experiment)
+        _refused(check_for_cluster, experiment)
         == "model.weights is '/home/me/w.pt', a path of this machine, expected one that pods can read: put it"
         " in S3 and give its s3:// URI"
     )
     assert (
-        _refused(check, Experiment(model=Imported()))
+        _refused(check_for_cluster, Experiment(model=Imported()))
         == "model.factory is 'in process', expected package.module:function of a package that the image has"
     )
     stated = Experiment(model=Imported(factory="a:b", weights="s3://bucket/w.pt", weights_sha256="ab"))
-    check(stated)
+    check_for_cluster(stated)
     assert with_weights_digest(stated) == stated
     assert (demand(stated).training_pods, demand(stated).training_processes) == (0, 0)
 

@@ -6,7 +6,6 @@ from reference import studies
 from scipy import integrate, stats
 
 from lossmap.components.studies.effects import (
-    all_effects,
     effect,
     hedges_g,
     holm,
@@ -14,8 +13,9 @@ from lossmap.components.studies.effects import (
     mean_interval,
     permutation_p,
     share_interval,
+    study_effects,
 )
-from lossmap.components.studies.samples import numbers
+from lossmap.components.studies.samples import Measurements
 
 
 def draw(seed, *shape):
@@ -70,7 +70,9 @@ def test_holm_by_hand():
 def test_cliffs_delta_is_counted_pair_by_pair():
     x, y = draw(3, 6).round(1), draw(4, 5).round(1)
     count = sum(int(a > b) - int(a < b) for a in x for b in y)
-    assert effect(studies.sample(*x), studies.sample(*y), 0).cliff == pytest.approx(count / 30, rel=1e-12)
+    assert effect(studies.sample(*x), studies.sample(*y), 0).cliffs_delta == pytest.approx(
+        count / 30, rel=1e-12
+    )
 
 
 def test_hedges_g_is_unbiased_and_by_its_formula():
@@ -106,8 +108,14 @@ def test_the_interval_of_g_holds_the_effects_that_the_observed_t_does_not_contra
 
 def test_the_interval_of_few_seeds_is_welchs():
     x, y = draw(7, 5), 3 * draw(8, 4)
-    found = stats.ttest_ind(x, y, equal_var=False).confidence_interval()
-    assert mean_interval(x, y, 0) == pytest.approx((found.low, found.high), rel=1e-12)
+    assert mean_interval(x, y, 0) == pytest.approx(studies.welch_interval(x, y), rel=1e-12)
+
+
+def test_the_interval_of_few_seeds_is_welchs_where_one_group_does_not_vary():
+    x, y = [0.1, 0.1, 0.1], [0.2, 0.1]
+    assert mean_interval(np.array(x), np.array(y), 0) == pytest.approx(
+        studies.welch_interval(x, y), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(("n", "deviation"), [(3, 1), (5, 1), (5, 3)])
@@ -137,14 +145,20 @@ def test_groups_that_do_not_vary_have_a_difference_and_no_effect_in_deviations()
     found = effect(studies.sample(0.1, 0.1, 0.1), studies.sample(0.3, 0.3, 0.3), 0)
     assert found.difference == pytest.approx(-0.2, rel=1e-12)
     assert found.interval == pytest.approx((-0.2, -0.2), rel=1e-12)
-    assert (found.hedges, found.hedges_interval) == (None, None)
-    assert found.cliff == -1
+    assert (found.hedges_g, found.hedges_interval) == (None, None)
+    assert found.cliffs_delta == -1
     assert found.p == pytest.approx(0.1, rel=1e-12)
 
 
 def test_equal_constant_groups_do_not_differ():
     found = effect(studies.sample(1, 1, 1), studies.sample(1, 1, 1), 0)
-    assert (found.difference, found.interval, found.hedges, found.cliff, found.p) == (0, (0, 0), None, 0, 1)
+    assert (found.difference, found.interval, found.hedges_g, found.cliffs_delta, found.p) == (
+        0,
+        (0, 0),
+        None,
+        0,
+        1,
+    )
 
 
 def test_one_run_is_not_tested():
@@ -155,19 +169,18 @@ def test_one_run_is_not_tested():
 
 def test_no_value_no_effect():
     found = effect(studies.sample(), studies.sample(1, 2), 0)
-    assert (found.difference, found.interval, found.hedges, found.cliff, found.p) == (None,) * 5
+    assert (found.difference, found.interval, found.hedges_g, found.cliffs_delta, found.p) == (None,) * 5
 
 
 def test_values_that_do_not_exist_are_left_out_and_counted():
-    made = numbers(
+    made = Measurements.of(
         studies.study(),
         studies.outcomes({"a": [1, None, math.nan, math.inf], "b": [2, 3]}),
         missing=[studies.cell("a", 4)],
     )
     found = made.sample("a", {}, "m")
     assert found.values == (1,)
-    assert found.wanted == 5
-    assert found.missing_share == pytest.approx(0.8, rel=1e-12)
+    assert found.planned_size == 5
 
 
 def test_all_comparisons_of_a_study_are_corrected_together():
@@ -179,7 +192,7 @@ def test_all_comparisons_of_a_study_are_corrected_together():
             {"a": draw(1, 4), "b": draw(2, 4) + (5 if level == "high" else 0)}, levels={"rate": level}
         )
     ]
-    found = all_effects(numbers(studies.study(factors=levels, measures=("m", "nowhere")), runs))
+    found = study_effects(Measurements.of(studies.study(factors=levels, measures=("m", "nowhere")), runs))
     assert [(each.first.levels["rate"], each.first.measure) for each in found] == [
         ("low", "m"),
         ("low", "nowhere"),
@@ -187,9 +200,9 @@ def test_all_comparisons_of_a_study_are_corrected_together():
         ("high", "nowhere"),
     ]
     low, absent, high, _ = found
-    assert absent.adjusted is None
-    assert [low.adjusted, high.adjusted] == pytest.approx([low.p, 2 * high.p], rel=1e-12)
-    assert high.least_adjusted == pytest.approx(4 / math.comb(8, 4), rel=1e-12)
+    assert absent.adjusted_p is None
+    assert [low.adjusted_p, high.adjusted_p] == pytest.approx([low.p, 2 * high.p], rel=1e-12)
+    assert high.least_adjusted_p == pytest.approx(4 / math.comb(8, 4), rel=1e-12)
 
 
 def test_the_interval_of_a_share_is_exact():

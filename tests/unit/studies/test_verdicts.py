@@ -3,7 +3,7 @@ import pytest
 from reference import studies
 
 from lossmap.components.studies.cells import Outcome
-from lossmap.components.studies.samples import numbers
+from lossmap.components.studies.samples import Measurements
 from lossmap.components.studies.verdicts import verdicts
 
 APART = {"a": [1, 1.1, 1.2, 1.3, 1.4], "b": [2, 2.1, 2.2, 2.3, 2.4]}
@@ -13,8 +13,10 @@ def said(rule, network="b", **more):
     return {"text": "It is said", "rule": rule, "measure": "m", "network": network, **more}
 
 
-def judge(statement, outcomes=(), joined=(), missing=(), **changes):
-    (found,) = verdicts(numbers(studies.study(statements=(statement,), **changes), outcomes, joined, missing))
+def judge(statement, outcomes=(), pairs=(), missing=(), **changes):
+    (found,) = verdicts(
+        Measurements.of(studies.study(statements=(statement,), **changes), outcomes, pairs, missing)
+    )
     return found.answer, found.evidence
 
 
@@ -107,7 +109,7 @@ def test_three_seeds_are_told_to_be_too_few():
 
 def test_the_more_is_said_the_less_chance_is_excluded():
     many = tuple(said("greater", against="a") for _ in range(7))
-    found = verdicts(numbers(studies.study(statements=many), studies.outcomes(APART)))
+    found = verdicts(Measurements.of(studies.study(statements=many), studies.outcomes(APART)))
     assert {each.answer for each in found} == {"not decidable here"}
     assert found[0].evidence.endswith(
         "p = 0.0079, 0.056 corrected for 7 comparisons. With so few seeds no corrected p-value can be below"
@@ -150,7 +152,7 @@ def test_too_few_runs_for_often_are_told():
 
 def test_barriers_are_those_of_pairs():
     statement = said("often-at-most", bound=0.05) | {"measure": "barrier_curve"}
-    answer, evidence = judge(statement, joined=studies.joined("b", [(0.01, 0, 0.02)] * 6), connections=6)
+    answer, evidence = judge(statement, pairs=studies.pairs("b", [(0.01, 0, 0.02)] * 6), connections=6)
     assert answer == "supported"
     assert "6 of 6 pairs of b" in evidence
 
@@ -174,7 +176,7 @@ def test_every_combination_of_levels_has_a_verdict():
     runs = studies.outcomes({"b": [2]}, levels={"rate": "low"}) + studies.outcomes(
         {"b": [0]}, levels={"rate": "high"}
     )
-    assert [(each.levels, each.answer) for each in verdicts(numbers(study, runs))] == [
+    assert [(each.levels, each.answer) for each in verdicts(Measurements.of(study, runs))] == [
         ({"rate": "low"}, "supported"),
         ({"rate": "high"}, "not supported"),
     ]

@@ -10,10 +10,11 @@ from reference.summaries import manifest
 from lossmap.components.config.connection import Connecting, Curve, Evaluation, Note
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.models import Mlp
-from lossmap.components.figures.connection import summary as found
 from lossmap.components.figures.connection.page import connection_page
 from lossmap.components.figures.connection.plot import connection
-from lossmap.components.figures.connection.summary import ConnectionSummary, Walked
+from lossmap.components.figures.connection.record import record, scalars
+from lossmap.components.figures.connection.sentences import alignment, verdict
+from lossmap.components.figures.connection.summary import ConnectionPath, ConnectionSummary
 
 T = np.linspace(0, 1, 9)
 NOTE = Note(batch_norm=False, spaces=1, permuted=1, reason=None)
@@ -29,7 +30,8 @@ def hill(height, spread=0.05, bad=None):
 
 def summary(note=NOTE, runs=("first", "second"), batch_norm="reestimated", **heights):
     paths = tuple(
-        Walked.of(name, {"train": hill(*height), "test": hill(*height)}) for name, height in heights.items()
+        ConnectionPath.of(name, {"train": hill(*height), "test": hill(*height)})
+        for name, height in heights.items()
     )
     connecting = Connecting(
         evaluation=Evaluation(batch_norm=batch_norm), curve=Curve() if "curve" in heights else None
@@ -42,7 +44,7 @@ def summary(note=NOTE, runs=("first", "second"), batch_norm="reestimated", **hei
 
 def test_the_verdict_names_what_connects_and_what_does_not():
     assert (
-        found.verdict(summary(linear=(1.0,), aligned=(0.2,), repaired=(0.01,), curve=(0.05, 5.0)))
+        verdict(summary(linear=(1.0,), aligned=(0.2,), repaired=(0.01,), curve=(0.05, 5.0)))
         == "On these 512 training samples the networks are connected by the line after alignment and repair"
         " (connected: the 95 % interval of the barrier ends at or below 0.05 nats); not by the straight"
         " line and the line after alignment; it cannot be told of the Bezier curve."
@@ -51,7 +53,7 @@ def test_the_verdict_names_what_connects_and_what_does_not():
 
 def test_the_verdict_does_not_claim_what_the_samples_do_not_tell():
     assert (
-        found.verdict(summary(linear=(1.0,), aligned=(0.05, 5.0)))
+        verdict(summary(linear=(1.0,), aligned=(0.05, 5.0)))
         == "On these 512 training samples it cannot be told whether the networks are connected by the line"
         " after alignment (connected: the 95 % interval of the barrier ends at or below 0.05 nats); they"
         " are not by the straight line."
@@ -60,20 +62,20 @@ def test_the_verdict_does_not_claim_what_the_samples_do_not_tell():
 
 def test_the_verdict_says_where_no_path_connects():
     assert (
-        found.verdict(summary(linear=(1.0,), curve=(0.2,)))
+        verdict(summary(linear=(1.0,), curve=(0.2,)))
         == "On these 512 training samples the networks are not connected by the straight line and the Bezier"
         " curve (connected: the 95 % interval of the barrier ends at or below 0.05 nats)."
     )
 
 
 def test_scalars_hold_the_barrier_of_each_path_with_its_interval():
-    scalars = found.scalars(summary(linear=(1.0,), aligned=(0.2,)))
-    assert scalars["barrier_linear"] == pytest.approx(1.0)
-    assert scalars["barrier_linear_low"] < 1 < scalars["barrier_linear_high"]
-    assert scalars["barrier_aligned_error"] == pytest.approx(0.04)
-    assert scalars["barrier_aligned_test"] == pytest.approx(0.2)
-    assert scalars["largest_rise_linear"] == pytest.approx(1.0)
-    assert not any("repaired" in name for name in scalars)
+    logged = scalars(summary(linear=(1.0,), aligned=(0.2,)))
+    assert logged["barrier_linear"] == pytest.approx(1.0)
+    assert logged["barrier_linear_low"] < 1 < logged["barrier_linear_high"]
+    assert logged["barrier_aligned_error"] == pytest.approx(0.04)
+    assert logged["barrier_aligned_test"] == pytest.approx(0.2)
+    assert logged["largest_rise_linear"] == pytest.approx(1.0)
+    assert not any("repaired" in name for name in logged)
 
 
 def test_with_batch_norm_re_estimated_everywhere_the_aligned_path_is_the_repaired_one():
@@ -82,17 +84,17 @@ def test_with_batch_norm_re_estimated_everywhere_the_aligned_path_is_the_repaire
     assert {path: barrier.value for path, barrier in connected.barriers.items()} == pytest.approx(
         {"linear": 1.0, "aligned": 0.2, "repaired": 0.2}
     )
-    scalars = found.scalars(connected)
-    assert scalars["barrier_repaired"] == scalars["barrier_aligned"]
-    assert scalars["barrier_repaired_high"] == scalars["barrier_aligned_high"]
+    logged = scalars(connected)
+    assert logged["barrier_repaired"] == logged["barrier_aligned"]
+    assert logged["barrier_repaired_high"] == logged["barrier_aligned_high"]
     frozen = summary(note=note, batch_norm="frozen", linear=(1.0,), aligned=(0.2,))
     assert list(frozen.barriers) == ["linear", "aligned"]
-    assert not any("repaired" in name for name in found.scalars(frozen))
+    assert not any("repaired" in name for name in scalars(frozen))
 
 
 def test_numbers_that_are_none_are_words_in_strict_json():
     text = json.dumps(
-        found.record(summary(linear=(1.0, 0.05, math.nan), aligned=(1.0, 0.05, math.inf))), allow_nan=False
+        record(summary(linear=(1.0, 0.05, math.nan), aligned=(1.0, 0.05, math.inf))), allow_nan=False
     )
     linear, aligned = json.loads(text)["paths"]
     assert linear["train"]["loss"][4] == "NaN"
@@ -108,15 +110,15 @@ def test_numbers_that_are_none_are_words_in_strict_json():
 
 def test_what_came_of_the_alignment_is_a_sentence():
     assert (
-        found.alignment(summary(linear=(1.0,)))
+        alignment(summary(linear=(1.0,)))
         == "1 of 1 permutable channel spaces of the second network were reordered by weight matching."
     )
     assert (
-        found.alignment(summary(note=NOTE.model_copy(update={"spaces": 0}), linear=(1.0,)))
+        alignment(summary(note=NOTE.model_copy(update={"spaces": 0}), linear=(1.0,)))
         == "There is nothing to align: no hidden channel can be permuted."
     )
     assert (
-        found.alignment(
+        alignment(
             summary(note=Note(batch_norm=False, spaces=0, permuted=0, reason="it branches"), linear=(1.0,))
         )
         == "Nothing was aligned: it branches."

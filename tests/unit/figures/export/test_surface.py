@@ -28,8 +28,8 @@ from lossmap.components.stores.survey_plan import Part, Survey
 from lossmap.components.surveys.merge import merge
 from lossmap.components.surveys.pending import pending_points
 from lossmap.components.surveys.tiles import cut, evaluate_tile
-from lossmap.pipelines import export as exporting
 from lossmap.pipelines.cli import app
+from lossmap.pipelines.export import export_surface
 
 X, Y = [-1.0, -0.25, 0.1, 0.75, 1.5], [0.0, 0.5, 2.0]
 
@@ -308,7 +308,7 @@ def test_the_line_is_exported_to_a_named_file(store, tmp_path):
 
 def test_height_is_logarithmic_or_linear(store, tmp_path):
     for height in ("log", "linear"):
-        exporting.export(Run(store, "done"), "plane", "vts", height, f"{height}.vts")
+        export_surface(Run(store, "done"), "plane", "vts", height, f"{height}.vts")
     heights = [
         vtk_to_numpy(
             _read(vtkXMLStructuredGridReader(), (tmp_path / f"{height}.vts").read_bytes())
@@ -353,18 +353,18 @@ def test_height_is_logarithmic_or_linear(store, tmp_path):
 )
 def test_a_mistake_is_one_line_that_says_what_was_expected(store, run, grid, form, height, kind, text):
     with pytest.raises(kind) as caught:
-        exporting.export(Run(store, run), grid, form, height, None)
+        export_surface(Run(store, run), grid, form, height, None)
     assert str(caught.value) == text
 
 
 def test_an_unknown_run_is_told_which_runs_there_are(store):
     with pytest.raises(StoreError, match="has no run other; the newest are"):
-        exporting.export(Run(store, "other"), "plane", "csv", "log", None)
+        export_surface(Run(store, "other"), "plane", "csv", "log", None)
 
 
 def test_a_file_that_cannot_be_written_is_one_line(store):
     with pytest.raises(LossmapError) as caught:
-        exporting.export(Run(store, "done"), "plane", "csv", "log", "nowhere/file.csv")
+        export_surface(Run(store, "done"), "plane", "csv", "log", "nowhere/file.csv")
     assert (
         str(caught.value)
         == "cannot write nowhere/file.csv: No such file or directory; name another file with --output"

@@ -5,7 +5,7 @@ import pytest
 from plotly import graph_objects as go
 from reference.summaries import bowl, evaluate, summary, with_values
 
-from lossmap.components.figures.pages import as_json
+from lossmap.components.figures.pages import figures_json
 from lossmap.components.figures.run.interactive import (
     epochs_figure,
     height_axis,
@@ -176,8 +176,8 @@ def test_figures_are_json_even_with_nan_and_infinity():
         epochs_figure([run], "loss"),
     ]
     for figure in figures:
-        strict = json.dumps(as_json(figure), allow_nan=False)
-        assert json.loads(strict) == as_json(figure)
+        plain = json.loads(figures_json({"figure": figure}))["figures"]["figure"]
+        assert plain == json.loads(figure.to_json(engine="json"))
 
 
 def test_learning_curves_are_training_and_test_of_every_run():

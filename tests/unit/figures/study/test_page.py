@@ -13,13 +13,13 @@ from lossmap.components.config.models import DenseNet, Linear, Mlp, ResNet
 from lossmap.components.config.study import Study
 from lossmap.components.core.serialization import plain
 from lossmap.components.figures.study import report as study_report
-from lossmap.components.figures.study import tables as study_words
+from lossmap.components.figures.study import tables
 from lossmap.components.figures.study.figures import distribution_figure, dots_figure
-from lossmap.components.figures.study.lesson_page import lesson_page, shown_cells
+from lossmap.components.figures.study.lesson_page import lesson_cells, lesson_page
 from lossmap.components.figures.study.page import study_page
 from lossmap.components.figures.study.plot import measure_dots
 from lossmap.components.stores.objects import FileStore
-from lossmap.components.studies.summary import StudySummary, mean_records, summarize
+from lossmap.components.studies.summary import StudySummary, mean_records, summarize_study
 
 HOSTILE = "<script>alert(1)</script>"
 VALUES = {"a": [1, 1.1, 1.2, 1.3, 1.4], "b": [2, 2.1, 2.2, 2.3]}
@@ -37,10 +37,10 @@ def summary(**changes: Any) -> StudySummary:
         },
     )
     study = studies.study(**({"statements": statements, "connections": 2, "title": HOSTILE} | changes))
-    return summarize(
+    return summarize_study(
         study,
         studies.outcomes(VALUES),
-        studies.joined("a", [(0.01, 0, 0.02), (1, 0.9, 1.1)]),
+        studies.pairs("a", [(0.01, 0, 0.02), (1, 0.9, 1.1)]),
         [studies.cell("b", 4)],
     )
 
@@ -72,7 +72,7 @@ def test_the_page_names_what_is_missing_and_what_so_few_seeds_can_show():
 
 def test_the_page_and_the_table_hold_the_mean_of_every_measure_and_how_many_runs_have_it():
     made = summary(factors={"rate": {"low": ("training.epochs=3",)}}, measures=("m", "n"))
-    found = summarize(
+    found = summarize_study(
         made.study,
         studies.outcomes({"a": [1, 3], "b": [2]}, levels={"rate": "low"}),
         [],
@@ -106,7 +106,7 @@ def test_the_page_and_the_table_hold_the_mean_of_every_measure_and_how_many_runs
 
 
 def test_a_study_without_runs_has_a_page():
-    page = study_page(summarize(studies.study(), [], [], [studies.cell("a", 0)]))
+    page = study_page(summarize_study(studies.study(), [], [], [studies.cell("a", 0)]))
     assert "No finished run has this measure." in text(page)
     assert figures(page) == {}
 
@@ -126,10 +126,10 @@ def test_the_steps_of_a_distribution_rise_to_one():
 
 def test_shares_are_told_in_percent_and_their_differences_in_points():
     study = studies.study(measures=("test_error",))
-    found = summarize(study, studies.outcomes({"a": [0.1, 0.2], "b": [0.4, 0.5]}, "test_error"))
-    assert study_words.mean(found.effects[0].first) == "45.0 ± 7.1\N{NARROW NO-BREAK SPACE}%"
-    assert study_words.difference(found.effects[0]).startswith("30 (")
-    assert study_words.difference(found.effects[0]).endswith(" points")
+    found = summarize_study(study, studies.outcomes({"a": [0.1, 0.2], "b": [0.4, 0.5]}, "test_error"))
+    assert tables.mean(found.effects[0].first) == "45.0 ± 7.1\N{NARROW NO-BREAK SPACE}%"
+    assert tables.difference(found.effects[0]).startswith("30 (")
+    assert tables.difference(found.effects[0]).endswith(" points")
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_shares_are_told_in_percent_and_their_differences_in_points():
     ],
 )
 def test_a_mean_has_the_digits_that_its_deviation_lets_count(values, told):
-    assert study_words.mean(studies.sample(*values)) == told
+    assert tables.mean(studies.sample(*values)) == told
 
 
 def test_connected_pairs_are_counted_by_their_intervals():
-    (row,) = study_words.connected(summary().found)
+    (row,) = tables.connected_shares(summary().measurements)
     assert (row.sample.label, row.path, row.count, len(row.sample.values)) == ("a", "curve", 1, 2)
 
 
@@ -157,13 +157,13 @@ def test_each_figure_is_redone_by_one_command():
     study = studies.study(
         assignments=("landscape.pairs=2",), factors={"rate": {"low": ("training.epochs=3",)}}
     )
-    found = summarize(study, studies.outcomes({"a": [1], "b": [2]}, levels={"rate": "low"}))
+    found = summarize_study(study, studies.outcomes({"a": [1], "b": [2]}, levels={"rate": "low"}))
     assert (
         "the surfaces of seed 0 side by side at rate low",
         "lossmap compare made-a-s0-abcdef01 made-b-s0-abcdef01",
-    ) in study_words.redo(found)
+    ) in tables.commands(found)
     assert (
-        study_words.redo_run(found.found, "b", {"rate": "low"}, 1)
+        tables.run_command(study, "b", {"rate": "low"}, 1)
         == "lossmap run digits-mlp --set landscape.pairs=2 --set training.epochs=3 --set model.seed=1 --set"
         " training.seed=1 --set landscape.seed=1"
     )
@@ -171,13 +171,13 @@ def test_each_figure_is_redone_by_one_command():
 
 def test_the_surfaces_that_are_redone_are_those_of_the_first_seed_that_the_study_has():
     later = studies.study(first_seed=1)
-    found = summarize(
+    found = summarize_study(
         later, [outcome for outcome in studies.outcomes({"a": [1, 2], "b": [3, 4]}) if outcome.cell.seed == 1]
     )
     assert (
         "the surfaces of seed 1 side by side",
         "lossmap compare made-a-s1-abcdef01 made-b-s1-abcdef01",
-    ) in study_words.redo(found)
+    ) in tables.commands(found)
 
 
 def test_the_picture_is_a_png_and_the_same_every_time():
@@ -188,9 +188,9 @@ def test_the_picture_is_a_png_and_the_same_every_time():
 
 def test_a_report_is_written_whole(tmp_path):
     store, made = FileStore(tmp_path / "store"), summary(measures=("m", "../m"))
-    found = made.found
+    found = made.measurements
     key = study_report.write(
-        store, made.study, found.outcomes, found.joined, found.missing, f"sqlite:///{tmp_path}/mlflow.db"
+        store, made.study, found.outcomes, found.pairs, found.missing, f"sqlite:///{tmp_path}/mlflow.db"
     )
     assert key == "studies/made/page.html"
     assert sorted(store.keys("studies/")) == [
@@ -238,7 +238,9 @@ def lesson(**models: Any) -> tuple[StudySummary, dict[str, Any]]:
         name="lesson", networks=dict.fromkeys(models, "recipe"), contrasts=(), measures=("train_loss",)
     )
     runs = {network: run_summary(run=f"run-of-{network}", model=model) for network, model in models.items()}
-    return summarize(study, studies.outcomes({network: [0.1, 0.2] for network in models}, "train_loss")), runs
+    return summarize_study(
+        study, studies.outcomes({network: [0.1, 0.2] for network in models}, "train_loss")
+    ), runs
 
 
 def test_the_lesson_shows_the_networks_that_there_are_and_names_what_is_not():
@@ -265,7 +267,7 @@ def test_a_lesson_without_runs_is_a_page():
 
 def test_the_lesson_shows_the_first_seed():
     found, _ = lesson(linear=Linear(), mlp=Mlp())
-    assert [(cell.network, cell.seed) for cell in shown_cells(found)] == [("linear", 0), ("mlp", 0)]
+    assert [(cell.network, cell.seed) for cell in lesson_cells(found)] == [("linear", 0), ("mlp", 0)]
 
 
 @pytest.mark.parametrize(("measure", "name"), [("m", "m.png"), ("../x y", ".._x_y.png")])

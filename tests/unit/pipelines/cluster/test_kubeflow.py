@@ -6,7 +6,7 @@ from fakes.pipelines_api import Pipelines, serving
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, ExperimentError
 from lossmap.pipelines.cluster.kubeflow import Kubeflow
-from lossmap.pipelines.cluster.submit import retry
+from lossmap.pipelines.cluster.submit import start_again
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -113,7 +113,7 @@ def test_an_unknown_run_is_told_with_the_newest_known(kubeflow, pipelines):
 
 def test_a_retry_is_the_same_pipeline_under_the_same_name(kubeflow, pipelines):
     pipelines.runs["failed"]["pipeline_spec"] = {"pipelineInfo": {"name": "lossmap"}}
-    assert retry(kubeflow, _found(kubeflow, pipelines, "failed")) == "new"
+    assert start_again(kubeflow, _found(kubeflow, pipelines, "failed")) == "new"
     [started] = pipelines.started
     assert started["display_name"] == pipelines.runs["failed"]["display_name"]
     assert started["pipeline_spec"] == {"pipelineInfo": {"name": "lossmap"}}
@@ -127,7 +127,7 @@ def test_what_has_succeeded_or_goes_on_is_not_retried(kubeflow, pipelines):
         ("going on", "is running; end it first: lossmap cancel "),
     ):
         with pytest.raises(ExperimentError) as refused:
-            retry(kubeflow, _found(kubeflow, pipelines, name))
+            start_again(kubeflow, _found(kubeflow, pipelines, name))
         assert message in str(refused.value)
 
 

@@ -10,7 +10,7 @@ from support.stack import on_a_short_stack
 from lossmap.components.config.parse import override
 from lossmap.components.config.settings import Settings
 from lossmap.pipelines.cluster.landscape_pipeline import package
-from lossmap.pipelines.recipes.resolve import load, names
+from lossmap.pipelines.recipes.registry import load, names
 from lossmap.pipelines.studies import cells as study
 from lossmap.pipelines.studies import named as studies
 
@@ -145,7 +145,7 @@ def test_no_cell_of_a_study_has_another_shape():
         cell.experiment
         for name in studies.STUDIES
         for scale in studies.SCALES
-        for cell in study.cells(studies.load(name, scale, (), None))
+        for cell in study.study_cells(studies.load(name, scale, (), None))
     ]
     assert {_shape(experiment) for experiment in cells} <= set(RECIPES)
 

@@ -5,7 +5,7 @@ from lossmap.components.config.data import NAMED_SOURCES
 from lossmap.components.config.parse import override
 from lossmap.components.core.errors import ExperimentError
 from lossmap.pipelines.cluster import submit
-from lossmap.pipelines.recipes.resolve import load, names
+from lossmap.pipelines.recipes.registry import load, names
 from lossmap.pipelines.studies import cells as study
 from lossmap.pipelines.studies import named as studies
 
@@ -88,7 +88,7 @@ REFUSED = [
 )
 def test_what_no_cluster_could_run_is_refused_before_anything_starts(sets, message):
     with pytest.raises(ExperimentError) as refused:
-        submit.check(_experiment(*sets))
+        submit.check_for_cluster(_experiment(*sets))
     assert str(refused.value) == message
 
 
@@ -121,7 +121,7 @@ def test_data_that_pods_can_read_is_taken(sets):
 
 def _refusal(experiment):
     try:
-        submit.check(experiment)
+        submit.check_for_cluster(experiment)
     except ExperimentError as error:
         return str(error)
     return None
@@ -136,7 +136,7 @@ def test_every_recipe_can_be_submitted(name):
 @pytest.mark.parametrize("scale", studies.SCALES)
 @pytest.mark.parametrize("name", studies.STUDIES)
 def test_every_cell_of_every_study_can_be_submitted(name, scale):
-    cells = study.cells(studies.load(name, scale, (), None))
+    cells = study.study_cells(studies.load(name, scale, (), None))
     assert cells
     assert {cell.run: refusal for cell in cells if (refusal := _refusal(cell.experiment))} == {}
     assert all(submit.demand(cell.experiment).tiles >= 1 for cell in cells)

@@ -9,7 +9,7 @@ from lossmap.components.models import build
 from lossmap.components.stores.objects import open_store
 from lossmap.components.training.schedule import factor
 from lossmap.pipelines.cli import app
-from lossmap.pipelines.recipes import resolve as recipes
+from lossmap.pipelines.recipes import registry
 
 WITH_AND_WITHOUT_SHORTCUTS = ["resnet20", "resnet56", "resnet110", "preactivation-resnet", "wide-resnet"]
 CAST = [
@@ -28,31 +28,31 @@ ON_CPUS = [f"cifar10-{name}-cpu" for name in CAST]
 
 @pytest.mark.parametrize("scale", ["digits-{}", "cifar10-{}-cpu", "cifar10-{}"])
 def test_every_network_has_a_recipe_at_every_scale(scale):
-    assert {scale.format(name) for name in [*CAST, "multimodel"]} <= set(recipes.names())
+    assert {scale.format(name) for name in [*CAST, "multimodel"]} <= set(registry.names())
 
 
 def test_every_recipe_is_listed_once_under_the_heading_of_its_scale():
-    digits, on_cpus, on_gpus, others = recipes.groups().values()
-    assert [*digits, *on_cpus, *on_gpus, *others] == recipes.names()
-    assert {recipes.load(name).data.source for name in digits} <= {"digits", "tasks"}
+    digits, on_cpus, on_gpus, others = registry.groups().values()
+    assert [*digits, *on_cpus, *on_gpus, *others] == registry.names()
+    assert {registry.load(name).data.source for name in digits} <= {"digits", "tasks"}
     assert all(
-        name.startswith("cifar10-") and name.endswith("-cpu") and recipes.load(name).cluster.profile == "cpu"
+        name.startswith("cifar10-") and name.endswith("-cpu") and registry.load(name).cluster.profile == "cpu"
         for name in on_cpus
     )
     assert all(
         name.startswith("cifar10-")
         and not name.endswith("-cpu")
-        and recipes.load(name).cluster.profile == "gpu"
+        and registry.load(name).cluster.profile == "gpu"
         for name in on_gpus
     )
     assert sorted(others) == ["blobs-mlp", "cifar100-resnet20", "fashion-mnist-resnet20"]
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_a_recipe_passes_the_checks_of_a_file_and_is_described_in_one_sentence(name):
-    experiment = recipes.load(name)
+    experiment = registry.load(name)
     assert parse(experiment.model_dump(mode="json")) == experiment
-    described = recipes.describe(name)
+    described = registry.describe(name)
     assert described.endswith(".")
     assert len(described) <= 140
 
@@ -61,14 +61,14 @@ def test_a_recipe_without_shortcuts_differs_in_nothing_else():
     for name in WITH_AND_WITHOUT_SHORTCUTS:
         for scale in ("digits-{}", "cifar10-{}-cpu", "cifar10-{}"):
             with_shortcuts, without = (
-                recipes.load(scale.format(label)) for label in (name, f"{name}-noshort")
+                registry.load(scale.format(label)) for label in (name, f"{name}-noshort")
             )
             plain = with_shortcuts.model.model_copy(update={"shortcuts": False})
             assert with_shortcuts.model_copy(update={"name": without.name, "model": plain}) == without
 
 
 def test_cpu_recipes_have_one_budget():
-    experiments = [recipes.load(name) for name in ON_CPUS]
+    experiments = [registry.load(name) for name in ON_CPUS]
     first = experiments[0]
     for experiment in experiments:
         rate = {
@@ -107,7 +107,7 @@ SCHEDULES = [
     ("name", "batch", "steps", "drops", "decay", "nesterov"), SCHEDULES, ids=[row[0] for row in SCHEDULES]
 )
 def test_the_papers_schedules(name, batch, steps, drops, decay, nesterov):
-    training = recipes.load(name).trained
+    training = registry.load(name).trained
     steps_of_an_epoch = 50_000 // batch
     assert (training.batch_size, training.optimizer.weight_decay, training.optimizer.nesterov) == (
         batch,
@@ -140,8 +140,8 @@ SHAPES = {
 
 def _distinct():
     known = {}
-    for name in recipes.names():
-        experiment = recipes.load(name)
+    for name in registry.names():
+        experiment = registry.load(name)
         if experiment.data.source in SHAPES:
             known.setdefault((experiment.model.model_dump_json(), experiment.data.source), name)
     return list(known.values())
@@ -149,7 +149,7 @@ def _distinct():
 
 @pytest.mark.parametrize("name", _distinct())
 def test_the_network_of_a_recipe_takes_the_images_of_its_data(name):
-    experiment = recipes.load(name)
+    experiment = registry.load(name)
     channels, size, classes = SHAPES[experiment.data.source]
     gates = (
         experiment.model.architecture == "mixture-of-experts"
@@ -160,7 +160,7 @@ def test_the_network_of_a_recipe_takes_the_images_of_its_data(name):
 
 
 def test_the_multimodel_takes_rows_of_its_tasks(tmp_path):
-    experiment = recipes.load("digits-multimodel")
+    experiment = registry.load("digits-multimodel")
     packed = prepare(experiment.data, open_store(tmp_path.as_uri()))
     network = build(experiment.model, packed).eval()
     row_length = 1 + max(task.features for task in packed.tasks)
@@ -176,7 +176,7 @@ def test_what_is_listed_can_be_read_by_programs():
     assert found.exit_code == 0
     lines = found.stdout.splitlines()
     headings = [line for line in lines if line.startswith("# ")]
-    assert [heading.removeprefix("# ") for heading in headings] == list(recipes.groups())
+    assert [heading.removeprefix("# ") for heading in headings] == list(registry.groups())
     assert [tuple(line.split(None, 1)) for line in lines if line not in headings] == [
-        (name, recipes.describe(name)) for name in recipes.names()
+        (name, registry.describe(name)) for name in registry.names()
     ]

@@ -42,7 +42,7 @@ def _study(**changes):
 
 
 def _cells(**changes):
-    return study.cells(_study(**changes))
+    return study.study_cells(_study(**changes))
 
 
 def test_cells_are_every_combination_seed_by_seed():
@@ -149,8 +149,10 @@ def test_a_network_that_is_not_trained_has_no_repetitions():
 
 
 def test_connected_are_the_first_pairs_of_seeds_of_each_network_at_each_level():
-    found = study.cells(_study(seeds=4, factors={"rate": FACTORS["rate"]}, connections=4))
-    chosen = study.pairs(_study(seeds=4, connections=4), [cell for cell in found if cell.run != found[0].run])
+    found = study.study_cells(_study(seeds=4, factors={"rate": FACTORS["rate"]}, connections=4))
+    chosen = study.seed_pairs(
+        _study(seeds=4, connections=4), [cell for cell in found if cell.run != found[0].run]
+    )
     labels = dict.fromkeys((cell.network, cell.levels["rate"]) for cell in found)
     for label in labels:
         own = [
@@ -172,7 +174,7 @@ def _finish(store, cells):
 def test_the_store_tells_which_cells_are_missing(tmp_path):
     store, found = open_store(str(tmp_path)), _cells()
     _finish(store, found[1:3])
-    assert study.split(store, found) == (found[1:3], [found[0], found[3]])
+    assert study.split_finished(store, found) == (found[1:3], [found[0], found[3]])
     assert [outcome.scalars for outcome in study.outcomes(store, found[1:3])] == [
         {"floor": 0.0},
         {"floor": 0.1},
@@ -186,7 +188,7 @@ def _unseen(_):
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(tmp_path):
     found, said = _cells(assignments=["data.source=/nowhere/images.zip"], seeds=1), []
-    failed = study_local.run_in_turn(found, Settings(store=str(tmp_path)), _unseen, said.append)
+    failed = study_local.run_in_sequence(found, Settings(store=str(tmp_path)), _unseen, said.append)
     assert list(failed) == [cell.run for cell in found]
     assert all("/nowhere/images.zip" in reason for reason in failed.values())
     assert said[0] == f"cell 1/2 {found[0].run}"
@@ -196,30 +198,30 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(tmp_path):
 
 def test_a_cell_that_fails_beside_others_is_told(tmp_path):
     found, said = _cells(assignments=["data.source=/nowhere/images.zip"], seeds=1), []
-    failed = study_local.run_beside(found, Settings(store=str(tmp_path)), 2, _unseen, said.append)
+    failed = study_local.run_in_parallel(found, Settings(store=str(tmp_path)), 2, _unseen, said.append)
     assert list(failed) == [cell.run for cell in found]
     assert said == [f"{run} failed: {reason}" for run, reason in failed.items()]
     assert all("/nowhere/images.zip" in reason for reason in failed.values())
 
 
 def test_cells_of_one_training_do_not_run_beside_each_other():
-    found = study.cells(studies.load("batch", "digits", [], 1))
-    started = study_local.startable(found, [], 8)
+    found = study.study_cells(studies.load("batch", "digits", [], 1))
+    started = study_local.next_cells(found, [], 8)
     assert [(cell.network, cell.levels["decay"]) for cell in started] == [
         (size, decay) for decay in ("none", "decay") for size in ("small", "large")
     ]
-    assert study_local.startable(found, started[1:], 8) == started[:1]
-    assert study_local.startable(found, started, 8) == []
-    assert len(study_local.startable(found, [], 3)) == 3
+    assert study_local.next_cells(found, started[1:], 8) == started[:1]
+    assert study_local.next_cells(found, started, 8) == []
+    assert len(study_local.next_cells(found, [], 3)) == 3
 
 
 def test_as_many_cells_run_as_the_cores_hold(monkeypatch):
     monkeypatch.setattr(study_local, "cpu_count", lambda: 5)
     small = ["training.processes=1", "landscape.workers=1"]
-    assert study_local.fitting(_cells(assignments=small)) == 5
-    assert study_local.fitting(_cells(assignments=[*small, "training.processes=2"])) == 2
-    assert study_local.fitting(_cells(assignments=[*small, "training.threads=4"])) == 1
-    assert study_local.fitting(_cells()) == 1  # a survey takes every core
+    assert study_local.parallel_capacity(_cells(assignments=small)) == 5
+    assert study_local.parallel_capacity(_cells(assignments=[*small, "training.processes=2"])) == 2
+    assert study_local.parallel_capacity(_cells(assignments=[*small, "training.threads=4"])) == 1
+    assert study_local.parallel_capacity(_cells()) == 1  # a survey takes every core
 
 
 def test_the_dry_run_tells_what_is_finished_and_what_is_missing(capsys):
@@ -230,8 +232,8 @@ def test_the_dry_run_tells_what_is_finished_and_what_is_missing(capsys):
         "landscape.samples=50",
     ]
     asked = _study(factors={"rate": FACTORS["rate"]}, assignments=small)
-    found = study.cells(asked)
-    study_screen.plan(asked, found[:3], found[3:], as_json=False)
+    found = study.study_cells(asked)
+    study_screen.show_plan(asked, found[:3], found[3:], as_json=False)
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
         " network  rate  seeds finished  missing",
         " wide     low   0               1",
@@ -242,7 +244,7 @@ def test_the_dry_run_tells_what_is_finished_and_what_is_missing(capsys):
         "missing: 70 points at most, 3,500 images through the networks",
         "on a cluster: 10 pods that train and 5 that survey, over all runs",
     ]
-    study_screen.plan(asked, found[:3], found[3:], as_json=True)
+    study_screen.show_plan(asked, found[:3], found[3:], as_json=True)
     record = json.loads(capsys.readouterr().out)
     assert record["missing"] == {
         "runs": 5,
@@ -333,7 +335,7 @@ def test_an_unknown_study_or_scale_is_refused(name, scale, message):
 )
 def test_every_named_study_can_be_run_at_every_scale(name, scale):
     asked = studies.load(name, scale, ["data.test_limit=50"], 1)
-    found = study.cells(asked)
+    found = study.study_cells(asked)
     levels = 1
     for choice in asked.factors.values():
         levels *= len(choice)
@@ -342,7 +344,7 @@ def test_every_named_study_can_be_run_at_every_scale(name, scale):
 
 
 def test_the_normalisations_of_the_batch_study_are_of_the_same_trainings():
-    found = study.cells(studies.load("batch", "digits", [], 1))
+    found = study.study_cells(studies.load("batch", "digits", [], 1))
     trainings = {(str(cell.experiment.model), str(cell.experiment.training)) for cell in found}
     assert (len(found), len(trainings)) == (8, 4)
 
@@ -396,7 +398,7 @@ def _there(pipelines, missing, parallel=2):
     with serving(pipelines) as address:
         settings = Settings(pipelines=address, image="lossmap:test")
         failed = on_a_short_stack(
-            study_cluster.run_there, missing, settings, parallel, said.append, poll=0.01
+            study_cluster.run_on_cluster, missing, settings, parallel, said.append, poll=0.01
         )
         return failed, said
 

@@ -8,7 +8,7 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.tracking.runs import open_tracker, parameters, tags
-from lossmap.pipelines.recipes.resolve import load
+from lossmap.pipelines.recipes.registry import load
 
 # MLflow 3.17 with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings(
