@@ -20,6 +20,7 @@ from lossmap.components.figures.study.page import measure_samples, study_page
 from lossmap.components.figures.study.plot import measure_dots
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
+from lossmap.components.stores.runs import Run
 from lossmap.components.stores.tracking.runs import open_study_tracker
 from lossmap.components.studies.cells import Cell, Outcome, SeedPair
 from lossmap.components.studies.summary import (
