@@ -82,15 +82,11 @@ def _manifest(size, channels):
         digest="0" * 64,
         source="benchmark",
         classes=tuple("0123456789"),
-        channels=channels,
-        height=size,
-        width=size,
+        shape=(channels, size, size),
         mean=(0.5,) * channels,
         deviation=(0.25,) * channels,
         train=(),
         test=(),
-        train_counts=(),
-        test_counts=(),
     )
 
 

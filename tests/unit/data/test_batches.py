@@ -23,15 +23,11 @@ def _manifest(channels, height=6, width=5):
         digest="d",
         source="s",
         classes=("a", "b"),
-        channels=channels,
-        height=height,
-        width=width,
+        shape=(channels, height, width),
         mean=tuple(random.random(channels).tolist()),
         deviation=tuple((0.1 + random.random(channels)).tolist()),
         train=(),
         test=(),
-        train_counts=(),
-        test_counts=(),
     )
 
 

@@ -18,15 +18,11 @@ MANIFEST = Manifest(
     digest="ab" * 32,
     source="digits",
     classes=("0", "1"),
-    channels=1,
-    height=8,
-    width=8,
+    shape=(1, 8, 8),
     mean=(0.5,),
     deviation=(0.5,),
     train=(),
     test=(),
-    train_counts=(1, 1),
-    test_counts=(1, 1),
 )
 
 
