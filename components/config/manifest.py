@@ -3,7 +3,7 @@
 from math import log, prod
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lossmap.components.core.frozen import Frozen
 
@@ -54,7 +54,7 @@ class PackedTask(Frozen):
 
 
 class Manifest(Frozen):
-    """A packed data set.
+    """A packed data set. Fields that an earlier lossmap wrote and this one does not know are passed over.
 
     Attributes:
         digest: of the content; equal content, equal digest.
@@ -65,13 +65,13 @@ class Manifest(Frozen):
         shape: of one input: channels, height, width of an image.
         mean: by channel, over the training images scaled to [0, 1]; or what the experiment says. Empty for
             tensors, which are used as they are.
-        deviation: likewise.
+        deviation: standard deviation by channel, as the mean.
         train: shards of the training samples.
         test: shards of the test samples; tensors may come without any.
-        train_counts: training targets of each class.
-        test_counts: likewise.
         tasks: in the order of their numbers; empty for other kinds.
     """
+
+    model_config = ConfigDict(extra="ignore")
 
     digest: str
     source: str
@@ -82,8 +82,6 @@ class Manifest(Frozen):
     deviation: tuple[PositiveFloat, ...]
     train: tuple[Shard, ...]
     test: tuple[Shard, ...]
-    train_counts: tuple[NonNegativeInt, ...]
-    test_counts: tuple[NonNegativeInt, ...]
     tasks: tuple[PackedTask, ...] = ()
 
     @property

@@ -56,7 +56,6 @@ def pack_tensors(name: str, source: TensorSource, store: Store) -> Manifest:
     contents = {split: _tensor_shards(*pair) for split, pair in source.splits.items()}
     digest = _sha256(canonical_json({"kind": "tensors", **_digests(contents)}).encode())
     shards = {split: _write(store, digest, split, parts) for split, parts in contents.items()}
-    counts = {split: _class_counts(targets, source.classes) for split, (_, targets) in source.splits.items()}
     manifest = Manifest(
         digest=digest,
         source=name,
@@ -67,8 +66,6 @@ def pack_tensors(name: str, source: TensorSource, store: Store) -> Manifest:
         deviation=(),
         train=shards["train"],
         test=shards["test"],
-        train_counts=counts["train"],
-        test_counts=counts["test"],
     )
     return _keep(store, manifest)
 
@@ -97,8 +94,6 @@ def pack_tasks(loaded: Sequence[LoadedTask], store: Store) -> Manifest:
         deviation=(),
         train=shards["train"],
         test=shards["test"],
-        train_counts=(),
-        test_counts=(),
         tasks=tasks,
     )
     return _keep(store, manifest)
@@ -139,10 +134,6 @@ def _tensor_shards(inputs: Tensor, targets: Tensor) -> list[tuple[int, bytes]]:
     ]
 
 
-def _class_counts(targets: Tensor, classes: int) -> tuple[int, ...]:
-    return tuple(targets.flatten().bincount(minlength=classes).tolist()) if classes else ()
-
-
 def _digest(source: Source, contents: Contents, data: Data) -> str:
     stated = {"mean": data.mean, "deviation": data.deviation} if data.mean else {}
     return _sha256(canonical_json({"classes": source.classes, **_digests(contents), **stated}).encode())
@@ -166,10 +157,6 @@ def _manifest(data: Data, source: Source, digest: str, shards: dict[Split, tuple
     if len(train) == 0:
         raise DataError(f"{data.source} has no training images")
     mean, deviation = _stated_statistics(data, train.shape[1]) or channel_statistics(train)
-    counts = {
-        split: np.bincount(images.labels, minlength=len(source.classes)).tolist()
-        for split, images in source.splits.items()
-    }
     return Manifest(
         digest=digest,
         source=data.source,
@@ -179,8 +166,6 @@ def _manifest(data: Data, source: Source, digest: str, shards: dict[Split, tuple
         deviation=deviation,
         train=shards["train"],
         test=shards["test"],
-        train_counts=tuple(counts["train"]),
-        test_counts=tuple(counts["test"]),
     )
 
 

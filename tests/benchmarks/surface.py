@@ -87,8 +87,6 @@ def _manifest(size, channels):
         deviation=(0.25,) * channels,
         train=(),
         test=(),
-        train_counts=(),
-        test_counts=(),
     )
 
 

@@ -71,7 +71,8 @@ def test_the_whole_chain_runs_as_components(settings, tmp_path):
     chain(experiment=EXPERIMENT.canonical_json())
     store = open_store(settings.store)
     artifacts = {path.name: path for path in (tmp_path / "kfp").glob("*/*/*")}
-    assert json.loads(artifacts["dataset"].read_text())["train_counts"] == [20] * 4
+    (shard,) = json.loads(artifacts["dataset"].read_text())["train"]
+    assert shard["count"] == 80
     assert json.loads(artifacts["model"].read_text()) == load_json(
         store, layout.training_result(Run(store, "run").training)
     )

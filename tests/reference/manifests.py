@@ -14,6 +14,4 @@ def manifest(channels=1, size=8, classes=10):
         deviation=(0.25,) * channels,
         train=(),
         test=(),
-        train_counts=(),
-        test_counts=(),
     )

@@ -120,6 +120,4 @@ def manifest(source: str) -> Manifest:
         deviation=(0.2, 0.2, 0.2),
         train=(train,),
         test=(test,),
-        train_counts=(5000,) * 10,
-        test_counts=(1000,) * 10,
     )

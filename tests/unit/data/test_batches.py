@@ -28,8 +28,6 @@ def _manifest(channels, height=6, width=5):
         deviation=tuple((0.1 + random.random(channels)).tolist()),
         train=(),
         test=(),
-        train_counts=(),
-        test_counts=(),
     )
 
 

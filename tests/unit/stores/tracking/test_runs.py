@@ -25,8 +25,6 @@ MANIFEST = Manifest(
     deviation=(0.5,),
     train=(),
     test=(),
-    train_counts=(1, 1),
-    test_counts=(1, 1),
 )
 
 
