@@ -18,9 +18,8 @@ from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 
 _BEAT_SECONDS = 5.0
-SILENCE_SECONDS = (
-    25.0  # of looking in vain; while the store is out of reach nothing is known, and nothing counts
-)
+# Of looking in vain; while the store is out of reach nothing is known, and nothing counts.
+SILENCE_SECONDS = 25.0
 _logger = logging.getLogger(__name__)
 
 

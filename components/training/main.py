@@ -11,8 +11,8 @@
 (launch.py). LOSSMAP_STORE says where the training is kept. SIGTERM saves a checkpoint and exits with 143; the
 same command goes on from there. LOSSMAP_LAUNCHER says who waits for the training: the number of a process, or
 `store` for somebody who gives signs of life there, `store:10` for one who is gone after 10 seconds without a
-sign; when that one is gone, training saves and exits with 0. Standard output carries one JSON object a line,
-and whoever started torchrun tells MLflow:
+sign; when that one is gone, training saves and exits with 0.
+Standard output carries one JSON object a line, and whoever started torchrun tells MLflow:
 
     progress, epoch, warning
     stopped    asked to stop, or nobody waits any longer; saved

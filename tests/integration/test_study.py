@@ -182,7 +182,11 @@ def test_cells_beside_each_other_may_say_more_than_a_pipe_holds(tmp_path):
     (tmp_path / "tiny.yaml").write_text(
         STUDY.replace("data.blobs.train_per_class=30", "training.batch_size=5000")
     )
-    talking = {"PYTHONPROFILEIMPORTTIME": "1"}  # a line for every module
+    # Not their fork servers: a line of theirs might follow the reason.
+    command = "if not any('multiprocessing' in word for word in sys.orig_argv):"
+    talk = f"import sys\n{command}\n    sys.stderr.write('a line\\n' * 20_000)\n"
+    (tmp_path / "sitecustomize.py").write_text(talk)
+    talking = {"PYTHONPATH": str(tmp_path)}
     found = process("study", "tiny.yaml", "--parallel", "2", cwd=tmp_path, check=1, variables=talking)
     assert len(found.stderr) > 1 << 16  # and a cell says no less
     reason = (

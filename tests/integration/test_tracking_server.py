@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
+from support.command_line import start
 
 from lossmap.components.core.errors import TrackingError
 from lossmap.components.stores.tracking.client import BackgroundTracker, RunTracker
@@ -293,26 +294,8 @@ def test_the_ui_serves_what_was_logged_without_it_and_ends_without_leavings(
     tracker.log_artifacts({"page.html": PAGE})
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [
-        os.path.join(os.path.dirname(sys.executable), "lossmap"),
-        "ui",
-        "--port",
-        str(port),
-        "--tracking",
-        place,
-    ]
-    # A shell that starts the tests in the background hands down an ignored SIGINT.
-    heed = (
-        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1],"
-        " sys.argv[1:])"
-    )
-    ui = subprocess.Popen(
-        [sys.executable, "-c", heed, *command],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    command = ["ui", "--port", str(port), "--tracking", place]
+    ui = start(*command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         wait_for_address(f"http://127.0.0.1:{port}/health")
         with urllib.request.urlopen(

@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from reference.data import png, write_folder
 from safetensors.torch import save
 
 from lossmap.components.config.data import Blobs, Data
+from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.errors import DataError
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_packed, load_samples

@@ -3,9 +3,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing
 from reference import experts as reference
 from reference.manifests import manifest
+from support.processes import as_ranks
 from torch import nn
 
 from lossmap.components.config.models import Experts, MixtureOfExperts
@@ -21,7 +21,7 @@ CASES = [(spread, active, capacity) for spread in (False, True) for active, capa
 
 
 def test_gradients_of_two_processes_are_the_mean_of_two_copies_also_where_experts_are_spread(tmp_path):
-    torch.multiprocessing.spawn(reference.rank_main, (str(tmp_path), CASES, 4), nprocs=2)
+    as_ranks(2, reference.rank_main, str(tmp_path), CASES, 4)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for case in CASES:
         expected = reference.gradients_by_hand(case[1], case[2], 4)
