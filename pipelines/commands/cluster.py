@@ -61,9 +61,7 @@ def submit(
 def status(
     run: ClusterRun, as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False
 ) -> None:
-    """Tell how a run on a cluster is getting on: exit code 1 where it failed, 130 where it was cancelled,
-    else 0.
-    """
+    """Tell how a run on a cluster is getting on; exit code 1 if it failed, 130 if it was cancelled."""
     from lossmap.pipelines.screens.cluster import show_status
 
     raise typer.Exit(show_status(run, settings_of(None, None), as_json))
@@ -102,9 +100,7 @@ def retry(
         ),
     ] = False,
 ) -> None:
-    """Start a run that failed or was cancelled once more: what is finished stays, training goes on from
-    its last checkpoint.
-    """
+    """Start a run that failed or was cancelled once more; what is finished stays."""
     from lossmap.pipelines.screens.cluster import follow_run, retry_run
 
     settings = settings_of(None, None)

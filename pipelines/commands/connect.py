@@ -55,9 +55,7 @@ def connect(  # noqa: PLR0913  # the options of the command
     store: Store = None,
     tracking: Tracking = None,
 ) -> None:
-    """Tell whether two minima are connected: barriers along the straight line, after alignment and repair,
-    and along a trained curve.
-    """
+    """Tell whether two minima are connected: barriers along straight, aligned and trained paths."""
     from lossmap.pipelines import local
     from lossmap.pipelines.connect import connect_runs, connection_settings
     from lossmap.pipelines.screens.connect import connection_json, show_connection

@@ -60,9 +60,7 @@ def study(  # noqa: PLR0913  # the options of the command
     store: Store = None,
     tracking: Tracking = None,
 ) -> None:
-    """Train and survey several networks with several seeds, and judge what is said of them: effects,
-    intervals, p-values, verdicts.
-    """
+    """Train and survey networks with several seeds each, and judge what is said of them."""
     from lossmap.components.stores.objects import open_store
     from lossmap.pipelines.screens.console import progress_bar
     from lossmap.pipelines.screens.study import print_aside, print_line, show_plan, show_report

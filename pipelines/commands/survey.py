@@ -58,9 +58,7 @@ def survey(  # noqa: PLR0913  # the options of the command
     store: Store = None,
     tracking: Tracking = None,
 ) -> None:
-    """Survey a network that lossmap did not train; or prove what rescaling it does to each normalisation's
-    picture.
-    """
+    """Survey a network that lossmap did not train, or prove what rescaling it does to the pictures."""
     from lossmap.pipelines import local
     from lossmap.pipelines.screens.console import progress_bar, run_experiment, show_runs
     from lossmap.pipelines.screens.proof import proof_json, show_proof
