@@ -3,6 +3,7 @@ whole data set.
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
 from safetensors import SafetensorError
@@ -33,23 +34,34 @@ def keep_samples(run: Run, split: Packed | None = None) -> None:
         _write(run, _drawn(run, split))
 
 
-def load_survey_samples(run: Run, count: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of some of the survey's samples: N x …, as a network and a loss get them.
+@dataclass(frozen=True)
+class SurveySamples:
+    """The samples of a run's survey, as they were packed."""
 
-    Fewer samples are a part of more samples. Where the store does not have them undamaged, they are drawn
-    again.
+    run: Run
+    packed: Packed
 
-    Args:
-        run: with its data set packed.
-        count: how many; all that there are where there are no more.
+    def part(self, count: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of some of them: N x …, as a network and a loss get them. Fewer samples are a
+        part of more samples.
+
+        Args:
+            count: how many, at most as many as a part of the survey asks for; all that there are where there
+                are no more.
+        """
+        places = torch.searchsorted(_indices(self.run, _most(self.run)), _indices(self.run, count))
+        inputs, targets = (tensor[places] for tensor in self.packed)
+        return as_inputs(inputs, self.run.manifest), targets
+
+
+def load_survey_samples(run: Run) -> SurveySamples:
+    """The samples of a run's survey. Where the store does not have them undamaged, they are drawn again.
 
     Raises:
         DataError: as keep_samples.
         StoreError: as keep_samples.
     """
-    inputs, targets = _read(run) or _write(run, _drawn(run))
-    places = torch.searchsorted(_indices(run, _most(run)), _indices(run, count))
-    return as_inputs(inputs[places], run.manifest), targets[places]
+    return SurveySamples(run, _read(run) or _write(run, _drawn(run)))
 
 
 def _drawn(run: Run, split: Packed | None = None) -> Packed:

@@ -29,22 +29,26 @@ class Run:
     """One run. Its documents never change: each is read when it is first asked for, and then kept here. What
     may change, such as which tiles there are, is looked up each time.
 
-    Handed to another process, it takes along the documents that it has read, and opens the store again there.
+    Handed to another process, it takes along the documents that it has read, and opens the store there when
+    it is first asked for: that process may get its environment after its arguments.
 
     Attributes:
-        store: where it is.
         name: of the run.
         tile_results: what was read of tiles, by key; they never change either.
     """
 
     def __init__(self, store: Store, name: str):
-        self.store, self.name = store, name
+        self._uri, self.name = store.uri, name
+        self.store = store
         self.tile_results: dict[str, Mapping[Any, Any]] = {}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        stays = ("store", "tile_results")
-        documents = {name: value for name, value in vars(self).items() if name not in stays}
-        return _reopened, (self.store.uri, self.name), documents
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "store"} | {"tile_results": {}}
+
+    @cached_property
+    def store(self) -> Store:
+        """Where it is."""
+        return open_store(self._uri)
 
     def begin(self, experiment: Experiment) -> None:
         """Keep the experiment of a new run.
@@ -165,10 +169,6 @@ class Run:
             software=software.software_of(software.SURVEY),
         )
         return Links(training=training, survey=survey.address())
-
-
-def _reopened(uri: str, name: str) -> Run:
-    return Run(open_store(uri), name)
 
 
 def list_runs(store: Store) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from lossmap.components.data.samples import load_survey_samples
+from lossmap.components.data.samples import SurveySamples, load_survey_samples
 from lossmap.components.landscape.evaluator import Directions, Evaluator
 from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.grid import Result
@@ -63,7 +63,7 @@ class Problems:
         compute_deterministically()
         network = self.network().eval().to(self._run.experiment.landscape.device)
         if count not in self._samples:
-            self._samples[count] = self._load_samples(network, count)
+            self._samples[count] = self._part(network, count)
         return Problem(network, named_loss(self._run.experiment.loss), self._samples[count])
 
     def evaluator(self, part: Part) -> Evaluate:
@@ -88,9 +88,13 @@ class Problems:
         content = self._run.store.read(layout.weights(self._run.training))
         return hashlib.sha256(content).hexdigest(), load(content)
 
-    def _load_samples(self, network: nn.Module, count: int) -> Samples:
+    @cached_property
+    def _survey_samples(self) -> SurveySamples:
+        return load_survey_samples(self._run)
+
+    def _part(self, network: nn.Module, count: int) -> Samples:
         landscape = self._run.experiment.landscape
-        inputs, targets = load_survey_samples(self._run, count)
+        inputs, targets = self._survey_samples.part(count)
         inputs = _laid_out(like_parameters(inputs, network).to(landscape.device), network)
         return Samples(inputs, targets.to(landscape.device), landscape.batch_size)
 

@@ -50,7 +50,7 @@ def equal(found, expected):
 def test_samples_are_those_that_are_drawn_from_the_whole_split(settings, count, seed):
     run = prepared(settings, seed=seed)
     keep_samples(run)
-    assert equal(load_survey_samples(run, count), drawn(run, count))
+    assert equal(load_survey_samples(run).part(count), drawn(run, count))
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_samples_are_those_that_are_drawn_from_the_whole_split(settings, count, 
 def test_as_many_are_kept_as_any_part_of_the_survey_asks_for(settings, part):
     run = prepared(settings, **part)
     for count in (SAMPLES, 60):
-        assert equal(load_survey_samples(run, count), drawn(run, count))
+        assert equal(load_survey_samples(run).part(count), drawn(run, count))
     assert len(samples_keys(run)) == 1
 
 
 def test_a_split_with_fewer_samples_gives_all_of_them(settings):
     run = prepared(settings, samples=1000)
-    assert len(load_survey_samples(run, 1000)[1]) == COUNT
-    assert equal(load_survey_samples(run, 12), drawn(run, 12))
+    assert len(load_survey_samples(run).part(1000)[1]) == COUNT
+    assert equal(load_survey_samples(run).part(12), drawn(run, 12))
 
 
 def test_a_split_in_memory_is_not_read_again(settings):
@@ -76,7 +76,7 @@ def test_a_split_in_memory_is_not_read_again(settings):
     for shard in run.manifest.train:
         run.store.delete(shard.key)
     keep_samples(run, split)
-    assert equal(load_survey_samples(run, SAMPLES), expected)
+    assert equal(load_survey_samples(run).part(SAMPLES), expected)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "empty"])
@@ -92,7 +92,7 @@ def test_samples_that_are_missing_or_damaged_are_drawn_again(settings, damage):
         run.store.delete(key)
     else:
         run.store.write(key, damaged[damage])
-    assert equal(load_survey_samples(run, SAMPLES), drawn(run, SAMPLES))
+    assert equal(load_survey_samples(run).part(SAMPLES), drawn(run, SAMPLES))
     assert run.store.read(key) == content
 
 
