@@ -56,11 +56,11 @@ def number(value: float | None) -> str:
     if not isfinite(value):
         return "infinite" if value > 0 else "minus infinite"
     if float(value).is_integer() and abs(value) < 1e15:
-        return grouped(int(value))
+        return with_thousands(int(value))
     return f"{value:.4g}"
 
 
-def grouped(value: float, places: int = 0) -> str:
+def with_thousands(value: float, places: int = 0) -> str:
     """With so many places after the point, and thousands apart."""
     return f"{value:,.{places}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 

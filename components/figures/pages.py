@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly import graph_objects as go
+from plotly.offline import get_plotlyjs
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -19,6 +20,22 @@ TEMPLATES = Environment(
 
 
 BLANK = go.layout.Template()  # the page brings its own colours, light and dark
+
+
+def render(
+    template: str, figures: Mapping[str, go.Figure], heights: Mapping[str, Any] | None = None, **values: Any
+) -> str:
+    """A page as one HTML file that needs no network.
+
+    Args:
+        template: name of its file.
+        figures: by the id of the element that they are drawn into.
+        heights: the axes of height that a reader chooses from, if any.
+        values: what else the template names.
+    """
+    return TEMPLATES.get_template(template).render(
+        figures=figures_json(figures, heights), plotly=Markup(get_plotlyjs()), **values
+    )
 
 
 def figures_json(figures: Mapping[str, go.Figure], heights: Mapping[str, Any] | None = None) -> Markup:

@@ -26,7 +26,7 @@ STYLE = {
 
 
 @contextmanager
-def styled() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     """Matplotlib's defaults and ours, whatever the user's own settings are. A letter that the font lacks
     is a box, not a warning.
     """
@@ -35,7 +35,7 @@ def styled() -> Iterator[None]:
         yield
 
 
-def captioned(width: float, height: float, caption: str, title: str | None) -> Figure:
+def figure_with_caption(width: float, height: float, caption: str, title: str | None) -> Figure:
     """A figure of `height` inches above its caption."""
     text = "\n".join(textwrap.fill(line, int(width * 17)) for line in caption.split("\n"))
     foot = 0.165 * (text.count("\n") + 1) + 0.15

@@ -71,7 +71,7 @@ def counts(surface: Surface) -> Counts:
     return Counts(loss.size, *(int(mask.sum()) for mask in masks))
 
 
-def clipped(surface: Surface) -> Array:
+def clipped_loss(surface: Surface) -> Array:
     """The loss moved into [LOW, HIGH], (Y, X); NaN where it is not finite or missing."""
     return np.where(surface.finite, np.clip(surface.loss, LOW, HIGH), np.nan)
 
@@ -85,7 +85,7 @@ def facets(surface: Surface) -> Array:
     """log10 of the clipped loss in the middle of four neighbouring points, (Y - 1, X - 1): the mean of the
     four, NaN where one is NaN.
     """
-    corners = np.log10(clipped(surface))
+    corners = np.log10(clipped_loss(surface))
     return (corners[:-1, :-1] + corners[:-1, 1:] + corners[1:, :-1] + corners[1:, 1:]) / 4
 
 
@@ -127,7 +127,7 @@ def levels(low: float, high: float) -> list[float]:
 def frame(surfaces: Sequence[Surface]) -> Frame:
     """The smallest limits that hold every surface, as far as its loss is on the scale."""
     borders = [cell_edges(surface) for surface in surfaces]
-    ceilings = [float(np.nanmax(clipped(surface))) for surface in surfaces if surface.finite.any()]
+    ceilings = [float(np.nanmax(clipped_loss(surface))) for surface in surfaces if surface.finite.any()]
     return Frame(_span([x for x, _ in borders]), _span([y for _, y in borders]), max(ceilings, default=HIGH))
 
 

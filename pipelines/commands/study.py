@@ -79,14 +79,14 @@ def study(  # noqa: PLR0913  # the options of the command
 
     if submit and report_only:
         raise ExperimentError("--submit and --report-only exclude each other; --report-only runs no cell")
-    settings, asked = settings_of(store, tracking), load(target, scale, sets or [], seeds)
-    opened, cells = open_store(settings.store), study_cells(asked)
+    settings, definition = settings_of(store, tracking), load(target, scale, sets or [], seeds)
+    opened, cells = open_store(settings.store), study_cells(definition)
     finished, missing = split_finished(opened, cells)
     if dry_run:
-        show_plan(asked, finished, missing, as_json)
+        show_plan(definition, finished, missing, as_json)
         return
     say, stage = (print_aside, printed_stage) if as_json else (print_line, progress_bar)
-    say(f"{asked.name}: {asked.title}\n{len(finished)} of {len(cells)} cells are finished")
+    say(f"{definition.name}: {definition.title}\n{len(finished)} of {len(cells)} cells are finished")
     failed: dict[str, str] = {}
     if submit:
         failed = run_on_cluster(missing, settings, parallel or 4, print_aside)
@@ -96,14 +96,14 @@ def study(  # noqa: PLR0913  # the options of the command
         failed = run_in_sequence(missing, settings, stage, say)
     finished, _ = split_finished(opened, cells)
     if not finished:
-        raise LossmapError(_nothing(asked.name, settings, submit, failed))
-    pairs = seed_pairs(asked, finished)
+        raise LossmapError(_nothing(definition.name, settings, submit, failed))
+    pairs = seed_pairs(definition, finished)
     if report_only:
-        connected = stored_pairs(asked, pairs, settings)
+        connected = stored_pairs(definition, pairs, settings)
     else:
-        connected, unconnected = connect_pairs(asked, pairs, settings, stage, say)
+        connected, unconnected = connect_pairs(definition, pairs, settings, stage, say)
         failed |= unconnected
-    page = write_report(opened, asked, cells, connected, settings, say)
+    page = write_report(opened, definition, cells, connected, settings, say)
     show_report(page, failed, settings, as_json)
     raise typer.Exit(1 if failed else 0)
 

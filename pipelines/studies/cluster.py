@@ -35,16 +35,16 @@ def run_on_cluster(
         check_for_cluster(cell.experiment)
     kubeflow = Kubeflow(settings)
     known = {cell.run: kubeflow.lookup(cell.run) for cell in missing}
-    going = {name for name, run in known.items() if run and not run.ended}
+    active = {name for name, run in known.items() if run and not run.ended}
     waiting = [cell for cell in missing if _needs_submission(known[cell.run])]
-    for run in sorted(going):
+    for run in sorted(active):
         say(f"{run} goes on in the cluster")
     try:
-        return _run_all(kubeflow, waiting, going, settings, parallel, say, poll)
+        return _run_all(kubeflow, waiting, active, settings, parallel, say, poll)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
-            f"interrupted; {len(going)} runs go on in the cluster, and the same command goes on with them and"
-            " the others"
+            f"interrupted; {len(active)} runs go on in the cluster, and the same command goes on with them"
+            " and the others"
         ) from None
 
 
@@ -55,24 +55,24 @@ def _needs_submission(run: PipelineRun | None) -> bool:
 def _run_all(
     kubeflow: Kubeflow,
     waiting: list[Cell],
-    going: set[str],
+    active: set[str],
     settings: Settings,
     parallel: int,
     say: Say,
     poll: float,
 ) -> dict[str, str]:
     failed = {}
-    while waiting or going:
-        while waiting and len(going) < parallel:
+    while waiting or active:
+        while waiting and len(active) < parallel:
             cell = waiting.pop(0)
             pipeline = package(cell.experiment, settings, cell.run)
             kubeflow.submit(pipeline, cell.run, cell.experiment.study)
-            going.add(cell.run)
+            active.add(cell.run)
             say(f"{cell.run} submitted, {len(waiting)} to go")
         time.sleep(poll)
-        ended = [run for run in map(kubeflow.find, sorted(going)) if run.ended]
+        ended = [run for run in map(kubeflow.find, sorted(active)) if run.ended]
         for run in ended:
-            going.remove(run.name)
+            active.remove(run.name)
             say(_end_line(run))
             if run.state != "SUCCEEDED":
                 failed[run.name] = f"{run.state.lower()} in the cluster; see: lossmap status {run.name}"

@@ -47,9 +47,9 @@ def run_in_sequence(missing: Sequence[Cell], settings: Settings, stage: Stage, s
     Raises:
         Interrupted: Ctrl-C or SIGTERM; what is finished is kept.
     """
-    failed, begun = {}, time.monotonic()
+    failed, start = {}, time.monotonic()
     for index, cell in enumerate(missing):
-        say(f"cell {index + 1}/{len(missing)} {cell.run}{_left(begun, index, len(missing))}")
+        say(f"cell {index + 1}/{len(missing)} {cell.run}{_left(start, index, len(missing))}")
         try:
             local.run(local.open_run(cell.run, settings), cell.experiment, settings, stage)
         except (KeyboardInterrupt, Interrupted):
@@ -78,28 +78,29 @@ def run_in_parallel(
         say: hears what failed.
     """
     failed: dict[str, str] = {}
-    waiting, going = list(missing), dict[str, _CellProcess]()
+    waiting, processes = list(missing), dict[str, _CellProcess]()
     try:
         with stage("cells") as progress:
-            while waiting or going:
-                for cell in next_cells(waiting, [one.cell for one in going.values()], parallel):
+            while waiting or processes:
+                active = [process.cell for process in processes.values()]
+                for cell in next_cells(waiting, active, parallel):
                     waiting.remove(cell)
                     try:
-                        going[cell.run] = _CellProcess(cell, settings)
+                        processes[cell.run] = _CellProcess(cell, settings)
                     except LossmapError as error:
                         failed[cell.run] = str(error)
-                progress(len(missing) - len(waiting) - len(going), len(missing), ", ".join(going))
-                for run in _wait_for_end(going):
-                    if reason := going.pop(run).reason(settings):
+                progress(len(missing) - len(waiting) - len(processes), len(missing), ", ".join(processes))
+                for run in _wait_for_end(processes):
+                    if reason := processes.pop(run).reason(settings):
                         failed[run] = reason
             progress(len(missing), len(missing), "")
     except (KeyboardInterrupt, Interrupted):
-        raise _interrupted(len(missing) - len(waiting) - len(going) - len(failed), len(missing)) from None
+        raise _interrupted(len(missing) - len(waiting) - len(processes) - len(failed), len(missing)) from None
     finally:
-        for one in going.values():
-            one.process.terminate()
-        for one in going.values():
-            one.last_line()
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.last_line()
     for run, reason in failed.items():
         say(f"{run} failed: {reason}")
     return failed
@@ -116,7 +117,7 @@ class _CellProcess:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # open for as long as the process is
         command = [sys.executable, "-c", _CELL, "run", "--resume", cell.run]
         where = ["--store", settings.store, "--tracking", settings.tracking]
-        self.process = subprocess.Popen(
+        self._process = subprocess.Popen(
             [*command, *where],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -124,35 +125,48 @@ class _CellProcess:
             start_new_session=True,
         )
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process has ended."""
+        return self._process.poll() is not None
+
+    def terminate(self) -> None:
+        """Ask its process to end."""
+        self._process.terminate()
+
     def reason(self, settings: Settings) -> str:
         """Why the run is not finished; empty if it is."""
         line = self.last_line()
         if open_store(settings.store).exists(layout.scalars(self.cell.run)):
             return ""
-        return line.removeprefix("lossmap: ") or f"its process ended with exit code {self.process.returncode}"
+        if not line:
+            return f"its process ended with exit code {self._process.returncode}"
+        return line.removeprefix("lossmap: ")
 
     def last_line(self) -> str:
         """The last line that the process said, once it has ended; it is forgotten then."""
-        self.process.communicate()
+        self._process.communicate()
         with self._output as file:
             file.seek(0)
             lines = file.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
 
-def _wait_for_end(going: Mapping[str, _CellProcess]) -> list[str]:
+def _wait_for_end(processes: Mapping[str, _CellProcess]) -> list[str]:
     """Names of those that have ended; at least one, unless none goes on."""
-    while not (ended := [run for run, one in going.items() if one.process.poll() is not None]) and going:
+    while True:
+        ended = [run for run, process in processes.items() if process.has_ended]
+        if ended or not processes:
+            return ended
         time.sleep(_POLL_SECONDS)
-    return ended
 
 
-def next_cells(waiting: Sequence[Cell], going: Sequence[Cell], parallel: int) -> list[Cell]:
+def next_cells(waiting: Sequence[Cell], active: Sequence[Cell], parallel: int) -> list[Cell]:
     """The next cells that there is room for, and whose training does not go on in another cell."""
     chosen: list[Cell] = []
-    busy = {_training(cell) for cell in going}
+    busy = {_training(cell) for cell in active}
     for cell in waiting:
-        if len(going) + len(chosen) < parallel and _training(cell) not in busy:
+        if len(active) + len(chosen) < parallel and _training(cell) not in busy:
             chosen.append(cell)
             busy.add(_training(cell))
     return chosen
@@ -164,10 +178,10 @@ def _training(cell: Cell) -> str:
     return canonical_json([section.model_dump(mode="json") for section in sections])
 
 
-def _left(begun: float, done: int, total: int) -> str:
+def _left(start: float, done: int, total: int) -> str:
     if not 0 < done < total:
         return ""
-    seconds = (time.monotonic() - begun) / done * (total - done)
+    seconds = (time.monotonic() - start) / done * (total - done)
     return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
 
 

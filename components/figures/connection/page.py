@@ -3,13 +3,11 @@
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from plotly import graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from lossmap.components.figures.connection import sentences
 from lossmap.components.figures.connection.summary import SPLITS, ConnectionPath, ConnectionSummary, Quantity
-from lossmap.components.figures.pages import BLANK, TEMPLATES, figures_json
+from lossmap.components.figures.pages import BLANK, render
 from lossmap.components.figures.scale import CONFIDENCE
 
 
@@ -21,13 +19,13 @@ def connection_page(summary: ConnectionSummary) -> str:
     }
     profiles = summary.paths[0].profiles
     splits = {split: adjective for split, adjective in SPLITS.items() if split in profiles}
-    return TEMPLATES.get_template("connection.html").render(
+    return render(
+        "connection.html",
+        figures,
         summary=summary,
         sentences=sentences,
         splits=splits,
         settings=summary.connecting.evaluation,
-        figures=figures_json(figures),
-        plotly=Markup(get_plotlyjs()),
     )
 
 

@@ -10,15 +10,15 @@ from lossmap.components.figures.connection.summary import (
     ConnectionSummary,
     Quantity,
 )
-from lossmap.components.figures.pictures import captioned, png, styled
+from lossmap.components.figures.pictures import figure_with_caption, house_style, png
 from lossmap.components.figures.scale import CONFIDENCE
 
 
 def connection(summary: ConnectionSummary) -> bytes:
     """Loss and error along every path: one row for each split, as a PNG file."""
     splits = list(summary.paths[0].profiles)
-    with styled():
-        figure = captioned(9.6, 0.5 + 2.9 * len(splits), _caption(summary), title(summary))
+    with house_style():
+        figure = figure_with_caption(9.6, 0.5 + 2.9 * len(splits), _caption(summary), title(summary))
         axes = figure.subplots(len(splits), 2, squeeze=False, sharex=True)
         for row, split in zip(axes, splits, strict=True):
             for panel, quantity in zip(row, QUANTITIES, strict=True):

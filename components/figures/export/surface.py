@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lossmap.components.core.errors import LossmapError
 from lossmap.components.figures.export import vtk_xml
-from lossmap.components.figures.scale import COLOUR_MAP, FEWEST_FOR_LINES, HIGH, LOW, Array, clipped
+from lossmap.components.figures.scale import COLOUR_MAP, FEWEST_FOR_LINES, HIGH, LOW, Array, clipped_loss
 from lossmap.components.landscape.grid import Surface, to_npz
 
 Format = Literal["npz", "csv", "vts", "vtp", "gltf", "glb"]
@@ -52,7 +52,7 @@ def export(surface: Surface, form: Format, height: Height = "log") -> bytes:
     if form == "vtp":
         fields = {name: values[surface.finite] for name, values in _fields(surface).items()}
         return vtk_xml.poly_data(points[surface.finite], triangles, fields)
-    srgb = colours(clipped(surface)[surface.finite])
+    srgb = colours(clipped_loss(surface)[surface.finite])
     return _gltf(points[surface.finite], triangles, srgb, binary=form == "glb")
 
 
@@ -80,7 +80,7 @@ def _points(surface: Surface, height: Height) -> Array:
     nothing is drawn of it.
     """
     x, y = np.meshgrid(surface.x, surface.y)
-    loss = np.where(surface.finite, clipped(surface), LOW)
+    loss = np.where(surface.finite, clipped_loss(surface), LOW)
     return np.stack([x, y, np.log10(loss) if height == "log" else loss], axis=-1)
 
 

@@ -23,7 +23,7 @@ from lossmap.components.figures.scale import (
     READABLE_IN_WHITE,
     Array,
     Frame,
-    clipped,
+    clipped_loss,
     edges,
     exponents,
     lowest,
@@ -60,7 +60,7 @@ def surface_figure(run: RunSummary, limits: Frame) -> go.Figure:
     logarithmic or linear.
     """
     surface = run.plane
-    height = clipped(surface)
+    height = clipped_loss(surface)
     is_sheet = min(height.shape) >= FEWEST_FOR_LINES
     traces = [_sheet(surface, height) if is_sheet else _beads(surface, height)]
     traces += [_mark3d(*place) for place in _places(run)]
@@ -111,7 +111,7 @@ def map_figure(run: RunSummary, limits: Frame) -> go.Figure:
     cells = go.Heatmap(
         x=surface.x,
         y=surface.y,
-        z=np.log10(clipped(surface)),
+        z=np.log10(clipped_loss(surface)),
         zsmooth=False,
         coloraxis="coloraxis",
         customdata=_details(surface),

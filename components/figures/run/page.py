@@ -6,13 +6,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
 from plotly import graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from lossmap.components.core.errors import LossmapError
 from lossmap.components.figures import numbers
-from lossmap.components.figures.pages import TEMPLATES, figures_json
+from lossmap.components.figures.pages import TEMPLATES, render
 from lossmap.components.figures.run import captions, details, sentences
 from lossmap.components.figures.run.interactive import (
     epochs_figure,
@@ -100,7 +98,10 @@ def _render(template: str, runs: Sequence[RunSummary], **values: Any) -> str:
     every = dict.fromkeys(name for run in runs for name in run.scalars)
     names = [name for name in every if not name.endswith(("_low", "_high"))]
     scalars = [(name, _row(runs, name)) for name in names]
-    return TEMPLATES.get_template(template).render(
+    return render(
+        template,
+        _figures(runs, limits),
+        height_axis(limits),
         runs=runs,
         scalars=scalars,
         captions=captions,
@@ -109,8 +110,6 @@ def _render(template: str, runs: Sequence[RunSummary], **values: Any) -> str:
         colours=COLOURS,
         has_line=any(run.line is not None for run in runs),
         has_epochs=any(run.epochs for run in runs),
-        figures=figures_json(_figures(runs, limits), height_axis(limits)),
-        plotly=Markup(get_plotlyjs()),
         **values,
     )
 

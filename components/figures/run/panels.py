@@ -22,7 +22,7 @@ from lossmap.components.figures.scale import (
     Array,
     Frame,
     cell_edges,
-    clipped,
+    clipped_loss,
     edges,
     exponents,
     facets,
@@ -49,7 +49,12 @@ def draw_map(axes: Axes, run: RunSummary, frame: Frame) -> None:
     """The plane from above: one cell of one colour for each evaluated point, lines of equal loss, marks."""
     surface = run.plane
     axes.pcolormesh(
-        *cell_edges(surface), clipped(surface), norm=norm(), cmap=COLOUR_MAP, shading="flat", rasterized=True
+        *cell_edges(surface),
+        clipped_loss(surface),
+        norm=norm(),
+        cmap=COLOUR_MAP,
+        shading="flat",
+        rasterized=True,
     )
     _draw_holes(axes, surface)
     _draw_lines(axes, surface, run.guessing_loss)
@@ -139,7 +144,7 @@ def _draw_marks(axes: Axes, surface: Surface) -> None:
 def draw_surface(axes: Axes3D, run: RunSummary, frame: Frame) -> None:
     """The plane in perspective; height is log10 of the clipped loss. A single row is a curve."""
     surface = run.plane
-    height = np.log10(clipped(surface))
+    height = np.log10(clipped_loss(surface))
     x, y = np.meshgrid(surface.x, surface.y)
     if min(height.shape) < FEWEST_FOR_LINES:
         axes.scatter(

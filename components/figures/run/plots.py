@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lossmap.components.core.errors import LossmapError
-from lossmap.components.figures.pictures import captioned, png, styled
+from lossmap.components.figures.pictures import figure_with_caption, house_style, png
 from lossmap.components.figures.run import captions
 from lossmap.components.figures.run.panels import (
     TICKS,
@@ -28,8 +28,8 @@ COLUMNS = 4  # runs side by side before the next row begins
 
 def contour(run: RunSummary) -> bytes:
     """The plane from above."""
-    with styled():
-        figure = captioned(7.2, 5.9, captions.contour_caption(run), captions.title(run))
+    with house_style():
+        figure = figure_with_caption(7.2, 5.9, captions.contour_caption(run), captions.title(run))
         axes = figure.add_subplot()
         draw_map(axes, run, frame([run.plane]))
         _colour_bar(figure, [axes])
@@ -38,8 +38,8 @@ def contour(run: RunSummary) -> bytes:
 
 def surface(run: RunSummary) -> bytes:
     """The plane in perspective."""
-    with styled():
-        figure = captioned(7.2, 5.2, captions.surface_caption(run), captions.title(run))
+    with house_style():
+        figure = figure_with_caption(7.2, 5.2, captions.surface_caption(run), captions.title(run))
         axes = figure.add_subplot(projection="3d")
         draw_surface(axes, run, frame([run.plane]))
         _colour_bar(figure, [axes])
@@ -48,8 +48,8 @@ def surface(run: RunSummary) -> bytes:
 
 def learning_curves(run: RunSummary) -> bytes:
     """Loss, error and learning rate over epochs."""
-    with styled():
-        figure = captioned(9.6, 3.4, captions.epochs_caption([run]), captions.title(run))
+    with house_style():
+        figure = figure_with_caption(9.6, 3.4, captions.epochs_caption([run]), captions.title(run))
         loss, error, rate = figure.subplots(1, 3)
         for axes, quantity, text in ((loss, "loss", "loss"), (error, "error", "error, percent")):
             draw_epochs(axes, run, quantity)
@@ -75,8 +75,8 @@ def line_profile(run: RunSummary) -> bytes:
             f"run {run.run} has no line, expected one for a profile; set landscape.line in the experiment and"
             " survey again"
         )
-    with styled():
-        figure = captioned(7.2, 5.2, captions.line_caption(run, run.line), captions.title(run))
+    with house_style():
+        figure = figure_with_caption(7.2, 5.2, captions.line_caption(run, run.line), captions.title(run))
         loss, error = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         draw_profile(loss, error, run.line, COLOURS[0])
         _finish_profile(loss, error, [run.line], [run.guessing_loss])
@@ -90,8 +90,8 @@ def comparison(runs: Sequence[RunSummary]) -> bytes:
     limits = frame([run.plane for run in runs])
     columns = min(COLUMNS, len(runs))
     rows = -(-len(runs) // columns)
-    with styled():
-        figure = captioned(3.6 * columns + 1.2, 6.6 * rows, _comparison_caption(runs), None)
+    with house_style():
+        figure = figure_with_caption(3.6 * columns + 1.2, 6.6 * rows, _comparison_caption(runs), None)
         maps = []
         for index, run in enumerate(runs):
             maps += _draw_pair(figure, (2 * rows, columns), index, run, limits)

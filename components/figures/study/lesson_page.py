@@ -5,11 +5,9 @@ network.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from markupsafe import Markup
 from plotly import graph_objects as go
-from plotly.offline import get_plotlyjs
 
-from lossmap.components.figures.pages import TEMPLATES, figures_json
+from lossmap.components.figures.pages import render
 from lossmap.components.figures.run import captions
 from lossmap.components.figures.run.interactive import height_axis, surface_figure
 from lossmap.components.figures.run.summary import RunSummary
@@ -63,7 +61,10 @@ def lesson_page(summary: StudySummary, runs: Mapping[str, RunSummary]) -> str:
     losses = [sample for sample in _first_level_samples(summary, tables.FINAL_LOSS) if sample.values]
     limits = frame([run.plane for run in runs.values()]) if runs else None
     figures = _figures(summary, runs, limits, losses)
-    return TEMPLATES.get_template("lesson.html").render(
+    return render(
+        "lesson.html",
+        figures,
+        height_axis(limits) if limits else None,
         summary=summary,
         study=summary.study,
         tables=tables,
@@ -76,8 +77,6 @@ def lesson_page(summary: StudySummary, runs: Mapping[str, RunSummary]) -> str:
         height=height,
         is_logarithmic=is_logarithmic,
         has_distribution="distribution" in figures,
-        figures=figures_json(figures, height_axis(limits) if limits else None),
-        plotly=Markup(get_plotlyjs()),
     )
 
 

@@ -1,10 +1,8 @@
 """The page of a study: one HTML file that needs no network."""
 
-from markupsafe import Markup
 from plotly import graph_objects as go
-from plotly.offline import get_plotlyjs
 
-from lossmap.components.figures.pages import TEMPLATES, figures_json
+from lossmap.components.figures.pages import render
 from lossmap.components.figures.study import tables
 from lossmap.components.figures.study.figures import distribution_figure, dots_figure, height, is_logarithmic
 from lossmap.components.studies.samples import BARRIER, Sample
@@ -19,8 +17,9 @@ def study_page(summary: StudySummary) -> str:
     names = tables.paths(summary.measurements)
     paths = {name: samples_with_values(summary, BARRIER + name) for name in names}
     losses = final_losses(summary)
-    figures = _figures(summary, measures, paths, losses)
-    return TEMPLATES.get_template("study.html").render(
+    return render(
+        "study.html",
+        _figures(summary, measures, paths, losses),
         summary=summary,
         study=summary.study,
         tables=tables,
@@ -29,8 +28,6 @@ def study_page(summary: StudySummary) -> str:
         losses=losses,
         height=height,
         is_logarithmic=is_logarithmic,
-        figures=figures_json(figures),
-        plotly=Markup(get_plotlyjs()),
     )
 
 

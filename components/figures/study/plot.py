@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from lossmap.components.figures import numbers
-from lossmap.components.figures.pictures import captioned, png, styled
+from lossmap.components.figures.pictures import figure_with_caption, house_style, png
 from lossmap.components.figures.study.figures import (
     colours,
     interval_limits,
@@ -22,8 +22,8 @@ def measure_dots(samples: Sequence[Sample], title: str) -> bytes:
     """
     measure, logarithmic = samples[0].measure, is_logarithmic(samples)
     percent = numbers.is_share(measure) and not logarithmic
-    with styled():
-        figure = captioned(7.2, 1.3 + 0.3 * len(samples), _caption(samples), title)
+    with house_style():
+        figure = figure_with_caption(7.2, 1.3 + 0.3 * len(samples), _caption(samples), title)
         axes = figure.add_subplot()
         _draw_rows(axes, samples, factor=100 if percent else 1)
         axes.set(yticks=range(len(samples)), xscale="log" if logarithmic else "linear")

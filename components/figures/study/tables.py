@@ -65,7 +65,9 @@ def _mean_and_deviation(value: float, deviation: float | None) -> str:
     places = 1 - math.floor(math.log10(deviation))
     if abs(places) > _PLACES:
         return f"{numbers.number(value)} ± {deviation:.2g}"
-    return " ± ".join(numbers.grouped(round(part, places), max(0, places)) for part in (value, deviation))
+    return " ± ".join(
+        numbers.with_thousands(round(part, places), max(0, places)) for part in (value, deviation)
+    )
 
 
 def mean_with_interval(sample: Sample) -> str:
@@ -109,7 +111,7 @@ def number(value: float | None, interval: Bounds | None = None) -> str:
 def _three_digits(value: float) -> str:
     """Three digits that count; thousands as they are read, 7 120 and not 7.12e+03."""
     text = f"{value:.3g}"
-    return numbers.grouped(float(text)) if "e+" in text and abs(value) < _SPELLED_OUT else text
+    return numbers.with_thousands(float(text)) if "e+" in text and abs(value) < _SPELLED_OUT else text
 
 
 def path(name: str) -> str:

@@ -44,7 +44,7 @@ def test_clipping_keeps_what_is_on_the_scale_and_blanks_what_is_not_a_number():
         evaluate(bowl, X, Y),
         {(0, 0): 0.0, (0, 1): 3.0, (0, 2): 1e9, (1, 0): np.nan, (1, 1): np.inf, (2, 2): None},
     )
-    shown = scale.clipped(surface)
+    shown = scale.clipped_loss(surface)
     assert shown[0, :3].tolist() == [0.01, 3.0, 100.0]
     assert np.argwhere(np.isnan(shown)).tolist() == [[1, 0], [1, 1], [2, 2]]
 
