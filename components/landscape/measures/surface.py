@@ -26,7 +26,7 @@ _Bounded = tuple[Measure, tuple[float, float]]  # and the least and greatest val
 _ANY, _NOT_NEGATIVE, _SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
 
 
-def summary(
+def surface_measures(
     planes: Sequence[Surface], lines: Sequence[Surface], guessing_loss: float | None, settings: Landscape
 ) -> dict[str, MeasureEstimate | None]:
     """All measures by name, with their intervals: the scalars of a report. None where a measure does
