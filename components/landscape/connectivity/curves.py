@@ -140,11 +140,8 @@ def _middle(a: Tensor, b: Tensor) -> Tensor:
 
 def _state(coefficients: tuple[float, ...], ends: tuple[State, State], bend: State) -> dict[str, Tensor]:
     first, middle, last = coefficients
-    return {
-        name: (
-            first * ends[0][name] + middle * tensor + last * ends[1][name]
-            if tensor.is_floating_point()
-            else tensor
-        )
-        for name, tensor in bend.items()
-    }
+    state = dict(bend)
+    for name, tensor in bend.items():
+        if tensor.is_floating_point():
+            state[name] = first * ends[0][name] + middle * tensor + last * ends[1][name]
+    return state

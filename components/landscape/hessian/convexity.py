@@ -50,10 +50,9 @@ class ConvexityEvaluator:
         self._problem, self._tolerance = problem, tolerance
         own = {**dict(problem.network.named_parameters()), **dict(problem.network.named_buffers())}
         self._weights = {name: own[name].detach().clone() for name in directions[0]}
-        self._x, self._y = (
-            {name: direction[name].to(weight) for name, weight in self._weights.items()}
-            for direction in directions
-        )
+        x, y = directions
+        self._x = {name: x[name].to(weight) for name, weight in self._weights.items()}
+        self._y = {name: y[name].to(weight) for name, weight in self._weights.items()}
 
     def __call__(self, x: float, y: float) -> ConvexityResult:
         """Evaluate the point (x, y)."""
