@@ -51,7 +51,7 @@ def load_tasks(data: Data, progress: Count) -> tuple[LoadedTask, ...]:
                             the same scans are test
             breast-cancer   569 samples of 30 measurements, benign or malignant; each column standardised on
                             the training samples
-            wine            178 samples of 13 measurements, from three cultivars; likewise
+            wine            178 samples of 13 measurements, from three cultivars; scaled in the same way
 
         progress: called with (done, total) while images are decoded.
     """

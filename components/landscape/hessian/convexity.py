@@ -23,7 +23,7 @@ class ConvexityResult:
         smallest: the least eigenvalue; the loss is not convex around the point where it is negative.
         largest: the greatest eigenvalue.
         smallest_residual: |H v - smallest v|: an eigenvalue is no further away.
-        largest_residual: likewise for the greatest.
+        largest_residual: |H v - largest v| of the greatest.
     """
 
     smallest: float
@@ -42,7 +42,7 @@ class ConvexityEvaluator:
 
     Args:
         problem: network, loss and samples.
-        directions: as in surface.Evaluator.
+        directions: as in evaluator.Evaluator.
         tolerance: as in lanczos.eigenpairs.
     """
 
