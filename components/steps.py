@@ -117,7 +117,11 @@ def locally(settings: Settings) -> Launch:
     from lossmap.components.training.launch import launch
 
     return lambda run, listeners: launch(
-        run.training, run.experiment.trained, settings, listeners, settings.logs / run.name / "train.log"
+        run.training,
+        run.experiment.training_settings,
+        settings,
+        listeners,
+        settings.logs / run.name / "train.log",
     )
 
 
@@ -127,7 +131,7 @@ def as_job(settings: Settings) -> Launch:
 
     return lambda run, listeners: launch(
         run.training,
-        run.experiment.trained,
+        run.experiment.training_settings,
         run.experiment.cluster,
         run.experiment.nodes,
         settings,

@@ -121,7 +121,7 @@ class Experiment(Frozen):
         return isinstance(self.model, Imported) and self.model.in_process
 
     @property
-    def trained(self) -> Training:
+    def training_settings(self) -> Training:
         """How the network is trained.
 
         Raises:

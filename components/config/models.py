@@ -74,10 +74,7 @@ class ResNet(Frozen):
 
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
-        if self.depth < 8 or (self.depth - 2) % 6:
-            raise ValueError(
-                f"depth is {self.depth}, expected 6n + 2 with n >= 1, for example 20, 32, 44, 56 or 110"
-            )
+        _check_depth(self.depth, 6, 2, "20, 32, 44, 56 or 110")
         return self
 
 
@@ -108,10 +105,7 @@ class PreactivationResNet(Frozen):
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
         each, examples = (9, "11, 29, 164 or 1001") if self.bottleneck else (6, "8, 20, 56 or 110")
-        if self.depth < each + 2 or (self.depth - 2) % each:
-            raise ValueError(
-                f"depth is {self.depth}, expected {each}n + 2 with n >= 1, for example {examples}"
-            )
+        _check_depth(self.depth, each, 2, examples)
         return self
 
 
@@ -138,10 +132,7 @@ class WideResNet(Frozen):
 
     @model_validator(mode="after")
     def _depth_is_possible(self) -> Self:
-        if self.depth < 10 or (self.depth - 4) % 6:
-            raise ValueError(
-                f"depth is {self.depth}, expected 6n + 4 with n >= 1, for example 16, 22, 28 or 40"
-            )
+        _check_depth(self.depth, 6, 4, "16, 22, 28 or 40")
         return self
 
 
@@ -185,12 +176,15 @@ class DenseNet(Frozen):
                 f"depth is {self.depth} and blocks are {list(self.blocks)}, expected exactly one of them, for"
                 " example depth 40"
             )
-        each = 6 if self.bottleneck else 3
-        if self.depth is not None and (self.depth < each + 4 or (self.depth - 4) % each):
-            raise ValueError(
-                f"depth is {self.depth}, expected {each}n + 4 with n >= 1, for example 40 or 100"
-            )
+        if self.depth is not None:
+            _check_depth(self.depth, 6 if self.bottleneck else 3, 4, "40 or 100")
         return self
+
+
+def _check_depth(depth: int, each: int, others: int, examples: str) -> None:
+    """Whether a network of equal stages has that depth: n blocks with `each` layers and some others."""
+    if depth < each + others or (depth - others) % each:
+        raise ValueError(f"depth is {depth}, expected {each}n + {others} with n >= 1, for example {examples}")
 
 
 BALANCE = (

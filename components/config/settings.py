@@ -44,11 +44,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         store = self.store if "://" in self.store else Path(self.store).expanduser().resolve().as_uri()
-        folder = (
-            Path(unquote(urlparse(store).path))
-            if store.startswith("file:")
-            else Path("lossmap-runs").resolve()
-        )
+        folder = Path("lossmap-runs").resolve()
+        if store.startswith("file:"):
+            folder = Path(unquote(urlparse(store).path))
         object.__setattr__(self, "store", store)
         object.__setattr__(self, "tracking", self.tracking or f"sqlite:///{folder / 'mlflow.db'}")
         object.__setattr__(self, "logs", self.logs if self.logs != Path() else folder / "logs")

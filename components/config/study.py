@@ -28,7 +28,7 @@ class Statement(Frozen):
                chance explains
     greater    the measure is greater for the network than for `against`: the difference of means over the
                seeds, with its corrected p-value
-    less       likewise, less
+    less       the measure is less for the network than for `against`, judged in the same way
     often      in how many of all possible runs the measure is at most the bound: the interval of that share
                lies above one half
     """

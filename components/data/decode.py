@@ -86,11 +86,9 @@ def decode(content: bytes, name: str, image_size: int | None = None) -> NDArray[
             _check(image, name)
             converted = image.convert("L" if image.mode in _GREY else "RGB")
     except _DAMAGE as error:
-        reason = (
-            "not a PNG or JPEG image"
-            if isinstance(error, UnidentifiedImageError)
-            else " ".join(str(error).split())
-        )
+        reason = " ".join(str(error).split())
+        if isinstance(error, UnidentifiedImageError):
+            reason = "not a PNG or JPEG image"
         raise DataError(f"{name} cannot be decoded: {reason}; replace it or remove it") from None
     return _as_array(converted, image_size)
 
@@ -99,11 +97,9 @@ def resize_all(pixels: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
     """Images in memory, uint8 N x C x H x W with one channel or three, resized as files are."""
     images = (Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)) for image in pixels)
     resized = [_as_array(image, image_size) for image in images]
-    return (
-        np.stack(resized).transpose(0, 3, 1, 2)
-        if resized
-        else np.empty((0, pixels.shape[1], image_size, image_size), np.uint8)
-    )
+    if not resized:
+        return np.empty((0, pixels.shape[1], image_size, image_size), np.uint8)
+    return np.stack(resized).transpose(0, 3, 1, 2)
 
 
 def _as_array(image: Image.Image, image_size: int | None) -> NDArray[np.uint8]:

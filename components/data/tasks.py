@@ -51,7 +51,7 @@ def load_tasks(data: Data, progress: Count) -> tuple[LoadedTask, ...]:
                             the same scans are test
             breast-cancer   569 samples of 30 measurements, benign or malignant; each column standardised on
                             the training samples
-            wine            178 samples of 13 measurements, from three cultivars; likewise
+            wine            178 samples of 13 measurements, from three cultivars; scaled in the same way
 
         progress: called with (done, total) while images are decoded.
     """
@@ -123,12 +123,14 @@ def _embedded(name: TaskName, data: Data) -> LoadedTask:
         features = (features - features[~is_test].mean()) / features[~is_test].std()
     elif not digits:
         features = (features - features[~is_test].mean(axis=0)) / features[~is_test].std(axis=0)
+    shape = (1, 8, 8) if name == "digits-images" else features.shape[1:]
+    vocabulary = _GREY_LEVELS if name == "digits-tokens" else None
     return LoadedTask(
         name=name,
         modality={"digits-images": "image", "digits-tokens": "tokens"}.get(name, "table"),  # type: ignore[arg-type]
-        shape=(1, 8, 8) if name == "digits-images" else features.shape[1:],
+        shape=shape,
         classes=tuple(map(str, bunch.target_names)),
-        vocabulary=_GREY_LEVELS if name == "digits-tokens" else None,
+        vocabulary=vocabulary,
         splits={
             "train": _limited(features[~is_test], labels[~is_test], data.limit, data.seed, "train"),
             "test": _limited(features[is_test], labels[is_test], data.test_limit, data.seed, "test"),

@@ -1,10 +1,11 @@
 """The connection to a Kubernetes API server that may be away for a while.
 
-Every request has a time limit, is repeated while the server is away or overloaded, and fails with one line
-that says what to do. What `kubeflow.training.TrainingClient` 1.9.4 does otherwise is put right here, once:
-requests of it have no limit of their own, a failed one is a RuntimeError that hides its status, its waiting
-gives up at the first failed request, and its following of logs can hang. So it creates, reads and deletes,
-over our own client, and nothing else.
+Every request has a time limit, is repeated while the server is away or overloaded, not before the time that
+its Retry-After names, and fails with one line that says what to do. urllib3's own Retry counts attempts; here
+it is seconds that run out. What `kubeflow.training.TrainingClient` 1.9.4 does otherwise is put right here,
+once: requests of it have no limit of their own, a failed one is a RuntimeError that hides its status, its
+waiting gives up at the first failed request, and its following of logs can hang. So it creates, reads and
+deletes, over our own client, and nothing else.
 """
 
 import json
@@ -131,10 +132,11 @@ class _PatientClient(client.ApiClient):  # type: ignore[misc]
     def request(self, method: str, url: str, *args: Any, **options: Any) -> Any:
         options["_request_timeout"] = options.get("_request_timeout") or (_CONNECT_SECONDS, _READ_SECONDS)
         end = time.monotonic() + self._patience
-        for pause in _pauses():
+        for shortest in _pauses():
             try:
                 return super().request(method, url, *args, **options)
             except (urllib3.exceptions.HTTPError, ApiException) as error:
+                pause = max(shortest, _retry_after(error))
                 if not _is_passing(error) or time.monotonic() + pause > end:
                     raise _api_error(error, method, url) from None
             time.sleep(pause)
@@ -146,6 +148,15 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _retry_after(error: Exception) -> float:
+    """Seconds for which the server asks to be left alone; 0 where it says nothing."""
+    headers = getattr(error, "headers", None) or {}
+    try:
+        return urllib3.Retry().parse_retry_after(headers.get("Retry-After", "0"))
+    except urllib3.exceptions.InvalidHeader:
+        return 0.0
 
 
 def _is_passing(error: Exception) -> bool:

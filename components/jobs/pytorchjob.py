@@ -102,11 +102,9 @@ class Request:
 def name_of(request: Request) -> str:
     """The job's name: the same for the same run and training, a DNS-1035 label of at most 50 characters."""
     readable = re.sub("[^a-z0-9]+", "-", request.run.lower())[:_READABLE].strip("-")
-    return (
-        f"train-{readable}-{_digest(f'{request.run}/{request.address}')}"
-        if readable
-        else f"train-{_digest(request.address)}"
-    )
+    if not readable:
+        return f"train-{_digest(request.address)}"
+    return f"train-{readable}-{_digest(f'{request.run}/{request.address}')}"
 
 
 def label_value(text: str) -> str:
@@ -241,12 +239,9 @@ def _container(request: Request, launcher: Launcher) -> client.V1Container:
 
 def _resources(request: Request) -> client.V1ResourceRequirements:
     cluster = request.cluster
-    gpus = (
-        {cluster.gpu_resource: str(request.training.processes // request.nodes)}
-        if cluster.profile == "gpu"
-        else {}
-    )
-    amounts = {"cpu": cluster.training.cpu, "memory": cluster.training.memory} | gpus
+    amounts = {"cpu": cluster.training.cpu, "memory": cluster.training.memory}
+    if cluster.profile == "gpu":
+        amounts[cluster.gpu_resource] = str(request.training.processes // request.nodes)
     return client.V1ResourceRequirements(
         requests=amounts, limits=amounts | {"cpu": cluster.training.most_cpu}
     )
@@ -257,14 +252,17 @@ def _toleration(toleration: Toleration) -> client.V1Toleration:
 
 
 def _owner(pod: client.V1Pod) -> client.V1OwnerReference:
-    controller = next((each for each in pod.metadata.owner_references or () if each.controller), None)
-    api_version, kind, name, uid = (
-        (controller.api_version, controller.kind, controller.name, controller.uid)
-        if controller
-        else ("v1", "Pod", pod.metadata.name, pod.metadata.uid)
+    pod_itself = client.V1OwnerReference(
+        api_version="v1", kind="Pod", name=pod.metadata.name, uid=pod.metadata.uid
     )
+    owners = (each for each in pod.metadata.owner_references or () if each.controller)
+    owner = next(owners, pod_itself)
     return client.V1OwnerReference(
-        api_version=api_version, kind=kind, name=name, uid=uid, block_owner_deletion=False
+        api_version=owner.api_version,
+        kind=owner.kind,
+        name=owner.name,
+        uid=owner.uid,
+        block_owner_deletion=False,
     )
 
 

@@ -111,11 +111,9 @@ def more_memory(limit: str) -> str:
 
 
 def _ending(state: client.V1ContainerStateTerminated, memory: str) -> str:
-    return (
-        f"ran out of memory; {more_memory(memory)}"
-        if state.reason == _OUT_OF_MEMORY
-        else f"ended with exit code {state.exit_code}"
-    )
+    if state.reason == _OUT_OF_MEMORY:
+        return f"ran out of memory; {more_memory(memory)}"
+    return f"ended with exit code {state.exit_code}"
 
 
 def _causes(pod: client.V1Pod) -> Iterator[Cause]:
@@ -158,22 +156,13 @@ def _workload(api: Api, namespace: str, uid: str) -> str:
         if error.status not in (403, 404):
             raise
         return ""
-    mine = (
-        each
-        for each in workloads
-        if any(owner["uid"] == uid for owner in each["metadata"].get("ownerReferences", ()))
-    )
-    conditions: list[dict[str, str]] = [
-        each for workload in mine for each in workload.get("status", {}).get("conditions", ())
-    ]
-    return next(
-        (
-            _line(each["message"])
-            for each in conditions
-            if each["type"] == "QuotaReserved" and each["status"] == "False"
-        ),
-        "",
-    )
+    for workload in workloads:
+        owners = {owner["uid"] for owner in workload["metadata"].get("ownerReferences", ())}
+        conditions = workload.get("status", {}).get("conditions", ()) if uid in owners else ()
+        for condition in conditions:
+            if condition["type"] == "QuotaReserved" and condition["status"] == "False":
+                return _line(condition["message"])
+    return ""
 
 
 def _without_numbers(text: str) -> str:

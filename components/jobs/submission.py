@@ -75,14 +75,15 @@ def _create(api: Api, job: KubeflowOrgV1PyTorchJob, namespace: str) -> bool:
 
 def _refuse_a_stranger(existing: KubeflowOrgV1PyTorchJob, requested: KubeflowOrgV1PyTorchJob) -> None:
     if _identity(existing) != _identity(requested):
-        owner, requester = (
-            "; ".join(f"{key}: {value}" for key, value in _identity(job).items())
-            for job in (existing, requested)
-        )
+        owner, requester = _identity_text(existing), _identity_text(requested)
         raise ClusterError(
             f"PyTorchJob {existing.metadata.name} is there for somebody else ({owner}, expected {requester});"
             " delete it or choose another run name"
         )
+
+
+def _identity_text(job: KubeflowOrgV1PyTorchJob) -> str:
+    return "; ".join(f"{key}: {value}" for key, value in _identity(job).items())
 
 
 def _identity(job: KubeflowOrgV1PyTorchJob) -> dict[str, str | None]:

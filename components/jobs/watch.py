@@ -155,11 +155,9 @@ class Watch:
             ):
                 raise TrainingError(f"training cannot start: {cause.text}")
         if waiting.seconds >= limit * 60:
-            why = (
-                waiting.latest.text
-                if waiting.latest
-                else f"PyTorchJob {self._name} is not ready, for no reason that Kubernetes names"
-            )
+            why = f"PyTorchJob {self._name} is not ready, for no reason that Kubernetes names"
+            if waiting.latest:
+                why = waiting.latest.text
             raise TrainingError(f"training did not start within cluster.start_minutes ({limit:g}): {why}")
 
     def _tell(self, cause: Cause) -> None:

@@ -41,9 +41,9 @@ class Evaluator:
         self._reestimate = batch_norm == "reestimated"
         moving = {name: tensor for name, tensor in _tensors(network).items() if name in directions[0]}
         self._weights = _flat(list(moving.values()))
-        self._x, self._y = (
-            _flat([direction[name] for name in moving]).to(self._weights) for direction in directions
-        )
+        x, y = directions
+        self._x = _flat([x[name] for name in moving]).to(self._weights)
+        self._y = _flat([y[name] for name in moving]).to(self._weights)
         self._moved = self._weights.clone()
         _view(moving, self._moved)
 

@@ -40,11 +40,10 @@ class DenseLayer(nn.Module):
 
     def __init__(self, inputs: int, growth: int, bottleneck: bool):
         super().__init__()
-        layers = (
-            [*_activated(inputs, 4 * growth, kernel=1), *_activated(4 * growth, growth)]
-            if bottleneck
-            else _activated(inputs, growth)
-        )
+        if bottleneck:
+            layers = [*_activated(inputs, 4 * growth, kernel=1), *_activated(4 * growth, growth)]
+        else:
+            layers = _activated(inputs, growth)
         self.new = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -91,11 +91,10 @@ class ExpertLayer(nn.Module):
                 noisy = clean + torch.randn_like(clean) * deviation
             highest, chosen = noisy.topk(self.settings.active, dim=1)
             gates = highest.softmax(dim=1)
-            loss = (
-                self._balance(_importance(gates, chosen, self.settings.count), clean, noisy, deviation)
-                if self.training
-                else None
-            )
+            loss = None
+            if self.training:
+                importance = _importance(gates, chosen, self.settings.count)
+                loss = self._balance(importance, clean, noisy, deviation)
         return gates, chosen, loss
 
     def _deviation(self, inputs: Tensor) -> Tensor | None:

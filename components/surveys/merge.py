@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lossmap.components.config.landscape import Landscape
-from lossmap.components.landscape.adaptive import plane as adaptive
+from lossmap.components.landscape.adaptive.plane import interpolate
 from lossmap.components.landscape.grid import Grid, Point, Result, Surface, from_npz, to_npz
 from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run
@@ -37,7 +37,7 @@ def merge(run: Run) -> list[dict[str, Surface]]:
 def _assembled(name: str, grid: Grid, landscape: Landscape, known: Mapping[Point, Result]) -> Surface:
     surface = assemble(grid, known)
     if name == "plane" and landscape.adaptive:
-        return adaptive.interpolate(surface, landscape.adaptive, landscape.seed)
+        return interpolate(surface, landscape.adaptive, landscape.seed)
     return surface
 
 

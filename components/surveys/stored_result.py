@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lossmap.components.landscape.adaptive import plane as adaptive
+from lossmap.components.landscape.adaptive.plane import interpolation_bound
 from lossmap.components.landscape.grid import Grid
 from lossmap.components.landscape.hessian.curvature import CurvatureResult
 from lossmap.components.stores.runs import Run
@@ -16,7 +16,7 @@ def load_result(run: Run) -> SurveyResult:
     landscape, pairs = run.experiment.landscape, load_pairs(run)
     bound = None
     if landscape.adaptive:
-        bound = adaptive.bound(pairs[0]["plane"], landscape.adaptive, landscape.seed)
+        bound = interpolation_bound(pairs[0]["plane"], landscape.adaptive, landscape.seed)
     return SurveyResult(
         planes=tuple(grids["plane"] for grids in pairs),
         lines=tuple(grids["line"] for grids in pairs if "line" in grids),

@@ -156,7 +156,7 @@ def cifar10_multimodel_cpu() -> Experiment:
         "augmentation": Augmentation(),
         "channels_last": False,
     }
-    training = cifar10_resnet20_cpu().trained.model_copy(update=adam)
+    training = cifar10_resnet20_cpu().training_settings.model_copy(update=adam)
     data = Data(source="tasks", tasks=("images", "digits-tokens", "breast-cancer"), limit=10_000)
     return cifar10_resnet20_cpu().model_copy(
         update={"data": data, "model": MultiModel(blocks=1, experts=Experts(count=4)), "training": training}

@@ -36,8 +36,8 @@ def parallel_capacity(missing: Sequence[Cell]) -> int:
 
 
 def _cores_of(cell: Cell, cores: int) -> int:
-    trained = cell.experiment.trained
-    return max(trained.processes * trained.threads, cell.experiment.landscape.workers or cores)
+    training = cell.experiment.training_settings
+    return max(training.processes * training.threads, cell.experiment.landscape.workers or cores)
 
 
 def run_in_sequence(missing: Sequence[Cell], settings: Settings, stage: Stage, say: Say) -> dict[str, str]:
@@ -174,7 +174,7 @@ def next_cells(waiting: Sequence[Cell], active: Sequence[Cell], parallel: int) -
 
 def _training(cell: Cell) -> str:
     experiment = cell.experiment
-    sections = (experiment.data, experiment.model, experiment.trained)
+    sections = (experiment.data, experiment.model, experiment.training_settings)
     return canonical_json([section.model_dump(mode="json") for section in sections])
 
 

@@ -37,6 +37,7 @@ class Cluster:
         logs: lines with their time stamps, by pod and number of restarts.
         forbidden: kinds that are answered with 403.
         failures: statuses with which the next requests are answered.
+        retry_after: seconds that a failed request is asked to wait; None: nothing is said.
         requests: what was asked, as `GET pods`.
     """
 
@@ -46,6 +47,7 @@ class Cluster:
         }
         self.logs = {}
         self.forbidden, self.failures, self.requests = set(), [], []
+        self.retry_after = None
         self.on_create = lambda job: None
         self.refused_verbs = {("delete", "pytorchjobs")}
         self.groups = {"kubeflow.org": ["pytorchjobs", "pytorchjobs/status"], "apps": ["deployments"]}
@@ -301,6 +303,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
+        if status in (429, 503) and self.cluster.retry_after is not None:
+            self.send_header("Retry-After", str(self.cluster.retry_after))
         self.end_headers()
         self.wfile.write(text)
 

@@ -11,7 +11,7 @@ from lossmap.components.figures.run import plots
 from lossmap.components.figures.run.page import run_page
 from lossmap.components.figures.run.summary import RunSummary, guessing_loss
 from lossmap.components.landscape.grid import to_npz
-from lossmap.components.landscape.measures import surface
+from lossmap.components.landscape.measures.surface import surface_measures
 from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run, load_epochs
 from lossmap.components.stores.tracking.runs import open_tracker
@@ -45,7 +45,7 @@ def summarize_run(run: Run) -> RunSummary:
     experiment, manifest, result = run.experiment, run.manifest, load_result(run)
     epochs = tuple(load_epochs(run.store, run.training))
     guess = guessing_loss(experiment, manifest)
-    estimates = surface.summary(result.planes, result.lines, guess, experiment.landscape)
+    estimates = surface_measures(result.planes, result.lines, guess, experiment.landscape)
     scalars = _training_scalars(run.training_result) | _expert_scalars(epochs)
     return RunSummary(
         run=run.name,

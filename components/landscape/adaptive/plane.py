@@ -83,7 +83,7 @@ def next_points(grid: Grid, settings: Adaptive, known: Mapping[Point, Result], s
 def interpolate(surface: Surface, settings: Adaptive, seed: int) -> Surface:
     """The surface with values at the points that were not evaluated; unchanged if the survey is not complete.
 
-    The interpolant is the one that `bound` speaks of. It does not know the points that were held out last,
+    The interpolant is the one that `interpolation_bound` speaks of. It does not know the points that were held out last,
     nor any that the survey did not ask for; they keep their own values.
 
     Args:
@@ -104,7 +104,7 @@ def interpolate(surface: Surface, settings: Adaptive, seed: int) -> Surface:
     return replace(surface, **filled, interpolated=~surface.evaluated)
 
 
-def bound(surface: Surface, settings: Adaptive, seed: int) -> Bound:
+def interpolation_bound(surface: Surface, settings: Adaptive, seed: int) -> Bound:
     """How well the interpolant fits; arguments as for `interpolate`, before or after it."""
     replay = Replay(surface.loss, surface.evaluated, settings, seed)
     evaluated, tolerance = surface.evaluated, (settings.tolerance, replay.tolerance)

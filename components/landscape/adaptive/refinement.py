@@ -111,7 +111,7 @@ class Replay:
             missed = [point for point in self.held_out if self._fails(point)]
             if not missed:
                 return
-            failed = [cell for cell in self._cells if any(cell.holds(point) for point in missed)]
+            failed = [cell for cell in self._cells if any(map(cell.holds, missed))]
 
     def _test(self, cells: Sequence[Cell]) -> Generator[list[Index], None, list[Cell]]:
         """Evaluate the middles of cells; return the cells that fail, and all that touch a hole."""
@@ -165,11 +165,9 @@ class Replay:
         evaluated.
         """
         before, values = self._finite(list(self.misses)), self._values[places(new)]
-        misses = (
-            np.abs(predict(before, self._values[places(before)], new) - values)
-            if self.misses
-            else np.zeros(len(new))
-        )
+        misses = np.zeros(len(new))
+        if self.misses:
+            misses = np.abs(predict(before, self._values[places(before)], new) - values)
         self.misses.update(zip(new, np.where(np.isfinite(values), misses, inf).tolist(), strict=True))
         self._holes[places(new)] = ~np.isfinite(values)
         seen = self._values[places(self._finite(list(self.misses)))]

@@ -104,10 +104,10 @@ def _match(
     """Algorithm 1: the permutations of the spaces at which no single space can gain."""
     a, b = [value.detach().cpu().double() for value in a], [value.detach().cpu().double() for value in b]
     least = _GAIN * sum(float(one.norm() * two.norm()) for one, two in zip(a, b, strict=True))
-    touching = [
-        [index for index, each in enumerate(axes) if any(axis.space == space for axis in each)]
-        for space in range(len(spaces))
-    ]
+    touching: list[list[int]] = [[] for _ in spaces]
+    for index, of_tensor in enumerate(axes):
+        for space in {axis.space for axis in of_tensor}:
+            touching[space].append(index)
     permutations = [np.arange(space.channels) for space in spaces]
     order = stream("align", seed)
     gained = True

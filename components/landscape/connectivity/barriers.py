@@ -25,10 +25,10 @@ class Profile:
         loss: (T,) float64, mean over the samples; NaN and infinity stay what they are.
         error: (T,) share of misclassified samples; NaN where there are no classes.
         loss_standard_error: (T,) s / sqrt(n), s the standard deviation over the n samples.
-        error_standard_error: (T,) likewise.
+        error_standard_error: (T,) s / sqrt(n) of the samples' errors.
         group_losses: (T, G) mean loss of each group of samples, the same groups at all points
             (Samples.groups).
-        group_errors: (T, G) likewise.
+        group_errors: (T, G) mean error of each of these groups.
     """
 
     t: Array

@@ -88,28 +88,21 @@ def train_bend(
         TrainingError: the loss became NaN or infinite.
     """
     network, loss = _for_training(problem[0], descent.batch_statistics), problem[1]
-    bend = {name: _middle(ends[0][name], ends[1][name]) for name in ends[0]}
-    theta: dict[nn.Parameter, Tensor] = {}
-    for name, parameter in network.named_parameters(remove_duplicate=False):
-        bend[name] = theta.setdefault(
-            parameter, bend[name].requires_grad_()
-        )  # a parameter with two names is one
-    optimizer = torch.optim.SGD(theta.values(), descent.learning_rate, descent.momentum)
-    moving = [name for name, _ in network.named_parameters()] + (
-        [] if descent.batch_statistics else [name for name, _ in network.named_buffers()]
-    )
+    bend, theta = _start(network, ends)
+    optimizer = torch.optim.SGD(theta, descent.learning_rate, descent.momentum)
+    moving = [name for name, _ in network.named_parameters()]
+    if not descent.batch_statistics:
+        moving += [name for name, _ in network.named_buffers()]
     draws, total = stream("curve", descent.seed), descent.epochs * descent.steps
     step = 0
     for number in range(descent.epochs):
         sum_of_losses, count = 0.0, 0
         for inputs, targets in epoch(number):
-            optimizer.param_groups[0]["lr"] = (
-                descent.learning_rate * (1 + math.cos(math.pi * step / total)) / 2
-            )
+            rate = descent.learning_rate * (1 + math.cos(math.pi * step / total)) / 2
+            optimizer.param_groups[0]["lr"] = rate
             state = _state(coefficients(float(draws.random())), ends, bend)
-            value = loss(
-                functional_call(network, {name: state[name] for name in moving}, (inputs,)), targets
-            ).mean()
+            outputs = functional_call(network, {name: state[name] for name in moving}, (inputs,))
+            value = loss(outputs, targets).mean()
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -121,6 +114,15 @@ def train_bend(
                 f" ({descent.learning_rate})"
             )
     return {name: tensor.detach() for name, tensor in bend.items()}
+
+
+def _start(network: nn.Module, ends: tuple[State, State]) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """The bend (a + b) / 2 by name, and what of it is trained; a parameter with two names is one tensor."""
+    bend = {name: _middle(ends[0][name], ends[1][name]) for name in ends[0]}
+    theta: dict[nn.Parameter, Tensor] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        bend[name] = theta.setdefault(parameter, bend[name].requires_grad_())
+    return bend, list(theta.values())
 
 
 def _for_training(network: nn.Module, batch_statistics: bool) -> nn.Module:
@@ -140,11 +142,8 @@ def _middle(a: Tensor, b: Tensor) -> Tensor:
 
 def _state(coefficients: tuple[float, ...], ends: tuple[State, State], bend: State) -> dict[str, Tensor]:
     first, middle, last = coefficients
-    return {
-        name: (
-            first * ends[0][name] + middle * tensor + last * ends[1][name]
-            if tensor.is_floating_point()
-            else tensor
-        )
-        for name, tensor in bend.items()
-    }
+    state = dict(bend)
+    for name, tensor in bend.items():
+        if tensor.is_floating_point():
+            state[name] = first * ends[0][name] + middle * tensor + last * ends[1][name]
+    return state

@@ -91,11 +91,9 @@ class _Tracing:
         if source is not None and (source.spatial != spatial or (source.flattened and spatial)):
             return None
         if groups > 1:
-            return (
-                _depthwise(rows, source)
-                if source is not None and groups == outputs == source.space.channels
-                else None
-            )
+            if source is None or not groups == outputs == source.space.channels:
+                return None
+            return _depthwise(rows, source)
         if source is not None:
             column = Column(f"{name}.weight", inputs // source.space.channels)
             source.space.root().columns.append(column)

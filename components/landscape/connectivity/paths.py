@@ -53,17 +53,14 @@ class Path:
         Integers, such as the number of batches that BatchNorm has seen, are the first point's.
         """
         parts = [(c, point) for c, point in zip(self.coefficients(t), self.points, strict=True) if c]
-        return {
-            name: (
-                sum(
-                    (c * point[name].double() for c, point in parts),
-                    torch.zeros((), dtype=torch.float64, device=first.device),
-                ).to(first.dtype)
-                if first.is_floating_point()
-                else first.clone()
-            )
-            for name, first in self.points[0].items()
-        }
+        state = {name: tensor.clone() for name, tensor in self.points[0].items()}
+        for name, tensor in state.items():
+            if tensor.is_floating_point():
+                total = torch.zeros((), dtype=torch.float64, device=tensor.device)
+                for c, point in parts:
+                    total = total + c * point[name].double()
+                state[name] = total.to(tensor.dtype)
+        return state
 
 
 def evaluate(
@@ -96,12 +93,12 @@ def evaluate(
         for name, chosen in samples.items():
             rows[name].append(_measure(network, loss, chosen, groups[name]))
         progress(done, len(points), f"t = {t:.3g}")
-    return {
-        name: Profile(
-            t=np.array(points), **{key: np.array([row[key] for row in measured]) for key in measured[0]}
-        )
-        for name, measured in rows.items()
-    }
+    return {name: _profile(points, measured) for name, measured in rows.items()}
+
+
+def _profile(points: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> Profile:
+    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    return Profile(t=np.array(points), **columns)
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lossmap.components.config.landscape import Landscape, Normalization
 from lossmap.components.core.errors import ExperimentError
@@ -65,25 +65,19 @@ class Proof:
         """The normalisations whose picture no rescaling changed by more than the tolerance; none where
         nothing was rescaled.
         """
-        return [
-            name
-            for name, changes in self._changes().items()
-            if all(change is not None and change <= self.tolerance for change in changes)
-        ]
+        return [name for name, changes in self._changes().items() if all(map(self._is_rounding, changes))]
 
     def changed(self) -> list[Normalization]:
         """Those whose picture some rescaling changed by more than that."""
-        return [
-            name
-            for name, changes in self._changes().items()
-            if any(change is not None and not change <= self.tolerance for change in changes)
-        ]
+        rows = [row for row in self.rows if row.change is not None and not self._is_rounding(row.change)]
+        return list(dict.fromkeys(row.normalization for row in rows))
 
     def impossible(self) -> list[Normalization]:
         """Those that these weights do not have: neuron, where zeros leave them no common scale."""
-        return [
-            name for name, changes in self._changes().items() if any(change is None for change in changes)
-        ]
+        return [name for name, changes in self._changes().items() if None in changes]
+
+    def _is_rounding(self, change: float | None) -> bool:
+        return change is not None and change <= self.tolerance
 
     def _changes(self) -> dict[Normalization, list[float | None]]:
         changes: dict[Normalization, list[float | None]] = {}
@@ -135,15 +129,7 @@ def prove(
 
 def proof_text(proof: Proof) -> list[str]:
     """What was done and what follows, in sentences; the numbers are in the rows."""
-    lines = [
-        f"{rescaling.kind}: {rescaling.what}"
-        + (
-            ""
-            if rescaling.function_change is None
-            else f"; the network's outputs change by {rescaling.function_change:.0e} of the largest"
-        )
-        for rescaling in proof.rescalings
-    ]
+    lines = [_rescaling_text(rescaling) for rescaling in proof.rescalings]
     if not proof.rows:
         return [
             *lines,
@@ -166,6 +152,13 @@ def proof_text(proof: Proof) -> list[str]:
     return lines
 
 
+def _rescaling_text(rescaling: Rescaling) -> str:
+    text = f"{rescaling.kind}: {rescaling.what}"
+    if rescaling.function_change is None:
+        return text
+    return f"{text}; the network's outputs change by {rescaling.function_change:.0e} of the largest"
+
+
 def _in_float64(samples: Samples) -> Samples:
     inputs, targets = (
         tensor.double() if tensor.is_floating_point() else tensor
@@ -174,13 +167,15 @@ def _in_float64(samples: Samples) -> Samples:
     return Samples(inputs, targets, samples.batch_size)
 
 
+def _outputs(network: nn.Module, samples: Samples) -> Tensor:
+    return torch.cat([network(inputs) for inputs, _ in samples.batches()])
+
+
 @torch.no_grad()
 def _measured(rescaling: Rescaling, original: nn.Module, changed: nn.Module, samples: Samples) -> Rescaling:
     if not rescaling.scales:
         return rescaling
-    before, after = (
-        torch.cat([network(inputs) for inputs, _ in samples.batches()]) for network in (original, changed)
-    )
+    before, after = _outputs(original, samples), _outputs(changed, samples)
     return replace(rescaling, function_change=float((after - before).abs().max() / before.abs().max()))
 
 
@@ -198,7 +193,8 @@ def _losses(
     except ExperimentError:
         return None
     evaluate = Evaluator(Problem(network, problem.loss, problem.samples), (x, y), _statistics(landscape))
-    return [evaluate(*point).loss for point in [*((t, 0.0) for t in points), *((0.0, t) for t in points)]]
+    along_x = [evaluate(t, 0.0).loss for t in points]
+    return along_x + [evaluate(0.0, t).loss for t in points]
 
 
 def _statistics(landscape: Landscape) -> Literal["frozen", "reestimated"]:

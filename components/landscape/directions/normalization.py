@@ -107,11 +107,9 @@ def neuron_scale(weight: Tensor, groups: int = 1) -> Tensor:
         ExperimentError: there are no such r and c, or they are not reached: zeros leave too few positive
             P_ij, as in a triangular matrix.
     """
-    squares = (
-        (weight.detach().double() ** 2).flatten(2).sum(dim=2)
-        if weight.dim() > 2
-        else weight.detach().double() ** 2
-    )
+    squares = weight.detach().double() ** 2
+    if weight.dim() > 2:
+        squares = squares.flatten(2).sum(dim=2)
     scale = torch.cat([_sinkhorn(part) for part in squares.chunk(groups)]).sqrt()
     positions = weight[0, 0].numel() if weight.numel() else 1
     shaped: Tensor = (scale / positions**0.5).reshape(*scale.shape, *[1] * (weight.dim() - 2))

@@ -51,14 +51,8 @@ def principal(trained: State, snapshots: Sequence[State], parameters: Sequence[s
     Raises:
         LossmapError: the path has no two dimensions.
     """
-    names = [name for name, tensor in trained.items() if tensor.is_floating_point()]
-    differences = [
-        {name: state[name].double() - trained[name].double() for name in names} for state in snapshots
-    ]
-    gram = torch.zeros(len(snapshots), len(snapshots), dtype=torch.float64)
-    for name in parameters:
-        rows = torch.stack([difference[name].flatten() for difference in differences])
-        gram += rows @ rows.T
+    differences = [_difference(state, trained) for state in snapshots]
+    gram = _gram_matrix(differences, parameters)
     squares, vectors = torch.linalg.eigh(gram)
     if (squares > 1e-12 * squares.sum()).sum() < 2:
         raise LossmapError(
@@ -67,9 +61,8 @@ def principal(trained: State, snapshots: Sequence[State], parameters: Sequence[s
         )
     squares, vectors = squares.flip(0), vectors.flip(1)
     coordinates = vectors[:, :2] * squares[:2].sqrt()
-    coordinates = coordinates * torch.where(
-        coordinates[coordinates.abs().argmax(dim=0), torch.arange(2)] < 0, -1.0, 1.0
-    )
+    furthest = coordinates[coordinates.abs().argmax(dim=0), torch.arange(2)]
+    coordinates = coordinates * torch.where(furthest < 0, -1.0, 1.0)
     scales = coordinates.abs().amax(dim=0)
     directions = [
         _combined(differences, coordinates[:, axis] * scales[axis] / squares[axis]) for axis in (0, 1)
@@ -81,6 +74,21 @@ def principal(trained: State, snapshots: Sequence[State], parameters: Sequence[s
         distances=(gram.diagonal() - (coordinates**2).sum(dim=1)).clamp(min=0).sqrt(),
         lengths=gram.diagonal().sqrt(),
     )
+
+
+def _difference(state: State, origin: State) -> dict[str, Tensor]:
+    """state - origin, float64, without the integers."""
+    names = [name for name, tensor in origin.items() if tensor.is_floating_point()]
+    return {name: state[name].double() - origin[name].double() for name in names}
+
+
+def _gram_matrix(differences: Sequence[State], parameters: Sequence[str]) -> Tensor:
+    """The scalar products of the differences' parameters (snapshots, snapshots)."""
+    gram = torch.zeros(len(differences), len(differences), dtype=torch.float64)
+    for name in parameters:
+        rows = torch.stack([difference[name].flatten() for difference in differences])
+        gram += rows @ rows.T
+    return gram
 
 
 def _combined(differences: Sequence[State], factors: Tensor) -> dict[str, Tensor]:

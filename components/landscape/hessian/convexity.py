@@ -23,7 +23,7 @@ class ConvexityResult:
         smallest: the least eigenvalue; the loss is not convex around the point where it is negative.
         largest: the greatest eigenvalue.
         smallest_residual: |H v - smallest v|: an eigenvalue is no further away.
-        largest_residual: likewise for the greatest.
+        largest_residual: |H v - largest v| of the greatest.
     """
 
     smallest: float
@@ -42,7 +42,7 @@ class ConvexityEvaluator:
 
     Args:
         problem: network, loss and samples.
-        directions: as in surface.Evaluator.
+        directions: as in evaluator.Evaluator.
         tolerance: as in lanczos.eigenpairs.
     """
 
@@ -50,10 +50,9 @@ class ConvexityEvaluator:
         self._problem, self._tolerance = problem, tolerance
         own = {**dict(problem.network.named_parameters()), **dict(problem.network.named_buffers())}
         self._weights = {name: own[name].detach().clone() for name in directions[0]}
-        self._x, self._y = (
-            {name: direction[name].to(weight) for name, weight in self._weights.items()}
-            for direction in directions
-        )
+        x, y = directions
+        self._x = {name: x[name].to(weight) for name, weight in self._weights.items()}
+        self._y = {name: y[name].to(weight) for name, weight in self._weights.items()}
 
     def __call__(self, x: float, y: float) -> ConvexityResult:
         """Evaluate the point (x, y)."""

@@ -160,7 +160,7 @@ def eigenpairs(operator: LinearOperator, top: int, bottom: int, tolerance: float
     Args:
         operator: symmetric, n x n.
         top: how many greatest eigenvalues; at most n are returned.
-        bottom: how many least ones, likewise.
+        bottom: how many least ones; at most n are returned.
         tolerance: relative, as said.
         seed: of the start vector.
 

@@ -83,24 +83,16 @@ def average_case(
     rises = []
     for draw in range(draws):
         displacement = scale * stream("sharpness", "average", seed, draw).standard_normal(len(centre))
-        rises.append(
-            (
-                sample_losses(parameters, centre + displacement)
-                + sample_losses(parameters, centre - displacement)
-            )
-            / 2
-            - base
-        )
+        ahead = sample_losses(parameters, centre + displacement)
+        behind = sample_losses(parameters, centre - displacement)
+        rises.append((ahead + behind) / 2 - base)
     means = [_mean(rise)[0] for rise in rises]
     over_samples = _mean(np.mean(rises, axis=0))[1]
-    finite = np.isfinite(means).all()
-    rise = with_further_error(mean_estimate(means), over_samples) if finite else None
-    return Sharpness(
-        kind="adaptive_average_case" if adaptive else "average_case",
-        radius=radius,
-        rise=rise,
-        found=tuple(means) if finite else (),
-    )
+    kind: Kind = "adaptive_average_case" if adaptive else "average_case"
+    if not np.isfinite(means).all():
+        return Sharpness(kind=kind, radius=radius, rise=None, found=())
+    rise = with_further_error(mean_estimate(means), over_samples)
+    return Sharpness(kind=kind, radius=radius, rise=rise, found=tuple(means))
 
 
 def keskar_box(problem: Problem, radius: float, seed: int = 0, starts: int = 3) -> Sharpness:

@@ -26,7 +26,7 @@ _Bounded = tuple[Measure, tuple[float, float]]  # and the least and greatest val
 _ANY, _NOT_NEGATIVE, _SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
 
 
-def summary(
+def surface_measures(
     planes: Sequence[Surface], lines: Sequence[Surface], guessing_loss: float | None, settings: Landscape
 ) -> dict[str, MeasureEstimate | None]:
     """All measures by name, with their intervals: the scalars of a report. None where a measure does
@@ -40,7 +40,7 @@ def summary(
 
     Args:
         planes: one for each pair of directions.
-        lines: likewise; may be empty.
+        lines: one for each pair of directions; may be empty.
         guessing_loss: of guessing uniformly; None where that means nothing.
         settings: of the survey.
     """
@@ -98,7 +98,7 @@ def convex_fraction(surface: Surface) -> float | None:
     """Share of the inner points at which the loss curves upwards in every direction, as far as second
     differences tell.
 
-    On a plane the matrix [[a, b], [b, c]] of a = f(x + h, y) - 2 f + f(x - h, y), c likewise along y, and b =
+    On a plane the matrix [[a, b], [b, c]] of a = f(x + h, y) - 2 f + f(x - h, y), c the same along y, and b =
     (f(++) - f(+-) - f(-+) + f(--)) / 4 has to be positive semidefinite: h_x h_y times the Hessian, up to a
     scaling of the axes, which does not change signs. On a line, a >= 0. The lower eigenvalue may be as low as
     -5 eps32 max |f| over the points used: what the float32 outputs behind a loss can do.

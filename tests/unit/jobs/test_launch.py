@@ -332,6 +332,20 @@ def test_an_api_server_that_stays_away_is_one_line(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("retry_after", ["0", "1", "soon"])
+def test_an_overloaded_server_is_asked_again(scene, retry_after):
+    scene.cluster.failures, scene.cluster.retry_after = [429], retry_after
+    assert scene.api.get_job("none", NAMESPACE) is None
+    assert scene.cluster.requests[-2:] == ["GET pytorchjobs"] * 2
+
+
+def test_a_server_that_asks_to_wait_for_longer_than_anybody_does_is_asked_once(scene):
+    scene.cluster.failures, scene.cluster.retry_after = [429], "3600"
+    with pytest.raises(ClusterError, match=r"^the API server refuses GET .*: as told$"):
+        scene.api.get_job("none", NAMESPACE)
+    assert scene.cluster.requests == ["GET pytorchjobs"]
+
+
 def test_a_right_that_is_missing_is_one_line_at_once(scene):
     scene.cluster.forbidden.add("pytorchjobs")
     with pytest.raises(ClusterError) as refused:

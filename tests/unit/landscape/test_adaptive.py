@@ -9,7 +9,7 @@ from scipy.stats import binom, hypergeom
 
 from lossmap.components.config.landscape import Adaptive, Axis
 from lossmap.components.landscape.adaptive.interpolation import predict
-from lossmap.components.landscape.adaptive.plane import bound, interpolate, next_points
+from lossmap.components.landscape.adaptive.plane import interpolate, interpolation_bound, next_points
 from lossmap.components.landscape.adaptive.refinement import Replay
 from lossmap.components.landscape.grid import Grid, Result
 
@@ -118,7 +118,7 @@ def test_a_spike_is_found_or_lies_within_what_is_not_excluded(seed):
 
     settings = Adaptive()
     misses, found = _misses(spiked, _grid(), settings, seed)
-    stated = bound(found, settings, seed)
+    stated = interpolation_bound(found, settings, seed)
     unknown = stated.points - stated.evaluated + stated.held_out
     assert (misses > stated.absolute).sum() < max(1, stated.share_below * unknown)
 
@@ -166,7 +166,7 @@ def test_a_plane_that_is_not_square_keeps_its_rows_and_columns():
     misses, found = _misses(lambda x, y: 2 * x**2 + 0.1 * y + x * y, grid, settings)
     assert found.loss.shape == (23, 45)
     assert not found.evaluated.all()
-    assert misses.max() <= bound(found, settings, 0).absolute
+    assert misses.max() <= interpolation_bound(found, settings, 0).absolute
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -218,7 +218,7 @@ def test_whatever_else_is_known_the_interpolated_values_are_the_same():
 def test_narrow_planes_are_surveyed_to_the_end(columns, rows):
     grid, settings = _grid(columns, rows), Adaptive(held_out=5, scale="linear")
     misses, found = _misses(_bowl, grid, settings)
-    stated = bound(found, settings, 0)
+    stated = interpolation_bound(found, settings, 0)
     assert (misses > stated.absolute).sum() <= stated.share_below * found.interpolated.sum()
     assert found.known.all()
 
@@ -309,14 +309,16 @@ def test_a_survey_that_is_not_complete_is_not_interpolated_and_verifies_nothing(
     known = {point: _result(_bowl(*point)) for point in next_points(grid, settings, {}, 0)}
     plane = _surface(grid, known)
     assert interpolate(plane, settings, 0) is plane
-    stated = bound(plane, settings, 0)
+    stated = interpolation_bound(plane, settings, 0)
     assert math.isnan(stated.largest_seen)
     assert (stated.held_out, stated.share_below, stated.evaluated) == (0, 1.0, len(known))
 
 
 def test_the_bound_is_exact_if_every_point_is_evaluated():
     grid, settings = _grid(9, 9), Adaptive()
-    stated = bound(_surface(grid, {point: _result(_bowl(*point)) for point in grid.points()}), settings, 0)
+    stated = interpolation_bound(
+        _surface(grid, {point: _result(_bowl(*point)) for point in grid.points()}), settings, 0
+    )
     assert (stated.largest_seen, stated.held_out, stated.share_below) == (0.0, 0, 0.0)
     assert stated.evaluated == stated.points == 81
 
@@ -332,7 +334,7 @@ def test_the_bound_tells_the_largest_miss_of_points_that_the_interpolant_does_no
         abs(cubic(basis, values, (column, row)) - math.log(_bowl(grid.x[column], grid.y[row])))
         for column, row in held_out[:5]
     ]
-    stated = bound(interpolate(plane, settings, 0), settings, 0)
+    stated = interpolation_bound(interpolate(plane, settings, 0), settings, 0)
     assert len(held_out) == stated.held_out == 60
     assert not set(held_out) & set(basis)
     assert max(slow) <= stated.largest_seen + 1e-9
@@ -346,7 +348,7 @@ def test_the_bound_tells_the_largest_miss_of_points_that_the_interpolant_does_no
 
 
 def test_the_share_that_is_excluded_is_that_of_the_exact_probabilities():
-    stated = bound(_surface(_grid(), _survey(_bowl, _grid(), Adaptive())[0]), Adaptive(), 0)
+    stated = interpolation_bound(_surface(_grid(), _survey(_bowl, _grid(), Adaptive())[0]), Adaptive(), 0)
     unknown = stated.points - stated.evaluated + stated.held_out
     bad = math.ceil(stated.share_below * unknown)
     # One draw: all held-out points are hit with a probability of at most 0.05 / 2, if so many of the unknown
@@ -363,7 +365,7 @@ def test_the_share_is_excluded_wrongly_in_at_most_one_survey_of_twenty():
         replay = Replay(truth, np.ones(truth.shape, dtype=bool), settings, seed)
         evaluated = np.array([[(column, row) in replay.misses for column in range(13)] for row in range(13)])
         plane = surface(range(13), range(13), np.where(evaluated, truth, np.nan), evaluated)
-        found, stated = interpolate(plane, settings, seed), bound(plane, settings, seed)
+        found, stated = interpolate(plane, settings, seed), interpolation_bound(plane, settings, seed)
         unknown = stated.points - stated.evaluated + stated.held_out
         wrong += bool(
             (np.abs(found.loss - truth) > stated.absolute).sum() >= max(1, stated.share_below * unknown)
@@ -380,5 +382,5 @@ def test_the_seed_decides_which_points_are_held_out_and_nothing_else():
     np.testing.assert_allclose(
         interpolate(one, settings, 1).loss,
         interpolate(other, settings, 2).loss,
-        atol=2 * bound(one, settings, 1).absolute,
+        atol=2 * interpolation_bound(one, settings, 1).absolute,
     )

@@ -307,7 +307,7 @@ COMMON = {
 def test_the_summary_names_every_measure_with_its_interval():
     plane = surface_of(lambda x, y: 0.5 + x**2 + y**2, GRID, TALL)
     line = surface_of(lambda x, _y: 0.5 + x**2, GRID, [0.0])
-    summary = measures.summary([plane], [line], math.log(2), Landscape(basin_thresholds=(0.5, 1.25)))
+    summary = measures.surface_measures([plane], [line], math.log(2), Landscape(basin_thresholds=(0.5, 1.25)))
     basins = {
         f"{which}basin_fraction{below}"
         for which in ("", "centre_")
@@ -322,7 +322,9 @@ def test_the_summary_names_every_measure_with_its_interval():
 
 
 def test_without_classes_or_a_line_the_summary_has_nothing_of_them():
-    summary = measures.summary([surface_of(lambda x, y: x**2 + y**2, GRID, GRID)], [], None, Landscape())
+    summary = measures.surface_measures(
+        [surface_of(lambda x, y: x**2 + y**2, GRID, GRID)], [], None, Landscape()
+    )
     assert set(summary) == {"centre_loss"} | COMMON
     assert summary["roughness"] is None
 
@@ -331,5 +333,5 @@ def test_the_interval_of_a_share_ends_at_nothing_and_at_all():
     planes = [
         surface_of(lambda x, y, width=width: 0.5 + width * (x**2 + y**2), GRID, GRID) for width in (0.1, 9.0)
     ]
-    share = measures.summary(planes, [], math.log(2), Landscape())["basin_fraction"]
+    share = measures.surface_measures(planes, [], math.log(2), Landscape())["basin_fraction"]
     assert (share.low, share.high) == (0.0, 1.0)

@@ -316,7 +316,7 @@ def test_an_imported_network_is_not_trained_and_every_other_is():
         " imported network is not trained"
     )
     assert (
-        _refused(lambda: experiment.trained)
+        _refused(lambda: experiment.training_settings)
         == "the network of experiment is imported, expected one that lossmap trains"
     )
 

@@ -72,14 +72,14 @@ def test_cpu_recipes_have_one_budget():
     first = experiments[0]
     for experiment in experiments:
         rate = {
-            "optimizer": experiment.trained.optimizer.model_copy(
-                update={"learning_rate": first.trained.optimizer.learning_rate}
+            "optimizer": experiment.training_settings.optimizer.model_copy(
+                update={"learning_rate": first.training_settings.optimizer.learning_rate}
             )
         }
         same = {
             "name": first.name,
             "model": first.model,
-            "training": experiment.trained.model_copy(update=rate),
+            "training": experiment.training_settings.model_copy(update=rate),
         }
         assert experiment.model_copy(update=same) == first
 
@@ -107,7 +107,7 @@ SCHEDULES = [
     ("name", "batch", "steps", "drops", "decay", "nesterov"), SCHEDULES, ids=[row[0] for row in SCHEDULES]
 )
 def test_the_papers_schedules(name, batch, steps, drops, decay, nesterov):
-    training = registry.load(name).trained
+    training = registry.load(name).training_settings
     steps_of_an_epoch = 50_000 // batch
     assert (training.batch_size, training.optimizer.weight_decay, training.optimizer.nesterov) == (
         batch,

@@ -68,14 +68,18 @@ def test_a_cell_is_its_recipe_with_what_study_network_levels_and_seed_set_in_thi
     ]
     experiment = cell.experiment
     assert (experiment.name, experiment.study) == ("tiny-narrow-high-short-s1", "tiny")
-    assert (experiment.trained.epochs, experiment.trained.batch_size, experiment.model.hidden) == (
+    assert (
+        experiment.training_settings.epochs,
+        experiment.training_settings.batch_size,
+        experiment.model.hidden,
+    ) == (
         2,
         32,
         (4,),
     )
     assert (
         experiment.model.seed,
-        experiment.trained.seed,
+        experiment.training_settings.seed,
         experiment.landscape.seed,
         experiment.data.seed,
     ) == (1, 1, 1, 0)
