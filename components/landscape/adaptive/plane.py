@@ -83,8 +83,8 @@ def next_points(grid: Grid, settings: Adaptive, known: Mapping[Point, Result], s
 def interpolate(surface: Surface, settings: Adaptive, seed: int) -> Surface:
     """The surface with values at the points that were not evaluated; unchanged if the survey is not complete.
 
-    The interpolant is the one that `interpolation_bound` speaks of. It does not know the points that were held out last,
-    nor any that the survey did not ask for; they keep their own values.
+    The interpolant is the one that `interpolation_bound` speaks of. It does not know the points that were
+    held out last, nor any that the survey did not ask for; they keep their own values.
 
     Args:
         surface: (Y, X) what was evaluated.
