@@ -144,12 +144,13 @@ class _CellProcess:
         return line.removeprefix("lossmap: ")
 
     def last_line(self) -> str:
-        """The last line that the process said, once it has ended; it is forgotten then."""
+        """The error that the process ended with, else its last line; it is forgotten then."""
         self._process.communicate()
         with self._output as file:
             file.seek(0)
             lines = file.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        errors = [line for line in lines if line.startswith("lossmap: ")]
+        return (errors or lines or [""])[-1]
 
 
 def _wait_for_end(processes: Mapping[str, _CellProcess]) -> list[str]:
