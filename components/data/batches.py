@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.config.training import Augmentation
-from lossmap.components.core.errors import DataError, StoreError
+from lossmap.components.core.errors import StoreError
 from lossmap.components.core.randomness import stream
 from lossmap.components.stores.objects import Store
 
@@ -51,20 +51,6 @@ def load_packed(store: Store, manifest: Manifest, split: Split) -> Packed:
 def as_inputs(packed: Tensor, manifest: Manifest) -> Tensor:
     """What a network gets: images normalised, float32; tensors and the rows of tasks as they are."""
     return normalize(packed, manifest) if manifest.kind == "images" else packed
-
-
-def load_samples(store: Store, manifest: Manifest, split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of some samples of a split, in the order of the indices: N x …, as a network and a
-    loss get them.
-
-    Raises:
-        DataError: the data set has no samples in that split.
-        StoreError: a shard is missing or damaged.
-    """
-    if not manifest.count(split):
-        raise DataError(f"{manifest.source} has no {split} samples; set landscape.split=train")
-    inputs, targets = load_packed(store, manifest, split)
-    return as_inputs(inputs[indices], manifest), targets[indices]
 
 
 def normalize(pixels: Tensor, manifest: Manifest, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -37,7 +37,7 @@ class TrainingTask(Task):
     training: Training | None
 
     @property
-    def trained(self) -> Training:
+    def training_settings(self) -> Training:
         """How the network is trained.
 
         Raises:

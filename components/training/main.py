@@ -105,7 +105,7 @@ def train(training: str, settings: Settings) -> None:
     store = open_store(settings.store)
     stop = Stop(_launcher(store, training))
     task = load_training_task(store, training)
-    manifest, how = load_manifest(store, task.dataset), task.trained
+    manifest, how = load_manifest(store, task.dataset), task.training_settings
     # Read when a GPU is first used; without it matrix products there differ from time to time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(how.threads)
@@ -125,7 +125,7 @@ def train(training: str, settings: Settings) -> None:
 
 
 def _trainer(task: TrainingTask, manifest: Manifest, store: Store, group: Group) -> Trainer:
-    training, images = task.trained, manifest.count("train")
+    training, images = task.training_settings, manifest.count("train")
     if training.batch_size % group.world:
         raise ExperimentError(
             f"training.batch_size is {training.batch_size}, expected a multiple of the {group.world}"

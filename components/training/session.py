@@ -104,28 +104,28 @@ class Session:
     def _finish_epoch(self, test: Images) -> None:
         trainer = self._trainer
         epoch = trainer.step // trainer.steps_per_epoch
-        trained, others = trainer.finish_epoch()
+        training, others = trainer.finish_epoch()
         images = (trainer.step - self._epoch_step) * trainer.training.batch_size
         rate = images / (time.monotonic() - self._epoch_start)
-        if not math.isfinite(trained.loss):
+        if not math.isfinite(training.loss):
             raise TrainingError(
-                f"the training loss is {trained.loss} in epoch {epoch}; lower"
+                f"the training loss is {training.loss} in epoch {epoch}; lower"
                 " training.optimizer.learning_rate or set training.gradient_clip"
             )
-        tested = trainer.evaluate(test)
+        evaluation = trainer.evaluate(test)
         metrics = {
             "epoch": epoch,
-            "train_loss": trained.loss,
-            "train_error": trained.error,
-            "test_loss": tested.loss,
-            "test_error": tested.error,
+            "train_loss": training.loss,
+            "train_error": training.error,
+            "test_loss": evaluation.loss,
+            "test_error": evaluation.error,
             "learning_rate": trainer.learning_rate,
             **others,
             "images_per_second": rate,
             "seconds": time.monotonic() - self._start,
             "timestamp": time.time(),
-            **_by_task("train", trained),
-            **_by_task("test", tested),
+            **_by_task("train", training),
+            **_by_task("test", evaluation),
         }
         if self._leads:
             save_epoch(self._store, self._training, metrics)
@@ -142,10 +142,10 @@ class Session:
     def _finish(self, test: Images) -> None:
         trainer = self._trainer
         self._save()
-        trained, tested = trainer.evaluate(trainer.images), trainer.evaluate(test)
+        training, evaluation = trainer.evaluate(trainer.images), trainer.evaluate(test)
         result: dict[str, Any] = {
-            "train": asdict(trained),
-            "test": asdict(tested),
+            "train": asdict(training),
+            "test": asdict(evaluation),
             "parameters": count_parameters(trainer.network),
             "seconds": time.monotonic() - self._start,
             "processes": trainer.group.world,

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference.data import load_samples
 from reference.landscape import naive_point
 from reference.networks import Flattening, Language, Striding, Viewing, table, wide
 from safetensors.torch import load
@@ -29,7 +30,6 @@ from lossmap.components.config.models import Imported
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.core.progress import silent
-from lossmap.components.data.batches import load_samples
 from lossmap.components.importing.digests import with_digests
 from lossmap.components.importing.network import import_network
 from lossmap.components.stores import layout

@@ -106,11 +106,11 @@ def test_rounds_with_slow_parts_beside_them_give_the_same_bits(trained):
     assert heard[-1][0] == heard[-1][1]
 
 
-def _documents(settings, run):
-    store = open_store(settings.store)
-    parts = [part for part in Run(store, run).survey.parts if part.kind in ("curvature", "convexity")]
+def _documents(settings, name):
+    run = open_run(name, settings)
+    parts = [part for part in run.survey.parts if part.kind in ("curvature", "convexity")]
     assert len(parts) == 2
-    return [evaluated_points(store, part) for part in parts]
+    return [evaluated_points(run, part) for part in parts]
 
 
 def test_a_finer_survey_evaluates_only_new_points_and_agrees_on_the_old(trained):
@@ -121,7 +121,7 @@ def test_a_finer_survey_evaluates_only_new_points_and_agrees_on_the_old(trained)
     finer = EXPERIMENT.landscape.model_copy(update={"plane": Plane(x=Axis(points=17), y=Axis(points=7))})
     Run(store, "finer").begin(EXPERIMENT.model_copy(update={"landscape": finer}))
     Run(store, "finer").keep_manifest(Run(store, "base").manifest)
-    assert sum(len(tile.points) for tile in steps.plan(open_run("finer", settings))) == 8 * 7
+    assert sum(len(tile.points) for tile in steps.plan(open_run("finer", settings)).current) == 8 * 7
     steps.merge(open_run("finer", settings))
     fine = load_surfaces(Run(store, "finer"))["plane"]
     assert fine.loss[:, ::2].tobytes() == coarse.loss.tobytes()
@@ -130,7 +130,7 @@ def test_a_finer_survey_evaluates_only_new_points_and_agrees_on_the_old(trained)
 def test_a_killed_worker_is_one_clear_line_and_the_survey_goes_on(trained):
     settings, expected = trained
     _adopt(settings, "killed", tile_points=1)
-    tiles = len(steps.plan(open_run("killed", settings)))
+    tiles = len(steps.plan(open_run("killed", settings)).current)
     killed = []
 
     def kill(done, _total, _detail):

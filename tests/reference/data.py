@@ -6,6 +6,8 @@ import zipfile
 import numpy as np
 from PIL import Image
 
+from lossmap.components.data.batches import as_inputs, load_packed
+
 
 def png(pixels, mode=None):
     """An array or image as a PNG file."""
@@ -68,3 +70,11 @@ def normalize(pixels, mean, deviation):
     for index in np.ndindex(*pixels.shape):
         result[index] = (int(pixels[index]) / 255 - mean[index[1]]) / deviation[index[1]]
     return result
+
+
+def load_samples(store, manifest, split, indices):
+    """Inputs and targets of some samples of a split, in the order of the indices, as a network and a loss get
+    them: from all of it.
+    """
+    inputs, targets = load_packed(store, manifest, split)
+    return as_inputs(inputs[indices], manifest), targets[indices]

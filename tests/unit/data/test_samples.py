@@ -1,5 +1,6 @@
 import pytest
 import torch
+from reference.data import load_samples
 
 from lossmap.components import steps
 from lossmap.components.config.data import Blobs, Data
@@ -7,7 +8,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Convexity, Curvature, Landscape
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import DataError
-from lossmap.components.data.batches import load_packed, load_samples, sample_indices
+from lossmap.components.data.batches import load_packed, sample_indices
 from lossmap.components.data.samples import keep_samples, load_survey_samples
 from lossmap.pipelines.local import open_run
 

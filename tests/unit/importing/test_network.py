@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from reference.data import load_samples
 from reference.networks import Language, images, table
 from safetensors.torch import load, save_file
 
@@ -12,7 +13,6 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.models import Imported
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError, LossmapError
-from lossmap.components.data.batches import load_samples
 from lossmap.components.importing import network as importing
 from lossmap.components.importing.digests import with_digests, with_weights_digest
 from lossmap.components.importing.in_process import in_process_model

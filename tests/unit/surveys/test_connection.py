@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from reference.data import load_samples
 from reference.manifests import manifest
 from reference.paths import finished_run, permuted
 
@@ -174,7 +175,6 @@ def test_at_the_ends_interpolated_statistics_are_the_networks_own(settings):
     store = open_store(settings.store)
     from safetensors.torch import load
 
-    from lossmap.components.data.batches import load_samples
     from lossmap.components.landscape.objective import cross_entropy
     from lossmap.components.stores import layout
 

@@ -68,21 +68,9 @@ def test_a_cell_is_its_recipe_with_what_study_network_levels_and_seed_set_in_thi
     ]
     experiment = cell.experiment
     assert (experiment.name, experiment.study) == ("tiny-narrow-high-short-s1", "tiny")
-    assert (
-        experiment.training_settings.epochs,
-        experiment.training_settings.batch_size,
-        experiment.model.hidden,
-    ) == (
-        2,
-        32,
-        (4,),
-    )
-    assert (
-        experiment.model.seed,
-        experiment.training_settings.seed,
-        experiment.landscape.seed,
-        experiment.data.seed,
-    ) == (1, 1, 1, 0)
+    training, model = experiment.training_settings, experiment.model
+    assert (training.epochs, training.batch_size, model.hidden) == (2, 32, (4,))
+    assert (model.seed, training.seed, experiment.landscape.seed, experiment.data.seed) == (1, 1, 1, 0)
     assert cell.run == f"tiny-narrow-high-short-s1-{experiment.digest()[:8]}"
 
 
