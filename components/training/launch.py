@@ -48,7 +48,7 @@ def launch(training: str, how: Training, settings: Settings, listeners: Listener
             raise
         code = torchrun.process.exitcode
     if code and listener.killed:
-        raise TrainingKilled(f"a training process was killed, perhaps for want of memory; see {log}")
+        raise TrainingKilled(f"a training process was killed, perhaps out of memory; see {log}")
     if code and listener.stopped and not listener.reason:
         raise Interrupted(listener.stopped)
     if code:

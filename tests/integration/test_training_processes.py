@@ -189,7 +189,7 @@ def test_a_killed_process_ends_the_others_and_is_one_clear_line(settings):
             settings,
             lambda done, *_: kill_one() if done > 3 and not killed else None,
         )
-    expected = "a training process was killed, perhaps for want of memory"
+    expected = "a training process was killed, perhaps out of memory"
     assert str(failed.value) == f"{expected}; see {settings.logs}/run/train.log"
     assert len(killed) == 2
     assert psutil.wait_procs(killed, timeout=10)[1] == []
