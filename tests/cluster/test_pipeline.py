@@ -227,7 +227,9 @@ def _until(condition, seconds, what):
 def _locally(experiment, folder):
     """The same run by processes of this machine."""
     settings = Settings(store=str(folder / "local"))
-    local.run("run", experiment, settings, lambda _stage: contextlib.nullcontext(silent))
+    local.run(
+        local.open_run("run", settings), experiment, settings, lambda _stage: contextlib.nullcontext(silent)
+    )
     return open_store(settings.store)
 
 
