@@ -51,9 +51,8 @@ def main() -> None:
         text=True,
         check=True,
     )
-    libraries = set(re.findall(r"(\S+) => not found", found.stdout)) - {
-        "libcuda.so.1"
-    }  # the driver: its absence says that there is no GPU
+    # the driver: its absence says that there is no GPU
+    libraries = set(re.findall(r"(\S+) => not found", found.stdout)) - {"libcuda.so.1"}
     functions = set(re.findall(r"undefined symbol: (?!_?Py)(\w+)", found.stdout + found.stderr))
     (torch / "lib" / FUNCTIONS).write_bytes(library(sorted(functions)))
     for name in libraries:

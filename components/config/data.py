@@ -20,13 +20,14 @@ class Blobs(Frozen):
     )
 
 
+# of images; data/sources.py knows where they come from
 NAMED_SOURCES = (
     "digits",
     "cifar10",
     "cifar100",
     "fashion-mnist",
     "blobs",
-)  # of images; data/sources.py knows where they come from
+)
 TENSOR_FILES = (".safetensors", ".npz")
 TASKS = "tasks"  # the source that is several tasks at once
 TaskName = Literal["images", "digits-images", "digits-tokens", "breast-cancer", "wine"]

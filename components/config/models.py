@@ -187,13 +187,14 @@ def _check_depth(depth: int, each: int, others: int, examples: str) -> None:
         raise ValueError(f"depth is {depth}, expected {each}n + {others} with n >= 1, for example {examples}")
 
 
+# of a network's layers of experts, by epoch
 BALANCE = (
     "balance_loss",
     "importance_cv",
     "load_cv",
     "load_max_over_mean",
     "dropped_share",
-)  # of a network's layers of experts, by epoch
+)
 
 
 class Experts(Frozen):

@@ -112,9 +112,8 @@ def _as_array(image: Image.Image, image_size: int | None) -> NDArray[np.uint8]:
 def _check(image: Image.Image, name: str) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise DataError(f"{name} is {image.width}x{image.height}, expected at most {MOST_PIXELS} pixels")
-    if image.mode.startswith(("I", "F")) or ";16" in str(
-        getattr(image, "tile", "")
-    ):  # Pillow would cut 16-bit colour to 8 bits without a word
+    # Pillow would cut 16-bit colour to 8 bits without a word
+    if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
         raise DataError(f"{name} has more than 8 bits a channel, expected 8; convert it")
 
 

@@ -4,17 +4,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PART = 10_000  # images that are counted at once
-_LEAST_DEVIATION = (
-    1 / 255
-)  # of a channel that is the same everywhere: one grey level, so that it can be divided by
+# of a channel that is the same everywhere: one grey level, so that it can be divided by
+_LEAST_DEVIATION = 1 / 255
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def channel_statistics(pixels: NDArray[np.uint8]) -> Statistics:
     """Mean and deviation by channel of pixels / 255, exactly, from the counts of the 256 levels."""
-    parts = [
-        pixels[start : start + _PART] for start in range(0, len(pixels), _PART)
-    ]  # bincount makes eight bytes of each pixel
+    # bincount makes eight bytes of each pixel
+    parts = [pixels[start : start + _PART] for start in range(0, len(pixels), _PART)]
     counts = np.stack(
         [
             sum(np.bincount(part[:, channel].ravel(), minlength=256) for part in parts)

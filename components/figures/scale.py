@@ -13,6 +13,7 @@ Array = NDArray[np.float64]
 LOW, HIGH = 0.01, 100.0  # loss at the two ends of the scale; beyond them a point takes the end's colour
 COLOUR_MAP = "viridis"  # rises evenly in lightness: readable in grey and with every common colour blindness
 CONFIDENCE = 1.96  # standard errors on each side of a mean that hold 95 % of normal errors
+# Tol's bright scheme and two more
 COLOURS = (
     "#4477aa",
     "#ee6677",
@@ -22,7 +23,7 @@ COLOURS = (
     "#aa3377",
     "#ee7733",
     "#999999",
-)  # Tol's bright scheme and two more
+)
 READABLE_IN_WHITE = 5.0  # from this loss on the colours are too light for white lines
 FEWEST_FOR_LINES = 2  # rows and columns without which there is nothing to interpolate between
 _TINY = 1e-12  # stands for a loss of exactly 0 where only its logarithm can be drawn

@@ -62,9 +62,8 @@ class _Lines:
 
     def __init__(self, api: Api, pod: client.V1Pod, container: str):
         self._api, self._pod, self._container = api, pod, container
-        self._recent: deque[tuple[datetime, str]] = (
-            deque()
-        )  # the lines of the last moments before the end, to be known again
+        # the lines of the last moments before the end, to be known again
+        self._recent: deque[tuple[datetime, str]] = deque()
 
     def read(self, follow: bool = False, previous: bool = False) -> Iterator[str]:
         """Lines that were not read before; an end without a word is an end like another."""

@@ -115,9 +115,8 @@ class ExpertLayer(nn.Module):
         settings = self.settings
         if settings.capacity is None or not self.training:
             return counts
-        limit = math.ceil(
-            round(settings.capacity * settings.active * inputs / settings.count, 9)
-        )  # 1.1 * 10 is above 11
+        # 1.1 * 10 is above 11
+        limit = math.ceil(round(settings.capacity * settings.active * inputs / settings.count, 9))
         return [min(count, limit) for count in counts]
 
     def _compute(self, rows: Tensor, counts: list[int]) -> Tensor:

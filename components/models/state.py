@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import reason
 
+# names under which checkpoints keep the weights beside other things
 _WRAPPERS = (
     "state_dict",
     "model_state_dict",
     "model",
     "net",
-)  # names under which checkpoints keep the weights beside other things
+)
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile, Lightning
 _SHOWN = 4
 

@@ -129,9 +129,8 @@ def compute_deterministically() -> None:
     """One thread, and only algorithms that give the same bits every time."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products on a GPU do not
     torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode(
-        "error"
-    )  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
+    # as use_deterministic_algorithms(True), which imports torch.compile for seconds
+    torch.set_deterministic_debug_mode("error")
 
 
 def load_directions(store: Store, address: str) -> Directions:
@@ -167,9 +166,8 @@ def _same_outputs(network: nn.Module, inputs: Tensor, laid_out: Tensor) -> bool:
     """
     try:
         expected, found = network(inputs), network(laid_out)
-    except (
-        Exception
-    ):  # whatever a user's network does; what fails in any format fails again where it is evaluated
+    # whatever a user's network does; what fails in any format fails again where it is evaluated
+    except Exception:
         return False
     tolerance = torch.finfo(expected.dtype).eps ** 0.5
     largest = expected.abs().nan_to_num(0, 0).max().item()

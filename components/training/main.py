@@ -109,9 +109,8 @@ def train(training: str, settings: Settings) -> None:
     # Read when a GPU is first used; without it matrix products there differ from time to time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(how.threads)
-    torch.set_deterministic_debug_mode(
-        "error"
-    )  # as use_deterministic_algorithms(True), which imports torch.compile for seconds
+    # as use_deterministic_algorithms(True), which imports torch.compile for seconds
+    torch.set_deterministic_debug_mode("error")
     with process_group(how.device) as group:
         trainer = _trainer(task, manifest, store, group)
         seconds, damaged = load_checkpoint(store, training, trainer)

@@ -155,9 +155,8 @@ class Session:
         if self._leads:
             self._store.write(layout.weights(self._training), network_bytes(trainer.network))
             self._store.write(layout.training_result(self._training), json.dumps(result).encode())
-        trainer.group.any(
-            False
-        )  # on a cluster the job ends with the first process that does, and whatever still runs is killed
+        # on a cluster the job ends with the first process that does, and whatever still runs is killed
+        trainer.group.any(False)
 
 
 def _by_task(part: str, accuracy: Accuracy) -> dict[str, float]:

@@ -119,11 +119,12 @@ class Kubeflow:
             study: Kubeflow's experiment, which is made where it is not there.
             cached: whether Kubeflow's cache may answer steps.
         """
+        # kfp prints links into a page of its own
         with (
             tempfile.TemporaryDirectory() as folder,
             redirect_stdout(io.StringIO()),
             _cluster_errors(),
-        ):  # kfp prints links into a page of its own
+        ):
             file = Path(folder, "pipeline.yaml")
             file.write_text(package)
             experiment = self._client.create_experiment(study).experiment_id

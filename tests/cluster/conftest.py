@@ -114,9 +114,8 @@ def mlflow_forward(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], AbstractContextManager[int]]:
     """Opens a way from this machine to MLflow: a context manager of the local port."""
-    monkeypatch.setenv(
-        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false"
-    )  # or MLflow sends its clients to the object store, by a name of the cluster's
+    # or MLflow sends its clients to the object store, by a name of the cluster's
+    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     return lambda: forward(installation.services, "mlflow", 5000)
 

@@ -387,9 +387,8 @@ def test_a_run_that_somebody_else_made_and_terminated_leaves_nothing_within_a_mi
     client.terminate_run(started.run_id)
     took = _until(lambda: not place.going_on(started.run_id), 60, f"nothing of {started.run_id}")
     print(f"nothing left after {took:.0f} s")
-    _until(
-        lambda: place.state(started.run_id) != "CANCELLING", 120, "the end of the run"
-    )  # Kubeflow writes it down after the last pod has gone
+    # Kubeflow writes it down after the last pod has gone
+    _until(lambda: place.state(started.run_id) != "CANCELLING", 120, "the end of the run")
     assert place.status(started.run_id, code=130)["state"] == "CANCELLED"
 
 

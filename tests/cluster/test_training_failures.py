@@ -68,9 +68,8 @@ def test_a_request_that_fits_no_node_is_told_and_waited_for_as_long_as_asked(lau
 
 
 def test_want_of_memory_is_told_with_the_limit_and_the_field(launched):
-    run = launched(
-        experiment(training=Resources(cpu="300m", cpu_limit="2", memory="150Mi"))
-    )  # PyTorch alone takes more
+    # PyTorch alone takes more
+    run = launched(experiment(training=Resources(cpu="300m", cpu_limit="2", memory="150Mi")))
     cure = (
         "ran out of memory; its limit is 150Mi: raise cluster.training.memory, or lower training.batch_size"
     )

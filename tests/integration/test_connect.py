@@ -119,9 +119,8 @@ def test_interrupted_it_keeps_what_is_finished_and_the_same_command_goes_on(plac
     )
     kept = {key.rpartition("/")[2] for key in set(store.keys("paths/")) - before}
     assert kept == {"profile.npz", "state.safetensors", "alignment.json"}
-    assert (
-        len(set(store.keys("paths/")) - before) == 5
-    )  # three profiles, the aligned network, its note; nothing of the curve
+    # three profiles, the aligned network, its note; nothing of the curve
+    assert len(set(store.keys("paths/")) - before) == 5
     arguments[arguments.index("100000")] = "1"
     assert lossmap(*arguments, cwd=place).stderr.count("found in the store") == 3
 

@@ -42,9 +42,8 @@ def _begun(store):
     return sorted(key.split("/")[1] for key in store.keys("runs/") if key.endswith("experiment.json"))
 
 
-def _interrupt(
-    folder, ready, *options, kind=signal.SIGTERM
-):  # as Ctrl-C, which children of a job in the background ignore
+# as Ctrl-C, which children of a job in the background ignore
+def _interrupt(folder, ready, *options, kind=signal.SIGTERM):
     """Stop the study once it is so far; its exit code, and what it said."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with start("study", "tiny.yaml", *options, cwd=folder, **streams) as process:

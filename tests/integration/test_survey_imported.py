@@ -169,9 +169,8 @@ def test_a_language_model_from_the_current_folder_is_killed_and_goes_on_with_the
         load_json(here, layout.training_result(Run(here, "run").training)),
     )
     assert (scalars["test_loss"], scalars["test_error"]) == (result["test"]["loss"], result["test"]["error"])
-    assert scalars["centre_loss"] == pytest.approx(
-        result["train"]["loss"], abs=1e-6
-    )  # float32 outputs, other batches
+    # float32 outputs, other batches
+    assert scalars["centre_loss"] == pytest.approx(result["train"]["loss"], abs=1e-6)
     page = store.read(layout.report(run, "page.html")).decode()
     assert "Language on tokens.npz, imported from w.pt (SHA-256 " in page
     assert "Learning curves" not in page
@@ -219,9 +218,8 @@ def test_torchvisions_resnet18_is_surveyed_on_images_of_cifar10(tmp_path, shared
     assert plane.loss.shape == (3, 3)
     assert plane.finite.all()
     assert scalars["parameters"] == 11_181_642
-    assert scalars["centre_loss"] == pytest.approx(
-        scalars["train_loss"], rel=1e-5
-    )  # float32 outputs, other batches
+    # float32 outputs, other batches
+    assert scalars["centre_loss"] == pytest.approx(scalars["train_loss"], rel=1e-5)
     assert Run(store, run).manifest.mean == (0.4914, 0.4822, 0.4465)
     assert _finished(tmp_path / "lossmap-runs") == {run: "FINISHED"}
 

@@ -17,9 +17,8 @@ from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.connectivity.paths import Coefficients, State
 from lossmap.components.landscape.objective import Loss
 
-Epoch = Callable[
-    [int], Iterable[tuple[Tensor, Tensor]]
-]  # number of an epoch, from 0, to its batches of inputs and targets
+# number of an epoch, from 0, to its batches of inputs and targets
+Epoch = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
 
 
 def bezier(t: float) -> tuple[float, ...]:

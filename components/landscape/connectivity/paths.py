@@ -24,9 +24,8 @@ from lossmap.components.landscape.objective import (
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
 Coefficients = Callable[[float], tuple[float, ...]]
-Settle = Callable[
-    [nn.Module, float], None
-]  # brings the network's statistics in order at t, after its weights were set
+# brings the network's statistics in order at t, after its weights were set
+Settle = Callable[[nn.Module, float], None]
 
 
 def line(t: float) -> tuple[float, ...]:
@@ -81,10 +80,11 @@ def evaluate(
         settle: called at every point before anything is evaluated there.
         progress: called after every point.
     """
+    # the path's ends may be its own tensors
     network, loss = (
         copy.deepcopy(problem[0]).eval().requires_grad_(False),
         problem[1],
-    )  # the path's ends may be its own tensors
+    )
     groups = {name: chosen.groups() for name, chosen in samples.items()}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in samples}
     for done, t in enumerate(points, start=1):

@@ -214,9 +214,10 @@ def _probe_error(covariance: NDArray[np.float64], before: int) -> float | None:
 
 
 def _eigenvalues(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> list[Eigenvalue]:
+    # the sign probes' variances follow
     rows = zip(
         pairs.values.tolist(), np.diagonal(covariance).tolist(), pairs.residuals.tolist(), strict=False
-    )  # the sign probes' variances follow
+    )
     return [
         Eigenvalue(estimate=student_estimate(value, math.sqrt(variance), groups - 1), residual=residual)
         for value, variance, residual in rows

@@ -53,9 +53,8 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     **PRIVACY,
 }
-_EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development"
-}  # else the UI takes training runs for those of a chat bot
+# else the UI takes training runs for those of a chat bot
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _PARAMETER_LENGTH = 6000  # MLflow cuts what is longer
 
 
@@ -161,9 +160,8 @@ class RunTracker:
     def log_artifacts(self, files: Mapping[str, bytes]) -> None:
         """Upload files: path in the run → content."""
         with self._explained(), tempfile.TemporaryDirectory() as folder:
-            content = Path(
-                folder, "files"
-            )  # a temporary folder is closed to others, and MLflow copies that along
+            # a temporary folder is closed to others, and MLflow copies that along
+            content = Path(folder, "files")
             for name, data in files.items():
                 path = content / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -355,9 +353,8 @@ def _client(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a line for each table of a new database
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # likewise, and a traceback beside each error that is raised anyway
+    # likewise, and a traceback beside each error that is raised anyway
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3.connectionpool").addFilter(_is_not_a_retry_of_mlflow)
     if is_server(uri):
         return MlflowClient(uri)

@@ -137,9 +137,8 @@ def code_version() -> str:
     """
     here = Path(__file__)
     try:
-        _git(
-            here.parent, "ls-files", "--error-unmatch", here.name
-        )  # a wheel may lie inside somebody else's checkout
+        # a wheel may lie inside somebody else's checkout
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)
         return (
             f"{version('lossmap')}+g{_git(here.parent, 'describe', '--always', '--dirty', '--exclude', '*')}"
         )

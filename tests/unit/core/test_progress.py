@@ -6,6 +6,7 @@ def test_lines_are_rare_and_tell_the_time_left_since_the_work_began(capsys, monk
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     tell = Printed("survey", every=10)
+    # one a second, after 20 s of starting up
     for second, done in [
         (10, 0),
         (31, 1),
@@ -14,7 +15,7 @@ def test_lines_are_rare_and_tell_the_time_left_since_the_work_began(capsys, monk
         (41, 11),
         (45, 15),
         (70, 40),
-    ]:  # one a second, after 20 s of starting up
+    ]:
         now[0] = second
         tell(done, 40, "points")
     assert capsys.readouterr().err.splitlines() == [

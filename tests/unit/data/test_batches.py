@@ -38,9 +38,8 @@ def _pixels(count, channels, height=6, width=5):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 4e-6)]
-)  # of numbers below 10, a few roundings each
+# of numbers below 10, a few roundings each
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 4e-6)])
 def test_normalization_equals_numbers_computed_one_by_one(channels, dtype, tolerance):
     manifest, pixels = _manifest(channels), _pixels(4, channels)
     found = normalize(pixels, manifest, dtype)

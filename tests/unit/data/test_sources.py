@@ -91,13 +91,11 @@ def test_blobs_are_one_pattern_for_each_class_and_noise_of_the_deviation_that_is
             blobs[split].pixels[blobs[split].labels == label].astype(np.float64) / 255
             for split in ("train", "test")
         )
-        inside = (train.mean(axis=0) > 0.2) & (
-            train.mean(axis=0) < 0.8
-        )  # where four deviations of noise are not clipped
+        # where four deviations of noise are not clipped
+        inside = (train.mean(axis=0) > 0.2) & (train.mean(axis=0) < 0.8)
         assert inside.any()
-        assert train.std(axis=0)[inside] == pytest.approx(
-            0.05, rel=0.12
-        )  # 2000 numbers: 1.6 % each, and the largest of sixteen
+        # 2000 numbers: 1.6 % each, and the largest of sixteen
+        assert train.std(axis=0)[inside] == pytest.approx(0.05, rel=0.12)
         assert test.mean(axis=0) == pytest.approx(train.mean(axis=0), abs=0.05)  # 50 numbers: 0.007
 
 

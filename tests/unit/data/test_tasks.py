@@ -58,9 +58,8 @@ def test_rows_hold_the_samples_of_every_task(tmp_path):
     table, _ = _packed(store, manifest, "breast-cancer")
     mean, deviation = tokens[0].mean(), tokens[0].std()
     for split in range(2):  # the same scans, in the same order
-        np.testing.assert_allclose(
-            images[split], (tokens[split] - mean) / deviation, atol=1e-5
-        )  # rounded to float32
+        # rounded to float32
+        np.testing.assert_allclose(images[split], (tokens[split] - mean) / deviation, atol=1e-5)
         assert np.array_equal(of_images[split], of_tokens[split])
     digits = load_digits()
     assert sorted(map(tuple, np.concatenate(tokens))) == sorted(map(tuple, digits.data))
@@ -82,9 +81,8 @@ def test_any_images_are_a_task_beside_the_others(tmp_path):
     train = blobs.splits["train"].pixels.astype(np.float64)
     for number, split in enumerate(("train", "test")):
         expected = (blobs.splits[split].pixels - train.mean()) / train.std()
-        np.testing.assert_allclose(
-            features[number].reshape(expected.shape), expected, atol=1e-5
-        )  # rounded to float32
+        # rounded to float32
+        np.testing.assert_allclose(features[number].reshape(expected.shape), expected, atol=1e-5)
         assert np.array_equal(labels[number], blobs.splits[split].labels)
     assert [(task.name, task.modality, task.shape, len(task.classes)) for task in manifest.tasks] == [
         ("wine", "table", (13,), 3),

@@ -213,9 +213,8 @@ def test_the_proof_leaves_the_network_alone_computes_in_float64_and_tells_how_fa
     )
     assert network.training
     assert _changes(proof)["element", "neuron"] <= EXACT
-    assert [done for done, _, _ in told] == list(
-        range(19)
-    )  # six normalisations of the network and of two rescaled ones, and the end
+    # six normalisations of the network and of two rescaled ones, and the end
+    assert [done for done, _, _ in told] == list(range(19))
     assert {total for _, total, _ in told} == {18}
 
 

@@ -234,10 +234,11 @@ def test_ripples_count_where_they_are_higher_than_a_hundredth_of_the_range(ampli
 
 def test_roughness_of_a_quadratic_is_its_second_derivative():
     bowl = surface_of(lambda x, y: math.exp(1.5 * x**2 - 0.5 * y**2), WIDE, TALL)
+    # second differences along x, where g'' = 3, and along y, where it is -1
     inner_x, inner_y = (
         11 * 7,
         13 * 5,
-    )  # second differences along x, where g'' = 3, and along y, where it is -1
+    )
     by_hand = math.sqrt((inner_x * 3**2 + inner_y * 1**2) / (inner_x + inner_y))
     # rounding of ln(loss), 1e-16, over h^2 = 1 / 36
     assert measures.roughness(bowl) == pytest.approx(by_hand, rel=1e-12)

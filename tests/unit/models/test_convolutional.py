@@ -95,9 +95,8 @@ def test_a_residual_networks_width_is_that_of_li_et_al(width, shortcuts, count):
 
 @pytest.mark.parametrize("shortcuts", [True, False])
 def test_preactivation_with_basic_blocks_has_the_published_number_of_parameters(shortcuts):
-    norms = 2 * sum(
-        n * width for n, width in ((37, 16), (36, 32), (36, 64))
-    )  # 36 layers a stage and the stem: each has a norm behind it
+    # 36 layers a stage and the stem: each has a norm behind it
+    norms = 2 * sum(n * width for n, width in ((37, 16), (36, 32), (36, 64)))
     count = _count(PreactivationResNet(depth=110, shortcuts=shortcuts))
     assert count == _plain_count(18, 16, (16, 32, 64)) + norms
     assert count / 1e6 == pytest.approx(1.7, abs=0.05)
@@ -188,9 +187,8 @@ def _dense_count(first, blocks, growth, bottleneck, compression):
 def test_dense_networks_have_the_published_number_of_parameters(model, first, blocks, millions):
     count = _count(model)
     assert count == _dense_count(first, blocks, model.growth, model.bottleneck, model.compression)
-    assert count / 1e6 == pytest.approx(
-        millions, rel=0.04
-    )  # the papers round to one or two digits: 0.77 is given as 0.8
+    # the papers round to one or two digits: 0.77 is given as 0.8
+    assert count / 1e6 == pytest.approx(millions, rel=0.04)
 
 
 def _shapes(model):

@@ -47,9 +47,8 @@ def _problem(body):
     torch.manual_seed(4)
     for name, parameter in network.named_parameters():
         if parameter.dim() == 1 or "gate" in name:
-            nn.init.normal_(
-                parameter
-            )  # with biases of zero, places without a signal lie on the kink of every ReLU
+            # with biases of zero, places without a signal lie on the kink of every ReLU
+            nn.init.normal_(parameter)
     return Problem(
         network,
         cross_entropy,

@@ -69,9 +69,8 @@ def test_the_experts_of_a_place_do_not_depend_on_other_places():
         for sample in range(len(x)):
             for place in range(x.shape[1]):
                 (alone,) = block([x[sample : sample + 1, place : place + 1]])
-                torch.testing.assert_close(
-                    moved[sample, place], alone[0, 0], rtol=1e-10, atol=1e-12
-                )  # float64 in another order
+                # float64 in another order
+                torch.testing.assert_close(moved[sample, place], alone[0, 0], rtol=1e-10, atol=1e-12)
 
 
 @torch.no_grad()
@@ -93,9 +92,8 @@ def test_a_sample_gets_the_same_logits_alone_and_among_other_tasks(packed):
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(2))
     together = network(rows[order])
     for at, index in enumerate(order.tolist()):
-        torch.testing.assert_close(
-            together[at], network(rows[index : index + 1])[0], rtol=1e-9, atol=1e-9
-        )  # float64 in another order
+        # float64 in another order
+        torch.testing.assert_close(together[at], network(rows[index : index + 1])[0], rtol=1e-9, atol=1e-9)
 
 
 @torch.no_grad()

@@ -289,9 +289,8 @@ def test_an_endpoint_that_takes_no_connection_is_told_within_twenty_seconds(s3, 
         found == f"{s3} is out of reach: Connect timeout on endpoint URL:"
         f' "{endpoint}/{s3.removeprefix("s3://")}/k"; check AWS_ENDPOINT_URL'
     )
-    assert (
-        6 * seconds + 1.6 < 22
-    )  # six attempts without the variable, and the pauses between them; 19.6 if nothing else delays it
+    # six attempts without the variable, and the pauses between them; 19.6 if nothing else delays it
+    assert 6 * seconds + 1.6 < 22
 
 
 def test_attempts_are_bounded_without_the_variable_too(s3):

@@ -126,9 +126,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(n, deviation):
         for x, y in zip(draw(n, trials, n), draw(n + 50, trials, n), strict=True)
     ]
     held = sum(low <= 0 <= high for low, high in found)
-    assert (
-        stats.binomtest(held, trials, 0.95, alternative="less").pvalue > 1e-4
-    )  # too short would be seen; Welch's is a little too wide at n = 3
+    # too short would be seen; Welch's is a little too wide at n = 3
+    assert stats.binomtest(held, trials, 0.95, alternative="less").pvalue > 1e-4
 
 
 def test_the_interval_of_many_seeds_is_the_bootstraps():

@@ -51,9 +51,8 @@ def test_bounds_are_judged_by_each_runs_interval(rule, ends, answer):
 
 @pytest.mark.parametrize("runs", [1, 2, 3, 5, 10])
 def test_chance_decides_against_a_true_bound_in_less_than_one_study_of_twenty(runs):
-    draws = np.random.default_rng(runs).normal(
-        size=(500, runs)
-    )  # of a measure whose truth is the bound, with a standard error of 1
+    # of a measure whose truth is the bound, with a standard error of 1
+    draws = np.random.default_rng(runs).normal(size=(500, runs))
     decided = 0
     for values in draws.tolist():
         ends = [(value, value - 1.96, value + 1.96) for value in values]

@@ -155,9 +155,8 @@ def test_statistics_of_batch_norm_are_re_estimated_interpolated_or_frozen(settin
         "reestimated": ("linear", "aligned", "curve"),
         **dict.fromkeys(("interpolated", "frozen"), ("linear", "aligned", "repaired", "curve")),
     }
-    assert (
-        found["interpolated"]["linear"][0] == found["frozen"]["linear"][0]
-    )  # at the first network both are its own
+    # at the first network both are its own
+    assert found["interpolated"]["linear"][0] == found["frozen"]["linear"][0]
     ends = {choice: losses["linear"][2] for choice, losses in found.items()}
     assert len(set(ends.values())) == 3
     # the repair of BatchNorm is to re-estimate its statistics

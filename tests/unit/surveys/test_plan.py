@@ -161,9 +161,10 @@ def test_the_first_direction_is_the_eigenvector_of_greatest_curvature(settings):
         vector = np.concatenate(
             [direction[name].double().flatten().numpy() for name in hessian.parameters.sizes]
         )
+        # the tolerance of the survey
         np.testing.assert_allclose(
             hessian @ vector, value * vector, atol=1e-2 * values[-1] * np.linalg.norm(vector)
-        )  # the tolerance of the survey
+        )
 
 
 def test_every_pair_has_a_surface_of_its_own_and_the_first_is_that_of_a_survey_with_one(settings):

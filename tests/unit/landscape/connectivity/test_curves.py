@@ -126,16 +126,14 @@ def test_one_step_with_batch_norm_is_the_step_taken_by_hand(batch_statistics):
 
     t = stream("curve", 4).random()
     moved = copy.deepcopy(networks[0])
-    moved.load_state_dict(
-        {name: (1 - t) * ends[0][name] + t * ends[1][name] for name in ends[0]}
-    )  # the bend begins half way: the curve is the line
+    # the bend begins half way: the curve is the line
+    moved.load_state_dict({name: (1 - t) * ends[0][name] + t * ends[1][name] for name in ends[0]})
     moved.train(batch_statistics)
     cross_entropy(moved(inputs), labels).mean().backward()
     for name, parameter in moved.named_parameters():
         expected = (ends[0][name] + ends[1][name]) / 2 - 0.1 * 2 * t * (1 - t) * parameter.grad
-        torch.testing.assert_close(
-            bend[name], expected, rtol=1e-9, atol=1e-12
-        )  # float64 sums in another order
+        # float64 sums in another order
+        torch.testing.assert_close(bend[name], expected, rtol=1e-9, atol=1e-12)
     assert all(torch.equal(networks[0].state_dict()[name], tensor) for name, tensor in before[0].items())
 
 

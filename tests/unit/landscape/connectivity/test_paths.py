@@ -131,16 +131,14 @@ def test_softmax_regression_has_no_barrier_between_two_seeds():
     networks = [_trained(Linear(), seed)[0] for seed in (0, 1)]
     for network in networks:
         for parameter in network.parameters():
-            parameter.data += 0.5 * torch.randn(
-                parameter.shape, generator=generator
-            )  # trained ones are the same: the minimiser is unique
+            # trained ones are the same: the minimiser is unique
+            parameter.data += 0.5 * torch.randn(parameter.shape, generator=generator)
     path = Path((networks[0].state_dict(), networks[1].state_dict()))
     found = evaluate((networks[0], cross_entropy), {"train": Samples(inputs, labels, 64)}, path, NINE, leave)[
         "train"
     ]
-    assert (
-        barrier(found).high == 0.0
-    )  # a convex function never rises above a chord, on any resample of the samples
+    # a convex function never rises above a chord, on any resample of the samples
+    assert barrier(found).high == 0.0
     assert (np.diff(found.loss, 2) > 0).all()
 
 
@@ -162,9 +160,10 @@ def test_what_all_samples_share_does_not_widen_the_interval_of_a_barrier():
     shared, own = profile(NINE, hill[:, None] + offsets), profile(NINE, hill[:, None] * (1 + 0.1 * offsets))
     assert barrier(shared).high - barrier(shared).low == pytest.approx(0, abs=1e-12)
     assert shared.loss_standard_error[4] > 0.4
+    # 1000 resamples: 5 % at two sigma
     assert barrier(own).high - barrier(own).low == pytest.approx(
         2 * 1.96 * own.loss_standard_error[4], rel=0.15
-    )  # 1000 resamples: 5 % at two sigma
+    )
 
 
 def test_the_interval_of_a_barrier_covers_the_truth_in_95_of_100_simulations():

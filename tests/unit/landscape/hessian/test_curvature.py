@@ -246,9 +246,8 @@ def test_the_rule_is_that_of_the_probes_own_measure():
     # own first moments
     eigenvalues = np.array([*np.linspace(-1, 1, 39), 3.0])
     density = spectral_density(aslinearoperator(np.diag(eigenvalues)), 1, 4, seed=0)
-    whole = spectral_density(
-        aslinearoperator(np.diag(eigenvalues)), 1, 40, seed=0
-    )  # all steps: the measure itself
+    # all steps: the measure itself
+    whole = spectral_density(aslinearoperator(np.diag(eigenvalues)), 1, 40, seed=0)
     np.testing.assert_allclose(whole.nodes[0], eigenvalues, atol=1e-10)
     for degree in range(8):
         expected = np.dot(whole.weights[0], np.array(whole.nodes[0]) ** degree)

@@ -119,9 +119,8 @@ def _shape(experiment):
     return experiment.cluster.model_dump_json(), experiment.landscape.device, experiment.model.architecture
 
 
-RECIPES = {
-    _shape(load(name)): name for name in names()
-}  # one of each shape, since compiling takes half a second
+# one of each shape, since compiling takes half a second
+RECIPES = {_shape(load(name)): name for name in names()}
 
 
 @pytest.mark.parametrize("name", RECIPES.values())

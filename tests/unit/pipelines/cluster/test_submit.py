@@ -92,6 +92,7 @@ def test_what_no_cluster_could_run_is_refused_before_anything_starts(sets, messa
     assert str(refused.value) == message
 
 
+# which nobody reads then
 READABLE = [
     *((f"data.source={name}",) for name in NAMED_SOURCES),
     ("data.source=s3://bucket/images.zip",),
@@ -110,7 +111,7 @@ READABLE = [
         "data.source=tasks",
         "data.tasks=[wine]",
         "data.images=~/photos",
-    ),  # which nobody reads then
+    ),
 ]
 
 

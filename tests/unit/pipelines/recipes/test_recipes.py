@@ -114,9 +114,8 @@ def test_the_papers_schedules(name, batch, steps, drops, decay, nesterov):
         decay,
         nesterov,
     )
-    assert training.epochs * steps_of_an_epoch == pytest.approx(
-        steps, rel=0.01
-    )  # 64,000 steps are no whole number of epochs
+    # 64,000 steps are no whole number of epochs
+    assert training.epochs * steps_of_an_epoch == pytest.approx(steps, rel=0.01)
     rate = 0.1
     for step, lower in drops:
         for epoch, expected in (
@@ -151,9 +150,8 @@ def _distinct():
 def test_the_network_of_a_recipe_takes_the_images_of_its_data(name):
     experiment = registry.load(name)
     channels, size, classes = SHAPES[experiment.data.source]
-    gates = (
-        experiment.model.architecture == "mixture-of-experts"
-    )  # which experts compute depends on the numbers, and meta tensors have none
+    # which experts compute depends on the numbers, and meta tensors have none
+    gates = experiment.model.architecture == "mixture-of-experts"
     with torch.device("cpu" if gates else "meta"), torch.no_grad():
         network = build(experiment.model, manifest(channels, size, classes)).eval()
         assert network(torch.zeros(2, channels, size, size)).shape == (2, classes)
