@@ -98,15 +98,17 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
     if run.has_network():
         progress(1, 1, "found in the store")
         return
-    is_imported = not run.experiment.training
+    if not run.experiment.training:
+        from lossmap.components.importing.network import import_network
+
+        import_network(run, progress)
+    elif launch is None:
+        launch = as_job(settings) if settings.pipeline_run else locally(settings)
+    # Only now, since its thread imports MLflow: two threads that import packages which import each other get
+    # halves of them.
     tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, run))
     try:
-        if is_imported:
-            from lossmap.components.importing.network import import_network
-
-            import_network(run, progress)
-        else:
-            launch = launch or (as_job(settings) if settings.pipeline_run else locally(settings))
+        if launch:
             launch(run, Listeners(progress, tracker.send))
     finally:
         tracker.close(_TRACKING_SECONDS)

@@ -1,3 +1,4 @@
+import importlib
 import math
 
 import numpy as np
@@ -372,3 +373,30 @@ def test_a_network_of_lossmaps_own_is_not_imported(settings):
     steps.prepare(open_run("run", settings), Experiment(data=GREY))
     with pytest.raises(ExperimentError, match=r"^model.architecture is resnet, expected imported$"):
         import_network(open_run("run", settings))
+
+
+OBSERVING = """
+import threading
+from torch import nn
+
+threads = []
+
+def make():
+    threads.extend(thread.name for thread in threading.enumerate())
+    return nn.Linear(4, 3)
+"""
+
+
+def test_a_factory_is_called_while_no_thread_imports_mlflow(tmp_path, monkeypatch, tracking):
+    """Two threads that import packages which import each other get halves of them."""
+    (tmp_path / "observing.py").write_text(OBSERVING)
+    np.savez(tmp_path / "data.npz", **ROWS)
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(store=str(tmp_path / "store"), tracking=tracking(tmp_path))
+    run = open_run("run", settings)
+    model = Imported(factory="observing:make")
+    steps.prepare(run, with_digests(Experiment(data=Data(source=str(tmp_path / "data.npz")), model=model)))
+    steps.train(run, settings)
+    threads = importlib.import_module("observing").threads
+    assert "MainThread" in threads and "mlflow" not in threads
+    assert run.has_network()
