@@ -17,6 +17,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import LossmapError, TrackingError
 from lossmap.components.core.progress import Printed
+from lossmap.components.importing.digests import with_digests
 from lossmap.components.jobs.deployment import STEP_BEGINS, STEP_ENDS
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
@@ -31,13 +32,14 @@ def prepare(experiment: str, dataset: "Artifact") -> tuple[str, str]:
     """Keep the experiment and pack its data set; returns the digests of the data set and of the software."""
     with _errors_in_one_line():
         run, _ = _own_run()
-        digest = steps.prepare(run, Experiment.model_validate_json(experiment), Printed("prepare"))
+        whole = with_digests(Experiment.model_validate_json(experiment))
+        digest = steps.prepare(run, whole, Printed("prepare"))
         manifest = run.manifest
         _describe(dataset, f"{run.store.uri}/{layout.dataset(digest)}", manifest.model_dump_json(indent=2))
         dataset.metadata.update(
             {"source": manifest.source, "train": manifest.count("train"), "test": manifest.count("test")}
         )
-        return digest, environment_digest()
+        return digest, _software(whole)
 
 
 def train(model: "Artifact", metrics: "Metrics") -> str:
@@ -116,6 +118,12 @@ def clean_up() -> None:
     with _errors_in_one_line():
         run, settings = _own_run()
         steps.clean_up(run, settings)
+
+
+def _software(experiment: Experiment) -> str:
+    """Digest of everything that is installed, and of the imported network's own code, which need not be."""
+    source = getattr(experiment.model, "source_sha256", None)
+    return "-".join(filter(None, (environment_digest(), source)))
 
 
 def _own_run() -> tuple[Run, Settings]:

@@ -314,11 +314,17 @@ class Imported(Frozen):
     )
     weights_sha256: str | None = Field(
         None,
-        description="SHA-256 of the file of weights, noted when the run is made",
+        description=(
+            "SHA-256 of the file of weights, or of the weights that the factory gives; noted when the run is "
+            "made"
+        ),
     )
     source_sha256: str | None = Field(
         None,
-        description="SHA-256 of the Python file that holds the factory, noted when the run is made",
+        description=(
+            "SHA-256 over the Python files that hold the factory and the loss, and those that they import; "
+            "noted when the run is made"
+        ),
     )
     seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 

@@ -13,10 +13,8 @@ from torch import Tensor
 from lossmap.components.core.errors import DataError, StoreError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.data.batches import Packed, as_inputs, load_packed, sample_indices
-from lossmap.components.stores import layout
+from lossmap.components.stores import layout, software
 from lossmap.components.stores.runs import Run
-
-_DRAWING = 1  # part of the address: raise it when the same settings begin to give other samples
 
 
 def keep_samples(run: Run, split: Packed | None = None) -> None:
@@ -96,7 +94,7 @@ def _key(run: Run) -> str:
         "task": landscape.task,
         "samples": _most(run),
         "seed": landscape.seed,
-        "drawing": _DRAWING,
+        "software": software.software_of(software.DRAWING),
     }
     return layout.samples(hashlib.sha256(canonical_json(decisive).encode()).hexdigest())
 

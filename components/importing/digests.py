@@ -11,8 +11,8 @@ from lossmap.components.data.files import read_file
 
 
 def with_digests(experiment: Experiment) -> Experiment:
-    """The experiment with what its imported network is made of: the SHA-256 of the weights' file and of the
-    factory's source. Any other experiment as it is.
+    """The experiment with what its imported network is made of: the SHA-256 of its weights, in a file or as
+    the factory gives them, and of the source of factory and loss. Any other experiment as it is.
 
     Paths become absolute, so that the run can go on in another folder.
 
@@ -22,12 +22,15 @@ def with_digests(experiment: Experiment) -> Experiment:
     """
     if not isinstance(experiment.model, Imported):
         return experiment
+    from lossmap.components.importing.network import factory_weights_sha256
     from lossmap.components.landscape.objective import named_loss
     from lossmap.components.models.imported import source_sha256
 
     model, data = _with_weights(experiment.model), experiment.data
     named_loss(model.loss)
     model = model.model_copy(update={"source_sha256": model.source_sha256 or source_sha256(model)})
+    if not model.weights_sha256:
+        model = model.model_copy(update={"weights_sha256": factory_weights_sha256(model)})
     if data.holds_tensors:
         data = data.model_copy(update={"source": _absolute(data.source)})
     return experiment.model_copy(update={"data": data, "model": model})

@@ -13,9 +13,10 @@ from lossmap.components.config.data import IN_PROCESS, Data
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Imported
 from lossmap.components.core.errors import ExperimentError
-from lossmap.components.core.imports import reason
+from lossmap.components.core.imports import python_object, reason
 from lossmap.components.data.pack import pack_tensors
 from lossmap.components.data.tensors import tensor_source
+from lossmap.components.importing.loaded_code import loaded_code_sha256
 from lossmap.components.landscape.objective import like_parameters, loss_registration, named_loss
 from lossmap.components.models.imported import network_registration
 from lossmap.components.models.state import network_bytes
@@ -42,8 +43,9 @@ def in_process_model(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Ite
     """The network as a model of an experiment; while this is open, this process can build it and knows its
     loss.
 
-    It is a copy on the CPU that is surveyed. Its address follows from its weights, its structure, and what it
-    and the loss compute on the first samples, so that the same call finds what it computed before. Torch's
+    It is a copy on the CPU that is surveyed. Its address follows from its weights, its structure, the code of
+    it and of the loss, and what they compute on the first samples, so that the same call finds what it
+    computed before. Torch's
     number of threads and its determinism are put back at the end.
 
     Args:
@@ -66,7 +68,7 @@ def in_process_model(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Ite
             factory=f"{IN_PROCESS} {type(network).__name__}",
             loss=name,
             weights_sha256=hashlib.sha256(network_bytes(own)).hexdigest(),
-            source_sha256=_what_it_computes(own, name, tensors),
+            source_sha256=_what_it_computes(own, loss, name, tensors),
         )
         stack.enter_context(network_registration(model, own))
         yield model
@@ -94,11 +96,11 @@ def _as_before() -> Iterator[None]:
 
 
 @torch.inference_mode()
-def _what_it_computes(network: nn.Module, loss: str, tensors: Tensors) -> str:
+def _what_it_computes(network: nn.Module, loss: AnyLoss, name: str, tensors: Tensors) -> str:
     torch.set_num_threads(1)
     inputs, targets = (_tensor(tensors[name], name)[:_PROBE].cpu() for name in ("inputs", "targets"))
     targets = targets if targets.is_floating_point() else targets.long()
-    compute = named_loss(loss)
+    compute = named_loss(name)
     try:
         outputs = network(like_parameters(inputs, network))
         losses = compute(outputs, targets)
@@ -109,11 +111,17 @@ def _what_it_computes(network: nn.Module, loss: str, tensors: Tensors) -> str:
             f"the network {type(network).__name__} fails on inputs of the shape {tuple(inputs.shape)}:"
             f" {reason(error)}"
         ) from None
+    own = loss if callable(loss) else _by_name(loss)
     parts = [
         str(network).encode(),
+        loaded_code_sha256([network, own]).encode(),
         *(tensor.double().contiguous().numpy().tobytes() for tensor in (outputs, losses)),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _by_name(loss: str) -> Any:
+    return python_object(loss) if ":" in loss else loss
 
 
 def _tensor(value: Any, name: str) -> Tensor:

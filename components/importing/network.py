@@ -3,20 +3,23 @@
 import hashlib
 import json
 import time
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lossmap.components.config.manifest import Manifest, Split
 from lossmap.components.config.models import Imported, Model
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.progress import Progress, silent
-from lossmap.components.data.batches import load_packed
+from lossmap.components.data.batches import as_inputs, load_packed
 from lossmap.components.data.files import read_file
 from lossmap.components.data.samples import keep_samples
+from lossmap.components.importing.checks import check_function
 from lossmap.components.importing.evaluation import Evaluation
-from lossmap.components.landscape.objective import named_loss
+from lossmap.components.landscape.objective import like_parameters, named_loss
 from lossmap.components.models import build, count_parameters
 from lossmap.components.models.state import load_state, network_bytes, read_state
 from lossmap.components.stores import layout
@@ -40,8 +43,8 @@ def import_network(run: Run, progress: Progress = silent) -> None:
     network = load_network(model, run.manifest)
     evaluation = Evaluation(network, named_loss(model.loss), run.manifest, progress)
     result: dict[str, Any] = {
-        "train": _evaluated(run, "train", evaluation),
-        "test": _evaluated(run, "test", evaluation),
+        "train": _evaluated(run, "train", network, evaluation),
+        "test": _evaluated(run, "test", network, evaluation),
         "parameters": count_parameters(network),
         "seconds": time.monotonic() - start,
         "processes": 1,
@@ -52,14 +55,50 @@ def import_network(run: Run, progress: Progress = silent) -> None:
     run.store.write(layout.training_result(run.training), json.dumps(result).encode())
 
 
-def _evaluated(run: Run, split: Split, evaluation: Evaluation) -> dict[str, float | None]:
+def _evaluated(run: Run, split: Split, network: nn.Module, evaluation: Evaluation) -> dict[str, float | None]:
     if not run.manifest.count(split):
         return {"loss": None, "error": None, "count": 0}
     packed = load_packed(run.store, run.manifest, split)
     result = evaluation.of(*packed)
-    if split == run.experiment.landscape.split:
+    landscape = run.experiment.landscape
+    if split == landscape.split:
         keep_samples(run, packed)
+        _check(run, network, packed[0][: landscape.batch_size])
     return result
+
+
+def _check(run: Run, network: nn.Module, packed: Tensor) -> None:
+    """Refuse a network that is no function of its weights and of one sample."""
+    model, state = _imported(run.experiment.model), network.state_dict()
+
+    def build_with(seed: int) -> nn.Module:
+        other = build(model.model_copy(update={"seed": seed}), run.manifest).eval()
+        other.load_state_dict(state)
+        return other
+
+    builds = [partial(build_with, model.seed), partial(build_with, model.seed + (not model.in_process))]
+    inputs = like_parameters(as_inputs(packed, run.manifest), network)
+    check_function(builds, inputs, type(network).__name__)
+
+
+def factory_weights_sha256(model: Imported) -> str | None:
+    """SHA-256 of the weights that the factory gives; None where they are made by the first call of the
+    network (lazy modules).
+
+    Raises:
+        ExperimentError: there is no such factory, it fails, or gives other weights every time.
+    """
+    network, again = build(model), build(model).state_dict()
+    if any(map(is_lazy, network.parameters())):
+        return None
+    for name, tensor in network.state_dict().items():
+        if name not in again or not torch.equal(tensor, again[name]):
+            raise ExperimentError(
+                f"{model.factory} gives another {name} every time that it is called, under the same seeds of"
+                " torch, numpy and Python; keep its weights in a file and give them as --weights FILE"
+                " (model.weights)"
+            )
+    return hashlib.sha256(network_bytes(network)).hexdigest()
 
 
 def load_network(model: Imported, manifest: Manifest) -> nn.Module:

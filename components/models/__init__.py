@@ -2,9 +2,12 @@
 own; an imported one as it is.
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,7 +25,7 @@ from lossmap.components.models.resnet import resnet
 from lossmap.components.models.vgg import vgg
 from lossmap.components.models.wide_resnet import wide_resnet
 
-_BUILDERS: dict[str, Callable[[Any, Manifest], nn.Module]] = {
+_BUILDERS: dict[str, Callable[[Any, Any], nn.Module]] = {
     "linear": linear,
     "mlp": mlp,
     "vgg": vgg,
@@ -36,13 +39,31 @@ _BUILDERS: dict[str, Callable[[Any, Manifest], nn.Module]] = {
 }
 
 
-def build(model: Model, manifest: Manifest) -> nn.Module:
-    """The untrained network. The same model and seed give the same weights; torch's global generator is
-    left as it was.
+def build(model: Model, manifest: Manifest | None = None) -> nn.Module:
+    """The untrained network. The same model and seed give the same weights; the global generators of torch,
+    numpy and Python are left as they were.
+
+    Args:
+        model: which network.
+        manifest: of the data set that it is built for; an imported one needs none.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed("model", model.seed))
+    with seeded(seed("model", model.seed)):
         return _BUILDERS[model.architecture](model, manifest)
+
+
+@contextmanager
+def seeded(value: int) -> Iterator[None]:
+    """While this is open, the global generators of torch, numpy and Python start from a seed."""
+    python, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(value)
+        np.random.seed(value % 2**32)
+        random.seed(value)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -3,18 +3,17 @@ this process.
 """
 
 import copy
-import hashlib
+import functools
 import inspect
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Imported
+from lossmap.components.core.code import sources_sha256
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.core.imports import python_object, reason
@@ -22,7 +21,7 @@ from lossmap.components.core.imports import python_object, reason
 _registered: dict[str, nn.Module] = {}
 
 
-def imported(model: Imported, _manifest: Manifest) -> nn.Module:
+def imported(model: Imported, _manifest: Manifest | None = None) -> nn.Module:
     """The network with the weights that its factory gives it, on the CPU.
 
     Raises:
@@ -34,8 +33,8 @@ def imported(model: Imported, _manifest: Manifest) -> nn.Module:
     factory = python_object(model.factory)
     if model.source_sha256 not in (None, source_sha256(model)):
         raise ExperimentError(
-            f"{_file(factory, model)} has changed since the run was made, so that {model.factory} may give"
-            " another network; start a new run"
+            f"{model.factory}, the loss {model.loss}, or a module or package that they import has changed"
+            " since the run was made, so that they may compute something else; start a new run"
         )
     try:
         network = factory(**model.arguments)
@@ -48,10 +47,14 @@ def imported(model: Imported, _manifest: Manifest) -> nn.Module:
     return network.cpu()
 
 
-def source_sha256(model: Imported) -> str | None:
-    """SHA-256 of the Python file in which the factory is; None where it is in no file."""
-    file = _file(python_object(model.factory), model)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file and file.is_file() else None
+def source_sha256(model: Imported) -> str:
+    """SHA-256 over the source that decides what the network and its loss compute: the modules of the factory
+    and of the loss, and what they import.
+    """
+    names = [name for name in (model.factory, model.loss) if ":" in name]
+    return sources_sha256(
+        {name.partition(":")[0] for name in names}.union(*(_modules(python_object(name)) for name in names))
+    )
 
 
 @contextmanager
@@ -77,14 +80,14 @@ def _registered_copy(model: Imported) -> nn.Module:
     return copy.deepcopy(_registered[_key(model)]).cpu()
 
 
-def _file(factory: Any, model: Imported) -> Path | None:
-    """Where the factory is defined; for an object without a home of its own, the file of the module that
-    it is named in.
-    """
-    home = getattr(inspect.unwrap(factory) if callable(factory) else factory, "__module__", None)
-    module = sys.modules.get(home or "") or sys.modules.get(model.factory.partition(":")[0])
-    file = getattr(module, "__file__", None)
-    return Path(file) if file else None
+def _modules(value: Any) -> set[str]:
+    """Names of the modules in which an object or its class is defined; of a wrapped function, both."""
+    if isinstance(value, functools.partial):
+        return _modules(value.func)
+    if inspect.isfunction(value):
+        return {value.__globals__["__name__"], inspect.unwrap(value).__module__}
+    kind = value if isinstance(value, type) else type(value)
+    return {each.__module__ for each in kind.__mro__}
 
 
 def _call(model: Imported) -> str:

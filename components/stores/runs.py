@@ -159,7 +159,9 @@ class Run:
             dataset=self.manifest.digest,
             model=self.experiment.model,
             training=self.experiment.training,
-            software=software.software_of(software.TRAINING),
+            software=software.software_of(
+                software.TRAINING if self.experiment.training else software.IMPORTING
+            ),
         )
         training = task.address()
         self.store.write(layout.training_task(training), task.model_dump_json().encode())

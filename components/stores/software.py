@@ -2,12 +2,15 @@
 
 import hashlib
 import platform
+from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
 
 _COMPONENTS = Path(__file__).parents[1]
-_ALWAYS = ("core", "data", "models")
-TRAINING = (*_ALWAYS, "importing", "landscape/objective.py", "training")
+DRAWING = ("core", "data")  # of samples
+_ALWAYS = (*DRAWING, "models")
+TRAINING = (*_ALWAYS, "training")
+IMPORTING = (*_ALWAYS, "importing", "landscape")
 SURVEY = (*_ALWAYS, "landscape", "surveys")
 
 
@@ -29,6 +32,7 @@ def environment_digest() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+@cache
 def _source_digest(places: tuple[str, ...]) -> str:
     files = sorted({file for place in places for file in _files(_COMPONENTS / place)})
     digests = (

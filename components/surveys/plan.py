@@ -27,13 +27,11 @@ from lossmap.components.landscape.directions.trajectory import Principal, princi
 from lossmap.components.landscape.hessian.lanczos import eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.parameters import gradient
-from lossmap.components.stores import layout
+from lossmap.components.stores import layout, software
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Kind, Part, Position, Survey
 from lossmap.components.surveys.problems import Problems
 
-# Part of every address: raise it when the same settings begin to give other values.
-_EVALUATION = 2
 _EVALUATED_WITH = {"split", "task", "samples", "batch_norm", "batch_size", "device", "seed"}
 
 Pair = Mapping[str, Mapping[str, Tensor]]  # axis, name
@@ -131,8 +129,7 @@ class _Planning:
             "data": self.run.manifest.digest,
             "model": self.run.experiment.model.model_dump(mode="json"),
             "settings": self.landscape.model_dump(mode="json", include=_EVALUATED_WITH) | dict(settings),
-            "torch": torch.__version__,
-            "evaluation": _EVALUATION,
+            "software": software.software_of(software.SURVEY),
         }
         return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
 

@@ -243,7 +243,7 @@ def network_source(run: RunSummary) -> str:
         return ""
     parts = [model.factory if model.in_process else f"{model.factory}({_arguments(model)})"]
     if model.source_sha256 and not model.in_process:
-        parts.append(f"defined in a file with SHA-256 {model.source_sha256}")
+        parts.append(f"source and what it imports, SHA-256 {model.source_sha256}")
     if model.weights_sha256:
         place = f"from {model.weights}" if model.weights else "as they were"
         parts.append(f"weights {place}, SHA-256 {model.weights_sha256}")

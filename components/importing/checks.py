@@ -1,0 +1,170 @@
+"""Whether a network is a function of its weights and of one sample: what a survey takes for granted."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from lossmap.components.core.errors import ExperimentError
+
+Build = Callable[[], nn.Module]  # a new network with the surveyed weights, in evaluation mode
+
+_FEW = (1, 2)  # samples in the smaller batches
+_MOVE = 0.01  # of a weight's mean magnitude: what follows from the weights changes, and stays finite
+
+_RANDOM = (
+    "it draws random numbers in evaluation mode, or counts its calls, and this noise would be surveyed; let"
+    " it do neither there, such as F.dropout(x, training=self.training)"
+)
+_HIDDEN = (
+    "it keeps random numbers outside of its weights; keep them in a buffer (register_buffer), which the file"
+    " of weights holds"
+)
+_STALE = (
+    "it keeps values that it made of its weights earlier (a cache, or a view of a weight), and these do not"
+    " move with the weights; compute them in forward"
+)
+
+
+def check_function(builds: Sequence[Build], inputs: Tensor, name: str) -> None:
+    """Refuse a network that is no function of its weights and of one sample, or whose weights cannot be moved
+    each for itself.
+
+    Outputs are equal where they differ by less than sqrt(eps) of the largest, eps that of their type: a
+    batch of another size adds in another order.
+
+    Args:
+        builds: two, whose generators of random numbers start from other seeds.
+        inputs: as the network wants them: N x …, as many as go through it at a time.
+        name: of the network, for messages.
+
+    Raises:
+        ExperimentError: with what differs, and what to do.
+    """
+    network = builds[0]()
+    _refuse_shared_memory(network, name)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    outputs = _outputs(network, inputs, name)
+    for key, tensor in network.state_dict().items():
+        if not _same(tensor, before[key]):
+            raise ExperimentError(
+                f"{name} changes {key} in a forward pass in evaluation mode, so that no two passes are alike;"
+                " let it change only while self.training"
+            )
+    _expect(_outputs(network, inputs, name), outputs, f"two passes of {name} over the same samples", _RANDOM)
+    _compare_batches(network, inputs, outputs, name)
+    fresh = builds[1]()
+    _expect(_outputs(fresh, inputs, name), outputs, f"two networks of {name} with the same weights", _HIDDEN)
+    _compare_moved(network, builds[0](), inputs, name)
+
+
+def _refuse_shared_memory(network: nn.Module, name: str) -> None:
+    for one, other in _sharing(network):
+        raise ExperimentError(
+            f"{one} and {other} of {name} share memory, so that none of them can be moved alone; use one"
+            " Parameter for both, or compute one from the other in forward"
+        )
+
+
+def _compare_batches(network: nn.Module, inputs: Tensor, outputs: Tensor, name: str) -> None:
+    cause = "each sample has to have a loss of its own"
+    norms = [
+        key
+        for key, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is None
+    ]
+    if norms:
+        cause = (
+            f"{norms[0]} has no running statistics and takes those of the batch; let it track them"
+            " (track_running_stats=True), so that the loss does not depend on landscape.batch_size"
+        )
+    for count in _FEW:
+        try:
+            found = _outputs(network, inputs[:count], name)
+        except ExperimentError:
+            raise
+        except Exception:  # told where a batch of that size is evaluated
+            continue
+        if found.shape == outputs[:count].shape:
+            _expect(found, outputs[:count], f"outputs of {name} alone and in a batch of {len(inputs)}", cause)
+
+
+def _compare_moved(used: nn.Module, fresh: nn.Module, inputs: Tensor, name: str) -> None:
+    """A network that was called, moved as a survey moves it, against a new one with the moved weights."""
+    generator = torch.Generator().manual_seed(0)
+    for (_, parameter), other in zip(used.named_parameters(), fresh.parameters(), strict=True):
+        if parameter.is_floating_point() or parameter.is_complex():
+            step = _MOVE * float(parameter.detach().abs().double().nan_to_num().mean() or 1)
+            moved = parameter.detach() + step * torch.randn(
+                parameter.shape, generator=generator, dtype=parameter.dtype
+            )
+            parameter.data = moved
+            with torch.no_grad():
+                other.copy_(moved)
+    _expect(
+        _outputs(used, inputs, name),
+        _outputs(fresh, inputs, name),
+        f"{name}, moved, and a new one there",
+        _STALE,
+    )
+
+
+def _outputs(network: nn.Module, inputs: Tensor, name: str) -> Tensor:
+    given = inputs.clone()
+    with torch.no_grad():
+        outputs: Tensor = network(given)
+    if not _same(given, inputs):
+        raise ExperimentError(
+            f"{name} changes its inputs in place, so that every pass would see other samples; write x = x - …"
+            " in place of x -= …"
+        )
+    return outputs.clone()
+
+
+def _expect(found: Tensor, expected: Tensor, what: str, cause: str) -> None:
+    finite = expected[expected.isfinite()]
+    largest = float(finite.abs().max()) if finite.numel() else 0.0
+    rounded = expected.is_floating_point() or expected.is_complex()
+    tolerance = largest * torch.finfo(expected.dtype).eps ** 0.5 if rounded else 0.0
+    if found.shape != expected.shape or not torch.allclose(
+        found, expected, rtol=0, atol=tolerance, equal_nan=True
+    ):
+        raise ExperimentError(f"{what} differ {_by(found, expected)}: {cause}")
+
+
+def _by(found: Tensor, expected: Tensor) -> str:
+    if found.shape != expected.shape:
+        return f"in their shapes, {tuple(found.shape)} and {tuple(expected.shape)}"
+    most = float((found.double() - expected.double()).abs().nan_to_num().max())
+    return f"by up to {most:.3g}, at outputs of up to {float(expected.double().abs().nan_to_num().max()):.3g}"
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return (
+        torch.equal(one.nan_to_num(), other.nan_to_num())
+        if one.is_floating_point()
+        else torch.equal(one, other)
+    )
+
+
+def _sharing(network: nn.Module) -> Iterator[tuple[str, str]]:
+    """Names of two tensors, one of them a parameter at least, with a number in common in memory."""
+    parameters = dict(network.named_parameters())
+    by_storage = defaultdict[int, list[tuple[str, Tensor]]](list)
+    for name, tensor in [*parameters.items(), *network.named_buffers()]:
+        if tensor.numel():
+            by_storage[tensor.untyped_storage().data_ptr()].append((name, tensor))
+    for group in by_storage.values():
+        for (one, first), (other, second) in combinations(group, 2):
+            if one in parameters and set(_places(first)) & set(_places(second)):
+                yield one, other
+
+
+def _places(tensor: Tensor) -> list[int]:
+    """Where its numbers lie in its storage, in bytes."""
+    places = torch.tensor(tensor.storage_offset())
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        places = places[..., None] + torch.arange(size) * stride
+    return (places * tensor.element_size()).flatten().tolist()

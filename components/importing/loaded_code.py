@@ -1,0 +1,124 @@
+"""What functions and objects that are in memory compute, as a digest of their compiled code."""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import joblib
+import torch
+from torch import Tensor, nn
+
+from lossmap.components.core.code import is_own
+
+_TORCHS = frozenset(vars(nn.Module()))  # attributes that every module has
+_SIMPLE = (bool, int, float, complex, str, bytes, type(None))
+
+
+def loaded_code_sha256(objects: Iterable[Any]) -> str:
+    """SHA-256 over the compiled code of the user's functions and classes, and over what that refers to:
+    functions, classes, modules of the user's, closures, defaults and other values, transitively.
+
+    What runs is in memory, and need not be what the file holds meanwhile. Parameters do not count here, nor
+    code that is installed.
+
+    Args:
+        objects: functions, modules of networks, or whatever is called.
+    """
+    code = _LoadedCode()
+    code.add_all(objects)
+    return hashlib.sha256("\n".join(code.parts).encode()).hexdigest()
+
+
+class _LoadedCode:
+    """What was reached by following references, in their order."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self._seen: dict[int, Any] = {}  # the objects, so that no other gets the number of one that is gone
+
+    def add_all(self, values: Iterable[Any]) -> None:
+        """Note objects, and what they refer to."""
+        for value in values:
+            if isinstance(value, _SIMPLE):
+                self.parts.append(repr(value))
+            elif id(value) not in self._seen:
+                self._seen[id(value)] = value
+                self._add(value)
+
+    def _add(self, value: Any) -> None:
+        if isinstance(value, ModuleType):
+            self.add_all(vars(value).values() if is_own(value.__name__) else ())
+        elif isinstance(value, functools.partial):
+            self.add_all([value.func, *value.args, *value.keywords, *value.keywords.values()])
+        elif isinstance(value, MethodType):
+            self.add_all([value.__self__, value.__func__])
+        elif isinstance(value, FunctionType):
+            self._add_function(value)
+        elif isinstance(value, type):
+            self._add_class(value)
+        elif isinstance(value, property | staticmethod | classmethod):
+            self.add_all(getattr(value, name, None) for name in ("fget", "__func__"))
+        elif isinstance(value, nn.Module):
+            self._add_module(value)
+        elif isinstance(value, Mapping):
+            self.add_all([*value.keys(), *value.values()])
+        elif isinstance(value, list | tuple):
+            self.add_all(value)
+        else:
+            self.add_all([type(value)])
+            self.parts.append(_described(value))
+
+    def _add_module(self, module: nn.Module) -> None:
+        """By its class, and by what it holds besides parameters."""
+        own = {name: each for name, each in vars(module).items() if name not in _TORCHS}
+        self.add_all([type(module), *module.children()])
+        for name, each in sorted({**own, **module._buffers}.items()):
+            self.parts.append(name)
+            self.add_all([each])
+
+    def _add_class(self, kind: type) -> None:
+        for each in kind.__mro__:
+            if is_own(each.__module__):
+                self.parts.append(each.__qualname__)
+                self.add_all(vars(each).values())
+
+    def _add_function(self, function: FunctionType) -> None:
+        self.add_all(_values(function))
+        if not is_own(function.__module__ or "__main__"):
+            return
+        for code in _codes(function.__code__):
+            constants = [value for value in code.co_consts if not isinstance(value, CodeType)]
+            self.parts.append(f"{code.co_name} {code.co_code.hex()} {_described(constants)} {code.co_names}")
+            self.add_all(function.__globals__[name] for name in code.co_names if name in function.__globals__)
+
+
+def _values(function: FunctionType) -> Iterator[Any]:
+    """What it was made with: its closure, its defaults, what it wraps."""
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # it has none yet
+            continue
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
+    yield getattr(function, "__wrapped__", None)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _described(value: Any) -> str:
+    """The digest of a value; of one that cannot be pickled, the name of its type."""
+    try:
+        if isinstance(value, Tensor):
+            numbers = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+            return f"{value.dtype} {tuple(value.shape)} {joblib.hash(numbers)}"
+        return str(joblib.hash(value))
+    except Exception:  # whatever the user's object does
+        return type(value).__qualname__

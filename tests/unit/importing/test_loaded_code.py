@@ -1,0 +1,122 @@
+"""The digest of what is in memory changes with whatever decides what it computes."""
+
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lossmap.components.importing.loaded_code import loaded_code_sha256
+
+TEXT = """
+import functools, torch
+import torch.nn.functional as F
+from torch import nn
+
+LIMIT = 10.0
+TABLE = {"a": (1, 2)}
+
+def helper(values):
+    return values.clamp(max=LIMIT)
+
+def loss(outputs, targets, scale=1.0):
+    return helper(F.cross_entropy(outputs, targets, reduction="none")) * scale
+
+def making(weight):
+    def inner(outputs, targets):
+        return weight * loss(outputs, targets)
+    return inner
+
+class Block(nn.Module):
+    power = 2
+    def forward(self, x):
+        return [x ** self.power for _ in range(3)][0]
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block, self.head, self.rate = Block(), nn.Linear(2, 3), 0.5
+    @property
+    def doubled(self):
+        return 2 * self.rate
+    def forward(self, x):
+        return self.head(self.block(x)) * self.doubled + TABLE["a"][0]
+
+made = [loss, Net(), making(torch.tensor(1.0)), functools.partial(loss, scale=2.0), nn.CrossEntropyLoss()]
+"""
+
+
+def _made(text):
+    names = {"__name__": "__main__"}  # as in a notebook
+    exec(compile(text, "<cell>", "exec"), names)
+    return names["made"]
+
+
+@pytest.fixture(autouse=True)
+def notebook(monkeypatch):
+    """A main module without a file."""
+    import sys
+    import types
+
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+
+
+def test_the_same_code_has_the_same_digest_wherever_its_lines_are():
+    assert loaded_code_sha256(_made(TEXT)) == loaded_code_sha256(_made("\n\n# more\n" + TEXT))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LIMIT = 10.0", "LIMIT = 20.0"),
+        ("clamp(max", "clamp(min"),
+        ("scale=1.0", "scale=3.0"),
+        ("* scale", "/ scale"),
+        ("F.cross_entropy", "F.nll_loss"),
+        ("weight *", "weight +"),
+        ("torch.tensor(1.0)", "torch.tensor(1.5)"),
+        ("power = 2", "power = 3"),
+        ("range(3)", "range(4)"),
+        ("self.rate = Block(), nn.Linear(2, 3), 0.5", "self.rate = Block(), nn.Linear(2, 3), 0.6"),
+        ("2 * self.rate", "3 * self.rate"),
+        ('"a": (1, 2)', '"a": (5, 2)'),
+        ("scale=2.0)", "scale=2.5)"),
+        ("nn.CrossEntropyLoss()", "nn.CrossEntropyLoss(label_smoothing=0.1)"),
+    ],
+)
+def test_whatever_it_refers_to_counts(old, new):
+    assert old in TEXT
+    assert loaded_code_sha256(_made(TEXT)) != loaded_code_sha256(_made(TEXT.replace(old, new)))
+
+
+def test_what_a_module_holds_besides_its_parameters_counts():
+    def with_(**tensors):
+        loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, tensors.pop("weight", 2.0)]))
+        loss._mask = torch.tensor(tensors.pop("mask", 1.0))
+        loss.register_buffer("steps", torch.tensor(tensors.pop("steps", 1)), persistent=False)
+        return loaded_code_sha256([loss])
+
+    assert len({with_(), with_(), with_(weight=3.0), with_(mask=0.0), with_(steps=2)}) == 4
+
+
+def test_installed_code_and_weights_do_not_count():
+    assert loaded_code_sha256([nn.Linear(2, 3), F.mse_loss]) == loaded_code_sha256(
+        [nn.Linear(2, 3), F.mse_loss]
+    )
+
+
+def test_what_cannot_be_pickled_is_passed_over():
+    generator = (number for number in range(3))
+    assert loaded_code_sha256([functools.partial(print, generator)]) == loaded_code_sha256(
+        [functools.partial(print, (number for number in range(3)))]
+    )
+
+
+def test_a_tensor_in_a_closure_counts_by_its_numbers():
+    def with_weights(weights):
+        return lambda outputs, targets: F.cross_entropy(outputs, targets, weight=weights, reduction="none")
+
+    one, same, other = (with_weights(torch.tensor([1.0, value])) for value in (2.0, 2.0, 3.0))
+    assert loaded_code_sha256([one]) == loaded_code_sha256([same])
+    assert loaded_code_sha256([one]) != loaded_code_sha256([other])
