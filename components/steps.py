@@ -166,7 +166,7 @@ def end(run: Run, settings: Settings, status: Literal["FAILED", "KILLED"]) -> No
     from lossmap.components.stores.tracking.runs import end_run
 
     with contextlib.suppress(LossmapError):
-        end_run(settings.tracking, run.experiment.study, run.name, status)
+        end_run(settings.tracking, run.experiment.study, run.name, status, run.store.uri)
 
 
 def plan(run: Run) -> "Round":

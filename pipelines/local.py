@@ -8,7 +8,7 @@ from lossmap.components import steps
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
-from lossmap.components.core.errors import Interrupted, LossmapError, TrackingError, TrainingKilled
+from lossmap.components.core.errors import Interrupted, TrackingError, TrainingKilled
 from lossmap.components.core.processes import start_fork_server
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
@@ -61,7 +61,7 @@ def run(
     except TrainingKilled as error:
         steps.end(run, settings, "FAILED")
         raise TrainingKilled(f"{error}; go on with: lossmap run --resume {run.name}") from None
-    except LossmapError:
+    except Exception:  # a defect of ours, too, must not leave the run going on in MLflow for ever
         steps.end(run, settings, "FAILED")
         raise
 

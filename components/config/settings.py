@@ -43,7 +43,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        store = self.store if "://" in self.store else Path(self.store).expanduser().resolve().as_uri()
+        store = (
+            self.store.rstrip("/")
+            if "://" in self.store
+            else Path(self.store).expanduser().resolve().as_uri()
+        )
         folder = Path("lossmap-runs").resolve()
         if store.startswith("file:"):
             folder = Path(unquote(urlparse(store).path))

@@ -2,12 +2,13 @@
 said of them.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from lossmap.components.core.frozen import Frozen, Name
+from lossmap.components.core.frozen import Frozen, Name, canonical_json
 
 Assignment = Annotated[str, Field(pattern=r"^[^=]+=", description="path.to.field=value, as after --set")]
 
@@ -110,6 +111,10 @@ class Study(Frozen):
         ),
     )
     seed: NonNegativeInt = Field(0, description="which resamples and permutations are drawn")
+
+    def digest(self) -> str:
+        """SHA-256 of its canonical JSON."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
 
     def assignments_of(self, network: str, levels: Mapping[str, str], seed: int) -> list[str]:
         """What is set for a cell after the study's own assignments: for its network, its levels and its

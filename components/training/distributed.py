@@ -1,6 +1,7 @@
 """The group of data-parallel processes that torchrun started: who am I, what do we agree on."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from lossmap.components.core.errors import TrainingError
 
+_INTERFACE = "GLOO_SOCKET_IFNAME"
 # gloo raises plain RuntimeErrors.
 _LOSSES = (
     "gloo",
@@ -59,6 +61,7 @@ def process_group(device: str) -> Iterator[Group]:
     """
     rank, world, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     place = _device(device, local_rank)
+    _check_interface()
     if place.type == "cuda":
         torch.cuda.set_device(place)
     # Flags and sums travel over gloo also where gradients travel over NCCL.
@@ -78,6 +81,16 @@ def is_loss_of_peer(error: Exception) -> bool:
     if isinstance(error, dist.DistNetworkError | dist.DistBackendError | dist.DistStoreError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOSSES)
+
+
+def _check_interface() -> None:
+    """Refuse a network interface that this machine does not have: gloo's own error names no variable."""
+    asked, own = os.environ.get(_INTERFACE, ""), [name for _, name in socket.if_nameindex()]
+    if asked and not set(asked.split(",")) <= set(own):
+        raise TrainingError(
+            f"{_INTERFACE} is {asked}, expected a network interface of this machine ({', '.join(own)}); unset"
+            " it, or name one of them"
+        )
 
 
 def _device(device: str, local_rank: int) -> torch.device:

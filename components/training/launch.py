@@ -1,6 +1,7 @@
 """Has torchrun's agent start training processes on this machine, and listens to them."""
 
 import os
+import re
 import signal
 import threading
 import uuid
@@ -18,6 +19,12 @@ from lossmap.components.core.processes import FORKS, adopt_environment, process_
 from lossmap.components.training.listen import Listener, Listeners
 
 _GRACE_SECONDS = 60
+_HERE = "127.0.0.1"  # what the machine's name leads to may be elsewhere, as in a VPN, or nowhere
+# what another torchrun, or a job's pod, says to its own processes
+_LAUNCHERS = re.compile(
+    r"(MASTER_(ADDR|PORT)|((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME|TORCHELASTIC_.*"
+    r"|PET_.*)$"
+)
 
 
 def launch(training: str, how: Training, settings: Settings, listeners: Listeners, log: Path) -> None:
@@ -71,7 +78,7 @@ class _Torchrun:
 @contextmanager
 def _torchrun(training: str, how: Training, settings: Settings) -> Iterator[_Torchrun]:
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not _LAUNCHERS.match(name)},
         **settings.environment(),
         "OMP_NUM_THREADS": str(how.threads),
         "LOSSMAP_LAUNCHER": str(os.getpid()),
@@ -118,7 +125,8 @@ def _agent(training: str, processes: int, environment: Mapping[str, str], output
         nproc_per_node=processes,
         run_id=str(uuid.uuid4()),
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_endpoint=f"{_HERE}:0",
+        local_addr=_HERE,
         max_restarts=0,
         start_method="fork" if FORKS else "spawn",
     )

@@ -77,7 +77,7 @@ class Trainer:
         self._order, self._order_epoch = torch.empty(0, dtype=torch.int64), -1
         self._balances = BALANCE if balance.has_experts(network) else ()
         self.sums = torch.zeros(
-            max(1, len(manifest.tasks)), 4 + len(self._balances), dtype=torch.float64, device=group.device
+            max(1, len(manifest.tasks)), 5 + len(self._balances), dtype=torch.float64, device=group.device
         )
 
     @property
@@ -128,20 +128,27 @@ class Trainer:
             if used is None
             else torch.cat([norm[None], used.loss.detach()[None], used.routing])
         )
-        self.sums += torch.cat([loss_and_wrong, others[:1] * count, count, others[1:] * count], dim=1)
+        # a step that float16's scaler skips has no gradient to speak of
+        skipped = self.scaler.is_enabled() and not norm.isfinite()
+        norms = torch.zeros_like(count) if skipped else others[:1] * count
+        steps = torch.zeros_like(count) if skipped else count
+        self.sums += torch.cat([loss_and_wrong, norms, count, others[1:] * count, steps], dim=1)
 
     def finish_epoch(self) -> tuple[Accuracy, dict[str, float]]:
         """Means over an epoch and all ranks, of loss and error while it ran (augmented images, changing
         weights), and of other metrics by name.
 
-        These are `gradient_norm`, and what BALANCE names in a network with layers of experts. The sums start
-        anew.
+        These are `gradient_norm`, over the steps that float16's scaler did not skip (NaN where it skipped
+        all), and what BALANCE names in a network with layers of experts. The sums start anew.
         """
         sums = self.group.total(self.sums.clone())
         self.sums.zero_()
-        norm, count, *used = sums[:, 2:].sum(dim=0).tolist()
-        others = dict(zip(("gradient_norm", *self._balances), (norm, *used), strict=True))
-        return self._accuracy(sums[:, [0, 1, 3]]), {name: total / count for name, total in others.items()}
+        norm, count, *used, steps = sums[:, 2:].sum(dim=0).tolist()
+        others = {name: total / count for name, total in zip(self._balances, used, strict=True)}
+        return self._accuracy(sums[:, [0, 1, 3]]), {
+            "gradient_norm": norm / steps if steps else math.nan,
+            **others,
+        }
 
     @torch.no_grad()
     def evaluate(self, images: Images) -> Accuracy:

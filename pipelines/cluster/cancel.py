@@ -67,11 +67,13 @@ def _end_in_mlflow(api: "Api", settings: Settings, run: PipelineRun) -> None:
     """Kubeflow's older versions run no exit handler for a terminated run, so that nobody in the cluster
     would.
     """
+    from lossmap.components.jobs.cluster import configuration
     from lossmap.components.stores.tracking.runs import end_run
 
     try:
+        store = configuration(settings.namespace, api).get("LOSSMAP_STORE", "")
         with cluster_tracking(api, settings) as uri:
-            end_run(uri, run.study, run.name, "KILLED")
+            end_run(uri, run.study, run.name, "KILLED", store)
     except LossmapError:
         return  # the run is cancelled all the same
 

@@ -103,7 +103,10 @@ def study(  # noqa: PLR0913  # the options of the command
     else:
         connected, unconnected = connect_pairs(definition, pairs, settings, stage, say)
         failed |= unconnected
-    page = write_report(opened, definition, cells, connected, settings, say)
+    usual = load(target, scale, [], None)
+    # one that was changed has a report of its own, so that two seeds do not overwrite what ten have found
+    folder = usual.name if definition == usual else f"{usual.name}-{definition.digest()[:8]}"
+    page = write_report(opened, definition, cells, connected, settings, say, folder)
     show_report(page, failed, settings, as_json)
     raise typer.Exit(1 if failed else 0)
 

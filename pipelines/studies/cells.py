@@ -180,15 +180,16 @@ def write_report(
     pairs: Sequence[SeedPair],
     settings: Settings,
     say: Say,
+    folder: str,
 ) -> str:
-    """Write the report on what the store has, and return the key of its page."""
+    """Write the report on what the store has into a folder among the studies; returns the key of its page."""
     from lossmap.components.figures.study.report import PAGE, write
 
     finished, missing = split_finished(store, cells)
     try:
-        return write(store, study, outcomes(store, finished), pairs, missing, settings.tracking)
+        return write(store, study, outcomes(store, finished), pairs, missing, settings.tracking, folder)
     except TrackingError as error:
         say(
             f"MLflow did not get the study: {error}; the report is complete, and --report-only sends it later"
         )
-        return layout.study(study.name, PAGE)
+        return layout.study(folder, PAGE)

@@ -2,7 +2,6 @@
 those of its cells.
 """
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -12,7 +11,6 @@ from typing import Any, get_args
 import yaml
 
 from lossmap.components.config.study import Study
-from lossmap.components.core.frozen import canonical_json
 from lossmap.components.core.serialization import as_csv, plain
 from lossmap.components.figures.run.report import summarize_run
 from lossmap.components.figures.study.lesson_page import lesson_cells, lesson_page
@@ -44,6 +42,7 @@ def write(
     pairs: Sequence[SeedPair],
     missing: Sequence[Cell],
     tracking: str,
+    folder: str,
 ) -> str:
     """Compare, judge, write the report, results.json last, and log it to MLflow; returns the key of the page.
 
@@ -54,6 +53,7 @@ def write(
         pairs: networks between which barriers were measured.
         missing: cells that are not finished.
         tracking: MLflow's address.
+        folder: where among the studies the report is kept.
 
     Raises:
         TrackingError: MLflow is out of reach; the report in the store is complete.
@@ -61,9 +61,9 @@ def write(
     summary = summarize_study(study, outcomes, pairs, missing)
     files = _files(store, summary)
     for name, content in files.items():
-        store.write(layout.study(study.name, name), content)
-    _track(store, summary, files, tracking)
-    return layout.study(study.name, PAGE)
+        store.write(layout.study(folder, name), content)
+    _track(store, summary, files, tracking, folder)
+    return layout.study(folder, PAGE)
 
 
 def _files(store: Store, summary: StudySummary) -> dict[str, bytes]:
@@ -121,9 +121,10 @@ def metrics(summary: StudySummary) -> dict[str, float]:
     }
 
 
-def _track(store: Store, summary: StudySummary, files: Mapping[str, bytes], tracking: str) -> None:
-    digest = hashlib.sha256(canonical_json(summary.study.model_dump(mode="json")).encode()).hexdigest()
-    tracker = open_study_tracker(tracking, store.uri, summary.study, digest)
+def _track(
+    store: Store, summary: StudySummary, files: Mapping[str, bytes], tracking: str, folder: str
+) -> None:
+    tracker = open_study_tracker(tracking, store.uri, folder, summary.study)
     tracker.log_final(metrics(summary), step=0)
     tracker.log_artifacts(files)
     tracker.finish("FINISHED")

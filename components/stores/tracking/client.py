@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 RUN_TAG = "lossmap.run"
+_STORE_TAG = "store"
 _logger = logging.getLogger(__name__)
 # Bounded waiting, at most twice 6 seconds for one request; what the user has set stays.
 _ENVIRONMENT = {
@@ -68,11 +69,14 @@ class RunTracker:
         uri: http(s):// address of an MLflow server, or sqlite:/// and the path of a database.
         study: name of the MLflow experiment.
         run_id: name of the lossmap run; the MLflow run carries it as tag `lossmap.run` and as its name.
+        store: URI of the store that has the run. A run of another store with the same name is somebody
+            else's; without it the oldest of that name is ours.
         description: Markdown that stands above the runs of a study; one that the study has already stays.
     """
 
-    def __init__(self, uri: str, study: str, run_id: str, description: str = ""):
-        self._uri, self._study, self._run_id, self._description = uri, study, run_id, description
+    def __init__(self, uri: str, study: str, run_id: str, store: str = "", description: str = ""):
+        self._uri, self._study, self._run_id = uri, study, run_id
+        self._store, self._description = store, description
         self._client: MlflowClient
         self._experiment = self._id = ""
         self._logged: dict[str, set[int]] = {}
@@ -253,17 +257,28 @@ class RunTracker:
         return str(found.experiment_id)
 
     def _find_run(self) -> "Run | None":
-        """The oldest run with our name. Younger ones were made by processes that started at the same
-        moment, and go to MLflow's bin.
+        """The oldest run with our name and store. Younger ones were made by processes that started at the
+        same moment, and go to MLflow's bin.
         """
         found = self._client.search_runs([self._experiment], f"tags.`{RUN_TAG}` = '{self._run_id}'")
-        ours = sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+        ours = [run for run in found if self._is_ours(run)]
+        ours.sort(key=lambda run: (run.info.start_time, run.info.run_id))
         for run in ours[1:]:
-            self._client.delete_run(run.info.run_id)
+            if self._place(run) == self._place(ours[0]):
+                self._client.delete_run(run.info.run_id)
         return ours[0] if ours else None
+
+    def _is_ours(self, run: "Run") -> bool:
+        return not self._store or f"{self._place(run)}/".startswith(f"{self._store}/")
+
+    def _place(self, run: "Run") -> str:
+        """Where a run says that its objects are; here, where it has said nothing yet."""
+        return str(run.data.tags.get(_STORE_TAG, self._store))
 
     def _create_run(self) -> "Run":
         tags = {RUN_TAG: self._run_id, "mlflow.source.name": "lossmap", "mlflow.source.type": "LOCAL"}
+        if self._store:
+            tags[_STORE_TAG] = self._store
         run = self._client.create_run(self._experiment, run_name=self._run_id, tags=tags)
         return self._find_run() or run
 

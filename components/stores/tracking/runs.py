@@ -27,7 +27,7 @@ STUDY = (
 def open_tracker(uri: str, run: Run) -> RunTracker:
     """The run's place in MLflow, made where it is not there yet."""
     study = run.experiment.study
-    tracker = RunTracker(uri, study, run.name, STUDY.format(study=study))
+    tracker = RunTracker(uri, study, run.name, run.store.uri, STUDY.format(study=study))
     tracker.start(parameters(run.experiment, run.manifest), tags(run))
     return tracker
 
@@ -45,7 +45,7 @@ def open_connection_tracker(
     runs.
     """
     name = f"connect-{digest[:12]}"
-    tracker = RunTracker(uri, experiment.study, name, STUDY.format(study=experiment.study))
+    tracker = RunTracker(uri, experiment.study, name, store_uri, STUDY.format(study=experiment.study))
     tracker.start(
         {
             "runs": " ".join(runs),
@@ -67,17 +67,18 @@ def open_connection_tracker(
     return tracker
 
 
-def open_study_tracker(uri: str, store_uri: str, study: Study, digest: str) -> RunTracker:
+def open_study_tracker(uri: str, store_uri: str, folder: str, study: Study) -> RunTracker:
     """A study's place in MLflow beside its runs, as `study-<name>-<digest>`: a study with other networks,
-    levels or seeds is another run.
+    levels or seeds is another run. Its report is in a folder among the studies.
     """
-    tracker = RunTracker(uri, study.name, f"study-{study.name}-{digest[:8]}", STUDY.format(study=study.name))
+    name = f"study-{study.name}-{study.digest()[:8]}"
+    tracker = RunTracker(uri, study.name, name, store_uri, STUDY.format(study=study.name))
     tracker.start(
         dict(_flat(study.model_dump(mode="json", exclude={"statements", "contrasts"}))),
         {
             "kind": "study",
             "version": code_version(),
-            "store": f"{store_uri}/{layout.study(study.name, '')}",
+            "store": f"{store_uri}/{layout.study(folder, '')}",
             "mlflow.note.content": (
                 f"{study.title} Among the artifacts: `page.html` is the report, `means.csv` and `effects.csv`"
                 " are its tables."
@@ -87,9 +88,11 @@ def open_study_tracker(uri: str, store_uri: str, study: Study, digest: str) -> R
     return tracker
 
 
-def end_run(uri: str, study: str, name: str, status: Literal["FAILED", "KILLED"]) -> None:
+def end_run(
+    uri: str, study: str, name: str, status: Literal["FAILED", "KILLED"], store_uri: str = ""
+) -> None:
     """Mark a run that did not finish as what it is, if MLflow knows it."""
-    tracker = RunTracker(uri, study, name)
+    tracker = RunTracker(uri, study, name, store_uri)
     if tracker.resume():
         tracker.finish(status)
 

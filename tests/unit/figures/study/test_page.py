@@ -190,7 +190,13 @@ def test_a_report_is_written_whole(tmp_path):
     store, made = FileStore(tmp_path / "store"), summary(measures=("m", "../m"))
     found = made.measurements
     key = study_report.write(
-        store, made.study, found.outcomes, found.pairs, found.missing, f"sqlite:///{tmp_path}/mlflow.db"
+        store,
+        made.study,
+        found.outcomes,
+        found.pairs,
+        found.missing,
+        f"sqlite:///{tmp_path}/mlflow.db",
+        "made",
     )
     assert key == "studies/made/page.html"
     assert sorted(store.keys("studies/")) == [

@@ -39,6 +39,9 @@ CURVE = [
 ]
 
 
+STORES = ("file:///home/ann/lossmap-runs", "file:///home/bob/lossmap-runs", "file:///home/bob/lossmap-runs-2")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("a store with spaces")
@@ -114,6 +117,22 @@ def test_starting_again_finds_the_run_and_adds_only_what_is_new(folder, uri, tra
     ]
 
 
+def test_runs_of_two_stores_with_one_name_are_two(folder, uri, request):
+    name = request.node.name
+    ids = [
+        RunTracker(uri, "study", name, store).start({"depth": 20}, {"store": f"{store}/runs/r/"})
+        for store in STORES
+    ]
+    assert len(set(ids)) == len(STORES)
+    again = [RunTracker(uri, "study", name, store) for store in STORES]
+    assert [tracker.start({"depth": 20}, {}) for tracker in again] == ids
+    nameless = RunTracker(uri, "study", name)
+    assert nameless.resume()
+    assert rows(folder, "SELECT count(*) FROM runs WHERE name = ? AND lifecycle_stage = 'active'", name) == [
+        (len(STORES),)
+    ]
+
+
 def test_a_run_keeps_its_parameters(uri, tracker, request):
     with pytest.raises(TrackingError) as caught:
         RunTracker(uri, "study", request.node.name).start({"depth": 56}, {})
@@ -166,7 +185,7 @@ def test_a_study_is_shown_as_one_of_model_training(folder, tracker):
 
 def test_a_study_keeps_the_description_that_it_has(folder, uri):
     for description in ("first", "second"):
-        RunTracker(uri, "described", "r", description).start({}, {})
+        RunTracker(uri, "described", "r", description=description).start({}, {})
     query = (
         "SELECT value FROM experiment_tags t JOIN experiments e USING (experiment_id) WHERE e.name ="
         " 'described' AND t.key = 'mlflow.note.content'"
