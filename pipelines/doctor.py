@@ -32,6 +32,7 @@ _GIB = 1 << 30
 _SECONDS = 5  # for one answer of MLflow
 _TORCH_SECONDS = 120  # the first import of torch on a slow disk
 _INSTALL = "install lossmap again in this Python: python -m pip install --force-reinstall lossmap"
+_OBJECT_BYTES = 8 * 2**20  # the weights of a network of two million numbers
 _STORE_CURE = "name another store with --store or LOSSMAP_STORE"
 _TRACKING_CURE = "name another with --tracking or LOSSMAP_TRACKING"
 # In a process of its own: pipelines do not import torch, and an import that kills the process is a finding,
@@ -153,12 +154,13 @@ def _gpus(names: Sequence[str], devices: Sequence[str]) -> Finding:
 
 
 def examine_store(uri: str) -> Finding:
-    """Whether a small object can be written, read and removed."""
-    key, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(64)
+    """Whether a run could use the store: an object of a network's size is written, found, read, removed."""
+    key, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(_OBJECT_BYTES)
     try:
         with _few_attempts():
             store = open_store(uri)
             store.write(key, content)
+            listed = store.exists(key) and key in store.keys("doctor/")
             answer = store.read(key)
             store.delete(key)
     except StoreError as error:
@@ -166,9 +168,10 @@ def examine_store(uri: str) -> Finding:
         return Finding("store", False, detail or cure, cure if detail else _STORE_CURE)
     return _finding(
         "store",
-        answer == content,
+        listed and answer == content,
         store.uri,
-        "it gives back other bytes than were written; trust nothing in it, and " + _STORE_CURE,
+        "it gives back other bytes than were written, or does not list them; trust nothing in it, and "
+        + _STORE_CURE,
     )
 
 

@@ -4,6 +4,7 @@ to boto3.
 
 import base64
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -14,12 +15,14 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
 from lossmap.components.core.errors import StoreError
+from lossmap.components.stores.s3_errors import explained
 
 # botocore 1.44 pauses at most 0.05, 0.1, 0.2, 0.4 and 0.8 s between attempts (1 to 16 s where the server asks
 # for patience): an endpoint that does not answer is told within 20 s, and a server that starts again is not
 # waited for.
 _ATTEMPTS = 6
 _CONNECT_SECONDS = 3
+_UPLOAD_VARIABLE = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
 
 
 class Store(Protocol):
@@ -139,12 +142,13 @@ class S3Store:
         self._prefix = prefix.strip("/")
         if not self._bucket:
             raise StoreError(f"store is {uri!r}, expected s3://bucket/prefix")
-        with _explained(self.uri, ""):
-            self._client = _s3_client()
+        with explained(self.uri, ""):
+            self._client, self._upload = _s3_client(), _upload_arguments()
+        self._bucket_seen = False
 
     def read(self, key: str) -> bytes:
         """The content of an object; StoreError where there is none."""
-        with _explained(self.uri, key):
+        with explained(self.uri, key):
             body: bytes = self._client.get_object(Bucket=self._bucket, Key=self._name(key))["Body"].read()
             return body
 
@@ -153,104 +157,105 @@ class S3Store:
         damaged on the way.
         """
         digest = hashlib.md5(content, usedforsecurity=False).digest()
-        with _explained(self.uri, key):
+        with explained(self.uri, key):
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._name(key),
                 Body=content,
                 ContentMD5=base64.b64encode(digest).decode(),
+                **self._upload,
             )
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
-        return self._name(key) in (entry["Key"] for entry in self._list(self._name(key), limit=1))
+        from botocore.exceptions import ClientError
+
+        with explained(self.uri, key):
+            try:
+                self._client.head_object(Bucket=self._bucket, Key=self._name(key))
+            except ClientError as error:
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
+                    raise
+                self._check_bucket()
+                return False
+        return True
+
+    def _check_bucket(self) -> None:
+        """HEAD says 404 of an object in a bucket that does not exist, too."""
+        if not self._bucket_seen:
+            self._client.head_bucket(Bucket=self._bucket)
+            self._bucket_seen = True
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that starts with the prefix, in order."""
         start = len(self._name(""))
-        for entry in self._list(self._name(prefix)):
-            yield entry["Key"][start:]
+        with explained(self.uri, prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._name(prefix)
+            )
+            for page in pages:
+                yield from (entry["Key"][start:] for entry in page.get("Contents", ()))
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
-        with _explained(self.uri, key):
+        with explained(self.uri, key):
             self._client.delete_object(Bucket=self._bucket, Key=self._name(key))
 
     def download(self, key: str, target: Path) -> None:
         """Copy an object to a file without holding it in memory."""
-        with _explained(self.uri, key), _copying(self.uri, key, target):
+        with explained(self.uri, key), _copying(self.uri, key, target):
             self._client.download_file(self._bucket, self._name(key), str(target))
 
     def _name(self, key: str) -> str:
         key = _inside(key, self.uri)
         return f"{self._prefix}/{key}" if self._prefix else key
 
-    def _list(self, prefix: str, limit: int | None = None) -> Iterator[dict[str, Any]]:
-        with _explained(self.uri, prefix):
-            limits = {"MaxItems": limit, "PageSize": limit} if limit else {}
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=prefix, PaginationConfig=limits
-            )
-            for page in pages:
-                yield from page.get("Contents", ())
-
 
 def _s3_client() -> Any:
-    """A client that works with every S3-compatible server: path-style addresses, checksums only where they
-    are required, bounded waits.
+    """A client with bounded waits. Addresses, region, keys, proxies and certificates are as the AWS variables
+    and files say; checksums only where they are required, unless these say something else, since not every
+    S3-compatible server knows them.
     """
     import boto3
     from botocore.config import Config
 
+    checksums = {
+        name: "when_required"
+        for name in ("request_checksum_calculation", "response_checksum_validation")
+        if f"AWS_{name.upper()}" not in os.environ
+    }
     config = Config(
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
         retries={
             "mode": "standard",
             "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or _ATTEMPTS),
         },
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=60,
-        s3={"addressing_style": "path"},
+        **checksums,
     )
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return boto3.session.Session().client("s3", config=config, region_name=region)
+    session = boto3.session.Session()
+    region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+    return session.client("s3", config=config, region_name=region)
 
 
-@contextmanager
-def _explained(uri: str, key: str) -> Iterator[None]:
-    """Turns boto3's errors into one line that names the store, the key and the cure."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+def _upload_arguments() -> dict[str, str]:
+    """What every upload says besides, such as the key of the server-side encryption: the variable that MLflow
+    has for its own.
 
+    Raises:
+        StoreError: it is no JSON object.
+    """
+    text = os.environ.get(_UPLOAD_VARIABLE) or "{}"
     try:
-        yield
-    except NoCredentialsError:
-        raise StoreError(f"{uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from None
-    except ClientError as error:
+        arguments = json.loads(text)
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
         raise StoreError(
-            _refusal(uri, key, error.response.get("Error", {}).get("Code", "") or str(error))
-        ) from None
-    except ParamValidationError as error:
-        raise StoreError(f"store is {uri!r}, expected s3://bucket/prefix: {_line(error)}") from None
-    except (
-        BotoCoreError,
-        Boto3Error,
-        ValueError,
-    ) as error:  # boto3 refuses an endpoint without http:// by a ValueError
-        raise StoreError(f"{uri} is out of reach: {_line(error)}; check AWS_ENDPOINT_URL") from None
-
-
-def _refusal(uri: str, key: str, code: str) -> str:
-    if code in ("NoSuchKey", "404"):
-        return f"{uri} has no object {key}"
-    if code == "NoSuchBucket":
-        return f"{uri}: the bucket does not exist; create it or correct --store"
-    return f"{uri}: {code} for {key}; check the credentials and their rights"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+            f"{_UPLOAD_VARIABLE} is {text!r}, expected JSON such as"
+            ' {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "…"}'
+        )
+    return arguments
 
 
 @contextmanager
@@ -258,6 +263,8 @@ def _copying(uri: str, key: str, target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # one of botocore's
+            raise
         raise StoreError(f"{uri}/{key} cannot be copied to {target}: {error.strerror}") from None
 
 

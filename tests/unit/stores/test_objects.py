@@ -236,7 +236,7 @@ def test_wrong_credentials_are_told(s3, s3_server):
         found = _message(store.read, "k")
     finally:
         _count_of_requests_without_check(s3_server, "inf")
-    assert found == f"{s3}: InvalidAccessKeyId for k; check the credentials and their rights"
+    assert found == f"{s3}: InvalidAccessKeyId (403) for k; check AWS_ACCESS_KEY_ID"
 
 
 def _count_of_requests_without_check(server, count):
@@ -251,7 +251,7 @@ def test_missing_credentials_are_told(s3, monkeypatch):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     assert (
         _message(open_store(s3).read, "k")
-        == f"{s3}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        == f"{s3}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
     )
 
 

@@ -1,0 +1,143 @@
+"""What servers, proxies and boto3 say becomes one line with the cure that fits."""
+
+import botocore.exceptions as raised
+import pytest
+from botocore.parsers import ResponseParserError
+
+from lossmap.components.core.errors import StoreError
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.s3_errors import explained
+
+STORE = "s3://bucket/p"
+
+
+def _line(error):
+    with pytest.raises(StoreError) as told, explained(STORE, "k"):
+        raise error
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def _refusal(code, status, operation="PutObject", message=""):
+    response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return raised.ClientError(response, operation)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "cure"),
+    [
+        ("RequestTimeTooSkewed", 403, "the clock of this machine is wrong: set it"),
+        ("InvalidAccessKeyId", 403, "check AWS_ACCESS_KEY_ID"),
+        ("SignatureDoesNotMatch", 403, "check AWS_SECRET_ACCESS_KEY, and that no proxy changes the request"),
+        ("ExpiredToken", 400, "sign in again"),
+        ("AuthorizationHeaderMalformed", 400, "set AWS_REGION"),
+        ("PermanentRedirect", 301, "set AWS_REGION"),
+        ("SlowDown", 503, "try again later"),
+        ("InternalError", 500, "try again later"),
+        ("XMinioStorageFull", 507, "disk is full"),
+        ("", 507, "disk is full"),
+        ("QuotaExceeded", 403, "quota"),
+        ("EntityTooLarge", 400, "no body of that size"),
+        ("", 413, "no body of that size"),
+        ("413", 413, "no body of that size"),
+        ("", 405, "no S3 server"),
+        ("", 502, "try again later"),
+    ],
+)
+def test_a_refusal_has_the_cure_that_fits(code, status, cure):
+    line = _line(_refusal(code, status))
+    assert line.startswith(f"{STORE}: {code or status}")
+    assert cure in line
+    assert str(status) in line
+    assert "credentials" not in line
+
+
+@pytest.mark.parametrize(
+    ("operation", "right"),
+    [
+        ("GetObject", "s3:GetObject"),
+        ("HeadObject", "s3:GetObject on its objects and s3:ListBucket on the bucket"),
+        ("PutObject", "s3:PutObject"),
+        ("DeleteObject", "s3:DeleteObject"),
+        ("ListObjectsV2", "s3:ListBucket on the bucket"),
+    ],
+)
+@pytest.mark.parametrize("code", ["AccessDenied", "403", "Forbidden"])
+def test_a_right_that_is_missing_is_named(operation, right, code):
+    told = f"{STORE}: {code}{' (403)' * (code != '403')} for k"
+    assert (
+        _line(_refusal(code, 403, operation)) == f"{told}; the account of these keys needs the right {right}"
+    )
+
+
+def test_a_policys_own_words_are_told():
+    line = _line(_refusal("AccessDenied", 403, message="aws:kms is required"))
+    assert line.endswith("needs the right s3:PutObject (the server says: aws:kms is required)")
+
+
+def test_a_code_that_nobody_knows_is_told_with_the_servers_message():
+    line = _line(_refusal("Novelty", 418, message="I am a teapot"))
+    assert line.startswith(f"{STORE}: Novelty (418) for k: I am a teapot; ")
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (raised.NoCredentialsError(), "AWS_PROFILE"),
+        (raised.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), "both"),
+        (raised.ProfileNotFound(profile="lab"), "correct AWS_PROFILE"),
+        (raised.UnauthorizedSSOTokenError(), "aws sso login"),
+        (raised.SSOTokenLoadError(error_msg="expired"), "aws sso login"),
+        (raised.TokenRetrievalError(provider="sso", error_msg="expired"), "aws sso login"),
+        (raised.CredentialRetrievalError(provider="custom-process", error_msg="no"), "gives the keys"),
+        (raised.SSLError(endpoint_url="https://x", error="self-signed"), "AWS_CA_BUNDLE"),
+        (raised.ProxyConnectionError(proxy_url="http://p"), "HTTPS_PROXY"),
+        (raised.EndpointConnectionError(endpoint_url="http://x"), "check AWS_ENDPOINT_URL"),
+        (ResponseParserError("invalid XML received"), "a sign-in page"),
+        (FileNotFoundError(2, "No such file or directory", "/var/run/token"), "/var/run/token: No such file"),
+    ],
+)
+def test_a_failure_on_the_way_has_the_cure_that_fits(error, cure):
+    line = _line(error)
+    assert line.startswith(STORE)
+    assert cure in line
+
+
+def test_the_region_of_a_profile_is_used(s3, monkeypatch, tmp_path):
+    (tmp_path / "config").write_text("[profile lab]\nregion = garage\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    assert open_store(s3)._client.meta.region_name == "garage"
+    monkeypatch.setenv("AWS_REGION", "other")
+    assert open_store(s3)._client.meta.region_name == "other"
+
+
+def test_uploads_are_encrypted_as_the_variable_says(s3, monkeypatch):
+    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", '{"ServerSideEncryption": "AES256"}')
+    store = open_store(s3)
+    sent = []
+    store._client.meta.events.register(
+        "before-send.s3.PutObject", lambda request, **_: sent.append(dict(request.headers))
+    )
+    store.write("x", b"content")
+    assert sent[0]["x-amz-server-side-encryption"] == b"AES256"
+    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", "aws:kms")
+    with pytest.raises(
+        StoreError, match=r"^MLFLOW_S3_UPLOAD_EXTRA_ARGS is 'aws:kms', expected JSON such as "
+    ):
+        open_store(s3)
+
+
+def test_a_custom_endpoint_is_spoken_to_by_paths_unless_the_profile_says_otherwise(s3, monkeypatch, tmp_path):
+    def address():
+        store = open_store(s3)
+        url = store._client.generate_presigned_url("get_object", {"Bucket": "own-bucket", "Key": "k"})
+        return url.partition("?")[0]
+
+    assert address().endswith("/own-bucket/k")
+    (tmp_path / "config").write_text("[default]\ns3 =\n  addressing_style = virtual\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example:9000")
+    assert address() == "http://own-bucket.store.example:9000/k"
