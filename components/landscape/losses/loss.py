@@ -118,6 +118,10 @@ class Loss(ABC):
     def _errors(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         return None
 
+    def _hint(self, outputs: Tensor, targets: Tensor) -> str:
+        """What may help where the loss fails."""
+        return "" if targets.is_floating_point() else "; save integer targets that are no classes as float32"
+
     def _explained(self, compute: Callable[[Tensor, Tensor], T], outputs: Tensor, targets: Tensor) -> T:
         try:
             return compute(outputs, targets)
@@ -126,7 +130,7 @@ class Loss(ABC):
         except Exception as error:  # whatever a loss does
             raise ExperimentError(
                 f"the loss {self.name} fails on {described(outputs, targets)}: {reason(error)}"
-                f"{_hint(outputs, targets)}"
+                f"{self._hint(outputs, targets)}"
             ) from None
 
 
@@ -148,11 +152,3 @@ def mean_of_each(values: Tensor) -> Tensor:
 def sum_of_each(values: Tensor) -> Tensor:
     """The sum over each sample's numbers: (N, …) to (N,)."""
     return values.flatten(1).sum(dim=1) if values.dim() > 1 else values
-
-
-def _hint(outputs: Tensor, targets: Tensor) -> str:
-    if outputs.is_complex():
-        return "; let the network return real numbers, or the loss take complex ones"
-    if targets.is_floating_point():
-        return ""
-    return "; integer targets are classes for it: where they are none, save them as float32"

@@ -159,6 +159,12 @@ class ClassLoss(TorchLoss):
             return None
         return class_errors(*classes_second(outputs, targets, self.name), self._ignored)
 
+    def _hint(self, outputs: Tensor, targets: Tensor) -> str:
+        if targets.is_floating_point():
+            return ""
+        count = classes_second(outputs, targets, self.name)[0].shape[1]
+        return f"; expected targets from 0 to {count - 1}, of the outputs' {count} classes, or {self._ignored}"
+
     def _kept(self, targets: Tensor) -> Tensor:
         if targets.is_floating_point():
             return torch.ones_like(targets, dtype=torch.bool)
