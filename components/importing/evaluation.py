@@ -44,7 +44,10 @@ class Evaluation:
         size = self._batch_size(inputs, targets)
         loss = self._loss.over(targets)
         losses, missed = zip(
-            *(self._batch(loss, *batch) for batch in zip(inputs.split(size), targets.split(size), strict=True)),
+            *(
+                self._batch(loss, *batch)
+                for batch in zip(inputs.split(size), targets.split(size), strict=True)
+            ),
             strict=True,
         )
         return {

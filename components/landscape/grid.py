@@ -67,8 +67,8 @@ class Result:
         group_losses: mean over each group of samples of what they add to the loss, the same groups at all
             points (objective.Samples.groups).
         group_weights: mean over each group of how much its samples count, the same at all points; empty where
-            all samples count alike, 1. Loss and weights of a group are on one scale: the loss of some groups is
-            the sum of their losses over that of their weights.
+            all samples count alike, 1. Loss and weights of a group are on one scale: the loss of some groups
+            is the sum of their losses over that of their weights.
     """
 
     loss: float

@@ -71,8 +71,8 @@ class Problem:
 
     Attributes:
         network: in evaluation mode; its parameters are the w around which one looks.
-        loss: one value for each sample of a batch; a Loss is scaled to these samples, so that their plain mean
-            is the loss's own.
+        loss: one value for each sample of a batch; a Loss is scaled to these samples, so that their plain
+            mean is the loss's own.
         samples: what it is averaged over.
     """
 

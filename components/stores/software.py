@@ -7,7 +7,14 @@ from pathlib import Path
 
 _COMPONENTS = Path(__file__).parents[1]
 _ALWAYS = ("core", "data", "models")
-TRAINING = (*_ALWAYS, "importing", "landscape/objective.py", "landscape/losses", "landscape/outputs.py", "training")
+TRAINING = (
+    *_ALWAYS,
+    "importing",
+    "landscape/objective.py",
+    "landscape/losses",
+    "landscape/outputs.py",
+    "training",
+)
 SURVEY = (*_ALWAYS, "landscape", "surveys")
 
 

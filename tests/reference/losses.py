@@ -29,6 +29,10 @@ def with_ignored(targets, ignored=-100):
     return targets
 
 
+def _one_number(outputs, targets):
+    return F.mse_loss(outputs, targets)
+
+
 def criteria():
     """By name: the loss as a user has it, outputs and targets."""
     generator = torch.Generator().manual_seed(0)
@@ -55,9 +59,11 @@ def criteria():
         ),
         "places": (F.cross_entropy, places, with_ignored(placed)),
         "places, own ignored": (partial(F.cross_entropy, weight=weight, ignore_index=2), places, placed),
-        "as many places as classes": (F.cross_entropy, rows[..., 0, :].repeat(1, 1, 2)[..., :CLASSES], _classes(
-            generator, count, CLASSES
-        )),
+        "as many places as classes": (
+            F.cross_entropy,
+            rows[..., 0, :].repeat(1, 1, 2)[..., :CLASSES],
+            _classes(generator, count, CLASSES),
+        ),
         "partial of a class": (partial(nn.CrossEntropyLoss, label_smoothing=0.1), scores, classes),
         "probabilities": (nn.CrossEntropyLoss(weight=weight, label_smoothing=0.1), scores, soft),
         "probabilities at places": (nn.CrossEntropyLoss(), places, places.flip(0).softmax(1)),
@@ -85,7 +91,7 @@ def criteria():
         "margins of lists": (nn.MultiLabelMarginLoss(), scores, lists),
         "margins of labels": (nn.MultiLabelSoftMarginLoss(weight=weight), scores, labels),
         "margins": (nn.MultiMarginLoss(p=2, margin=0.5, weight=weight), scores, classes),
-        "a number for all": (lambda outputs, targets: F.mse_loss(outputs, targets), scores, numbers),
+        "a number for all": (_one_number, scores, numbers),
         "a number for each": (lambda outputs, targets: (outputs - targets).norm(dim=1), scores, numbers),
     }
 
@@ -127,7 +133,9 @@ def weighted_problem(kind, samples=23, batch_size=7):
     elif kind == "ignored":
         classes = with_ignored(classes)
     elif kind == "places":
-        network = nn.Sequential(network, nn.Linear(CLASSES, CLASSES * PLACES), nn.Unflatten(1, (CLASSES, PLACES)))
+        network = nn.Sequential(
+            network, nn.Linear(CLASSES, CLASSES * PLACES), nn.Unflatten(1, (CLASSES, PLACES))
+        )
         classes = with_ignored(torch.randint(CLASSES, (samples, PLACES)))
     return Problem(
         network.double().eval(), users_loss(loss, kind), Samples(inputs, classes, batch_size)

@@ -76,7 +76,8 @@ def train_bend(
     they do on the straight line.
 
     Args:
-        problem: a network, which stays as it is, and the loss, whose plain mean over all batches is minimised.
+        problem: a network, which stays as it is, and the loss, whose plain mean over all batches is
+            minimised.
         ends: the states a and b.
         coefficients: `bezier` or `polygon`.
         epoch: the batches of an epoch.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.barriers import Profile
-from lossmap.components.landscape.objective import Samples, SampleLoss, group_means, losses_and_errors
+from lossmap.components.landscape.objective import SampleLoss, Samples, group_means, losses_and_errors
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
 Coefficients = Callable[[float], tuple[float, ...]]

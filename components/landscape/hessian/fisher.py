@@ -20,12 +20,12 @@ def has_labels(problem: Problem) -> bool:
 
 
 class EmpiricalFisher(OutputCurvature):
-    """The mean over samples of g g', g the derivative of what a sample adds to the mean loss, for any loss. It
-    is not the Fisher matrix (Kunstner et al. 2019).
+    """The mean over samples of g g', g the derivative of what a sample adds to the mean loss, for any loss.
+    It is not the Fisher matrix (Kunstner et al. 2019).
 
-    Times the mean number T of a sample's targets, ignored ones aside, over which the loss is a mean, so that it
-    stays comparable with the other matrices: it is the sum over samples of g g' / sum over samples of T, g the
-    derivative of a sample's log-likelihood.
+    Times the mean number T of a sample's targets, ignored ones aside, over which the loss is a mean, so that
+    it stays comparable with the other matrices: it is the sum over samples of g g' / sum over samples of T, g
+    the derivative of a sample's log-likelihood.
     """
 
     def _weighted(self, outputs: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:

@@ -91,7 +91,8 @@ def average_case(
     kind: Kind = "adaptive_average_case" if adaptive else "average_case"
     if not np.isfinite(means).all():
         return Sharpness(kind=kind, radius=radius, rise=None, found=())
-    rise = with_further_error(mean_estimate(means), over_samples)
+    known = over_samples if math.isfinite(over_samples) else None  # of a single sample
+    rise = with_further_error(mean_estimate(means), known)
     return Sharpness(kind=kind, radius=radius, rise=rise, found=tuple(means))
 
 

@@ -32,9 +32,9 @@ def classes_second(outputs: Tensor, targets: Tensor, name: str) -> tuple[Tensor,
         targets = targets[:, 0]
     if not has_classes(outputs, targets):
         raise ExperimentError(
-            f"the loss {name} has {described(outputs, targets)}, expected integer targets and outputs that have"
-            " their shape and one axis more, the second, for the classes; probabilities of classes are floating"
-            " point and have the outputs' shape"
+            f"the loss {name} has {described(outputs, targets)}, expected integer targets and outputs that"
+            " have their shape and one axis more, the second, for the classes; probabilities of classes are"
+            " floating point and have the outputs' shape"
         )
     arranged = outputs if _second_fits(outputs, targets) else outputs.movedim(-1, 1)
     if arranged.shape[1] == 1:
@@ -67,9 +67,10 @@ def real(outputs: Tensor, name: str) -> Tensor:
     """
     if outputs.is_complex():
         raise ExperimentError(
-            f"the loss {name} has outputs of the type {str(outputs.dtype).removeprefix('torch.')}, expected real"
-            " numbers; let the network return .abs() or torch.view_as_real of them, or hand over a loss of your"
-            " own"
+            f"the loss {name} has outputs of the type {str(outputs.dtype).removeprefix('torch.')}, expected"
+            " real"
+            " numbers; let the network return .abs() or torch.view_as_real of them, or hand over a loss of"
+            " your own"
         )
     return outputs.double()
 

@@ -43,15 +43,15 @@ def _repeatable(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
     for name, before, after in zip(("outputs", "targets"), (outputs, targets), given, strict=True):
         if not _same(before, after):
             raise ExperimentError(
-                f"the loss {loss.name} changes its {name} in place, expected it to leave them as they are; let it"
-                " work on a clone()"
+                f"the loss {loss.name} changes its {name} in place, expected it to leave them as they are;"
+                " let it work on a clone()"
             )
     second = loss(*given)
     if not _same(first, second):
         raise ExperimentError(
             f"the loss {loss.name} is random: it gives the same samples {float(first.mean()):.6g} and then"
-            f" {float(second.mean()):.6g}, expected the same number; draw nothing in it, or from a generator with"
-            " a seed that is set in every call"
+            f" {float(second.mean()):.6g}, expected the same number; draw nothing in it, or from a generator"
+            " with a seed that is set in every call"
         )
     return first
 
@@ -60,7 +60,9 @@ def _check_batches(
     loss: Loss, outputs: Tensor, targets: Tensor, values: Tensor, size: int, tolerance: float
 ) -> None:
     parts = [
-        loss(*pair) for pair in zip(outputs.split(size), targets.split(size), strict=True) if len(pair[1]) == size
+        loss(*pair)
+        for pair in zip(outputs.split(size), targets.split(size), strict=True)
+        if len(pair[1]) == size
     ]
     found = torch.cat(parts)
     differs = ~torch.isclose(found, values[: len(found)], rtol=0, atol=tolerance, equal_nan=True)
@@ -68,8 +70,10 @@ def _check_batches(
         place = int(differs.nonzero()[0])
         raise ExperimentError(
             f"the loss {loss.name} gives a sample {found[place]:.6g} in a batch of {size} and"
-            f" {values[place]:.6g} in one of {len(values)} ({described(outputs, targets)}): the loss of a sample"
-            f" depends on the others in its batch, expected that it does not; {EACH}, from its own outputs alone"
+            f" {values[place]:.6g} in one of {len(values)} ({described(outputs, targets)}): the loss of a"
+            " sample"
+            f" depends on the others in its batch, expected that it does not; {EACH}, from its own outputs"
+            " alone"
         )
 
 
@@ -82,8 +86,10 @@ def _check_number(loss: Loss, outputs: Tensor, targets: Tensor, tolerance: float
     if abs(number - mean) <= tolerance or number == mean or (math.isnan(number) and math.isnan(mean)):
         return
     raise ExperimentError(
-        f"the loss {loss.name} gives {number:.6g} for {len(targets)} samples at once, and the mean of the losses"
-        f" of each is {mean:.6g} ({described(outputs, targets)}), expected the same: its own average is another;"
+        f"the loss {loss.name} gives {number:.6g} for {len(targets)} samples at once, and the mean of the"
+        " losses"
+        f" of each is {mean:.6g} ({described(outputs, targets)}), expected the same: its own average is"
+        " another;"
         f" {EACH}, times its weight over the mean weight where samples have weights, or a loss of torch.nn"
     )
 
@@ -97,7 +103,8 @@ def _check_ignored(loss: OwnLoss, outputs: Tensor, targets: Tensor) -> None:
         return
     if not elements[ignored].any() and elements[~ignored].any():
         raise ExperimentError(
-            f"the loss {loss.name} is 0 for all {int(ignored.sum())} targets that are {IGNORED}, which would count"
+            f"the loss {loss.name} is 0 for all {int(ignored.sum())} targets that are {IGNORED}, which would"
+            " count"
             " as if they were right; leave these samples out, or survey torch.nn:CrossEntropyLoss, whose mean"
             " passes over them"
         )

@@ -58,8 +58,8 @@ class Loss(ABC):
         total = float(self._weights(targets).sum())
         if not total > 0:
             raise ExperimentError(
-                f"the weights of all {len(targets)} samples add up to {total:g} in the loss {self.name}, expected"
-                f" more than 0: targets that count, and are not ignored (as {IGNORED} is)"
+                f"the weights of all {len(targets)} samples add up to {total:g} in the loss {self.name},"
+                f" expected more than 0: targets that count, and are not ignored (as {IGNORED} is)"
             )
         return replace(self, scale=len(targets) / total)
 

@@ -38,7 +38,9 @@ class OwnLoss(Loss):
 
     def answers(self, targets: Tensor) -> Tensor:
         """Share of integer targets that are not -100."""
-        kept = torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets != IGNORED
+        kept = (
+            torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets != IGNORED
+        )
         return mean_of_each(kept.double())
 
     def elements(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -62,8 +64,8 @@ class OwnLoss(Loss):
     def _single(self, loss: Tensor) -> Tensor:
         if loss.numel() != 1:
             raise ExperimentError(
-                f"the loss {self.name} returns one number for several samples and the shape {tuple(loss.shape)} for"
-                f" one; {EACH}"
+                f"the loss {self.name} returns one number for several samples and the shape"
+                f" {tuple(loss.shape)} for one; {EACH}"
             )
         return loss.reshape(())
 
@@ -74,8 +76,8 @@ class OwnLoss(Loss):
         known = outputs.shape, targets.shape, outputs.shape[:1] + outputs.shape[2:], outputs.shape[:-1]
         if shape[:1] != (count,) or shape not in {tuple(one) for one in known}:
             raise ExperimentError(
-                f"the loss {self.name} returns the shape {shape} for {described(outputs, targets)}, expected one"
-                f" loss for each of {count} samples: ({count},), or one for each target"
+                f"the loss {self.name} returns the shape {shape} for {described(outputs, targets)}, expected"
+                f" one loss for each of {count} samples: ({count},), or one for each target"
             )
         return losses
 
@@ -129,8 +131,8 @@ def built(loss: Any, name: str) -> Any:
         first, second = loss(), loss()
     except Exception as error:  # whatever the user's class does
         raise ExperimentError(
-            f"the loss {name} cannot be used: {reason(error)}; expected a function of outputs and targets, or a"
-            " class that is called without arguments"
+            f"the loss {name} cannot be used: {reason(error)}; expected a function of outputs and targets, or"
+            " a class that is called without arguments"
         ) from None
     if isinstance(first, nn.Module) and not _alike(first, second):
         raise ExperimentError(
@@ -174,8 +176,8 @@ def _check_arguments(loss: Any, name: str) -> None:
     except TypeError:
         takes = ", ".join(signature.parameters) or "nothing"
         raise ExperimentError(
-            f"the loss {name} takes {takes}, expected a function of outputs and targets; write one of these two"
-            " that calls it"
+            f"the loss {name} takes {takes}, expected a function of outputs and targets; write one of these"
+            " two that calls it"
         ) from None
 
 

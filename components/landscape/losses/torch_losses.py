@@ -45,8 +45,10 @@ class TorchLoss(Loss):
         elements = self._compute(outputs, targets, "none")
         if elements.shape not in (outputs.shape, outputs.shape[:1], outputs.shape[:1] + outputs.shape[2:]):
             raise ExperimentError(
-                f"the loss {self.name} has elements of the shape {tuple(elements.shape)} for outputs of the shape"
-                f" {tuple(outputs.shape)}, expected one shape: its weight must not have one number for each sample"
+                f"the loss {self.name} has elements of the shape {tuple(elements.shape)} for outputs of the"
+                " shape"
+                f" {tuple(outputs.shape)}, expected one shape: its weight must not have one number for each"
+                " sample"
             )
         return sum_of_each(elements) if self.reduction == "batchmean" else mean_of_each(elements)
 
@@ -149,8 +151,8 @@ class ClassLoss(TorchLoss):
         classes = targets.where(kept, 0)
         if not 0 <= int(classes.min()) <= int(classes.max()) < len(weight):
             raise ExperimentError(
-                f"targets are {int(classes.min())} to {int(classes.max())} and the loss {self.name} has weights of"
-                f" {len(weight)} classes, expected targets from 0 to {len(weight) - 1}"
+                f"targets are {int(classes.min())} to {int(classes.max())} and the loss {self.name} has"
+                f" weights of {len(weight)} classes, expected targets from 0 to {len(weight) - 1}"
             )
         return mean_of_each(weight.to(targets.device, torch.float64)[classes] * kept)
 
@@ -163,7 +165,9 @@ class ClassLoss(TorchLoss):
         if targets.is_floating_point():
             return ""
         count = classes_second(outputs, targets, self.name)[0].shape[1]
-        return f"; expected targets from 0 to {count - 1}, of the outputs' {count} classes, or {self._ignored}"
+        return (
+            f"; expected targets from 0 to {count - 1}, of the outputs' {count} classes, or {self._ignored}"
+        )
 
     def _kept(self, targets: Tensor) -> Tensor:
         if targets.is_floating_point():
@@ -274,4 +278,3 @@ def _like(outputs: Tensor, value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     return value.detach().to(outputs.device, outputs.dtype)
-

@@ -18,7 +18,12 @@ from lossmap.components.importing import network as importing
 from lossmap.components.importing.digests import with_digests, with_weights_digest
 from lossmap.components.importing.in_process import in_process_model
 from lossmap.components.importing.network import import_network
-from lossmap.components.landscape.objective import cross_entropy, like_parameters, mean_squared_error, named_loss
+from lossmap.components.landscape.objective import (
+    cross_entropy,
+    like_parameters,
+    mean_squared_error,
+    named_loss,
+)
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
@@ -162,8 +167,8 @@ def test_a_network_in_float64_stays_so(taken_in):
             {"arguments": {"classes": 2}},
             GREY,
             (
-                "the loss cross-entropy fails on outputs of the shape (64, 2), float32 and targets of the shape"
-                " (64,), int64: IndexError: Target "
+                "the loss cross-entropy fails on outputs of the shape (64, 2), float32 and targets of the"
+                " shape (64,), int64: IndexError: Target "
             ),
         ),
         (
@@ -177,8 +182,8 @@ def test_a_network_in_float64_stays_so(taken_in):
             {"loss": "mse"},
             ROWS,
             (
-                "the loss mse has outputs of the shape (64, 3), float32 and targets of the shape (64,), int64,"
-                " expected one shape: a target for each output"
+                "the loss mse has outputs of the shape (64, 3), float32 and targets of the shape (64,),"
+                " int64, expected one shape: a target for each output"
             ),
         ),
         (

@@ -19,8 +19,8 @@ from lossmap.components.landscape.evaluator import Evaluator
 from lossmap.components.landscape.measures.intervals import difference, measure_with_interval
 from lossmap.components.landscape.objective import (
     Problem,
-    Samples,
     SampleMean,
+    Samples,
     losses_and_errors,
     named_loss,
     users_loss,
@@ -124,7 +124,10 @@ def test_resamples_have_the_ratio_of_what_they_drew():
     found = measure_with_interval(lambda plane: float(plane.loss[1, 1]), [same], seed=0)
     assert (found.value, found.subset_error) == (1, pytest.approx(0, abs=1e-12))
     generator = np.random.default_rng(0)
-    weights, ratios = generator.uniform(0.8, 1.2, 50), generator.normal(2, 0.3, (50, 1, 1)) * np.ones((1, 3, 3))
+    weights, ratios = (
+        generator.uniform(0.8, 1.2, 50),
+        generator.normal(2, 0.3, (50, 1, 1)) * np.ones((1, 3, 3)),
+    )
     weights = weights / weights.mean()
     plane = _weighted(weights, ratios)
     found = measure_with_interval(lambda plane: float(plane.loss[1, 1]), [plane], seed=0, resamples=4000)
@@ -136,7 +139,10 @@ def test_resamples_have_the_ratio_of_what_they_drew():
 def test_the_error_of_a_difference_is_that_of_a_ratio():
     weights = np.array([0.1, 2.0, 0.5, 1.4])
     rising = np.ones((4, 3, 3)) * np.arange(3.0)
-    assert difference(_weighted(weights, rising), (0.0, 0.0), (2.0, 0.0)) == (2.0, pytest.approx(0, abs=1e-15))
+    assert difference(_weighted(weights, rising), (0.0, 0.0), (2.0, 0.0)) == (
+        2.0,
+        pytest.approx(0, abs=1e-15),
+    )
 
 
 def test_a_barriers_interval_is_over_ratios():
@@ -144,7 +150,11 @@ def test_a_barriers_interval_is_over_ratios():
     states = [{name: value + step for name, value in problem.network.state_dict().items()} for step in (0, 2)]
     points = tuple(np.linspace(0, 1, 5))
     profile = evaluate(
-        (problem.network, problem.loss), {"train": problem.samples}, Path(tuple(states)), points, lambda *_: None
+        (problem.network, problem.loss),
+        {"train": problem.samples},
+        Path(tuple(states)),
+        points,
+        lambda *_: None,
     )["train"]
     sizes = problem.samples.groups().bincount().numpy()
     for values, weights, whole in (
@@ -159,7 +169,9 @@ def test_a_barriers_interval_is_over_ratios():
 
 def test_samples_none_of_which_counts_are_refused():
     targets = torch.full((4,), -100)
-    with pytest.raises(ExperimentError, match=r"^the weights of all 4 samples add up to 0 in the loss cross-"):
+    with pytest.raises(
+        ExperimentError, match=r"^the weights of all 4 samples add up to 0 in the loss cross-"
+    ):
         Problem(Shift(), named_loss("cross-entropy"), Samples(torch.eye(4).double(), targets, 2))
 
 
@@ -169,7 +181,9 @@ def test_ignored_answers_are_in_no_error():
     assert errors.mean == pytest.approx(1 / 3, rel=1e-12)
     places = with_ignored(torch.zeros(6, 5, dtype=torch.int64))
     _, errors = losses_and_errors(
-        Shift(), named_loss("cross-entropy"), Samples(torch.eye(6)[:, :, None].repeat(1, 1, 5).double(), places, 4)
+        Shift(),
+        named_loss("cross-entropy"),
+        Samples(torch.eye(6)[:, :, None].repeat(1, 1, 5).double(), places, 4),
     )
     assert errors.mean == pytest.approx(4 / 5, rel=1e-12)  # all but the first sample's
 
@@ -189,7 +203,11 @@ class Squeezed(nn.Module):
 @pytest.mark.parametrize("count", [1, 65])
 def test_a_batch_of_one_sample_that_is_squeezed_is_one_sample(count, size):
     torch.manual_seed(0)
-    network, inputs, targets = Squeezed().double(), torch.randn(count, 4).double(), torch.randn(count).double()
+    network, inputs, targets = (
+        Squeezed().double(),
+        torch.randn(count, 4).double(),
+        torch.randn(count).double(),
+    )
     expected = float(((network.layer(inputs)[:, 0] - targets) ** 2).mean().detach())
     problem = Problem(network, named_loss("mse"), Samples(inputs, targets, size))
     tensors = manifest().model_copy(update={"kind": "tensors"})
@@ -209,11 +227,23 @@ def test_a_last_sample_goes_with_the_batch_before_it():
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        (lambda x: (x, x), "the network Answering returns a tuple of 2, expected one tensor; let the factory wrap "),
+        (
+            lambda x: (x, x),
+            "the network Answering returns a tuple of 2, expected one tensor; let the factory wrap ",
+        ),
         (lambda x: {"logits": x}, "the network Answering returns dict with logits, expected one tensor; "),
-        (lambda x: x.mean(), "the network Answering returns the shape () for inputs of the shape (6, 4), expected "),
-        (lambda x: x.T, "the network Answering returns the shape (4, 6) for inputs of the shape (6, 4), expected "),
-        (lambda x: x @ x, "the network Answering fails on inputs of the shape (6, 4), float64: RuntimeError: "),
+        (
+            lambda x: x.mean(),
+            "the network Answering returns the shape () for inputs of the shape (6, 4), expected ",
+        ),
+        (
+            lambda x: x.T,
+            "the network Answering returns the shape (4, 6) for inputs of the shape (6, 4), expected ",
+        ),
+        (
+            lambda x: x @ x,
+            "the network Answering fails on inputs of the shape (6, 4), float64: RuntimeError: ",
+        ),
     ],
 )
 def test_what_a_network_answers_otherwise_is_one_line(answer, line):

@@ -16,6 +16,14 @@ NUMBERS = torch.randn(11, 3, generator=GENERATOR)
 CLASSES = torch.randint(3, (11,), generator=GENERATOR)
 
 
+def _one_number(outputs, targets):
+    return F.cross_entropy(outputs, targets)
+
+
+def _binary(outputs, targets):
+    return F.binary_cross_entropy_with_logits(outputs, targets)
+
+
 class Focal(nn.Module):
     """As found in many repositories."""
 
@@ -54,11 +62,14 @@ def _mean(loss, outputs, targets):
 @pytest.mark.parametrize(
     ("loss", "targets"),
     [
-        (lambda outputs, targets: F.cross_entropy(outputs, targets), CLASSES),
+        (_one_number, CLASSES),
         (lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"), CLASSES),
-        (lambda outputs, targets: ((outputs - targets) ** 2), NUMBERS),
+        (lambda outputs, targets: (outputs - targets) ** 2, NUMBERS),
         (lambda outputs, targets: ((outputs - targets) ** 2).mean(dim=1, keepdim=True), NUMBERS),
-        (partial(lambda outputs, targets, power: ((outputs - targets).abs() ** power).mean(), power=3), NUMBERS),
+        (
+            partial(lambda outputs, targets, power: ((outputs - targets).abs() ** power).mean(), power=3),
+            NUMBERS,
+        ),
         (Focal(), CLASSES),
         (Focal(torch.tensor([0.2, 3.0, 1.0])), CLASSES),
         (Focal, CLASSES),
@@ -91,7 +102,7 @@ def test_a_module_with_weights_of_its_own_is_taken_as_it_is_in_evaluation_mode()
 
 def test_a_losss_derivative_is_that_of_the_mean():
     outputs = OUTPUTS.clone().requires_grad_()
-    own = users_loss(lambda outputs, targets: F.cross_entropy(outputs, targets), "own")
+    own = users_loss(_one_number, "own")
     (found,) = torch.autograd.grad(own(outputs, CLASSES).mean(), outputs)
     (expected,) = torch.autograd.grad(F.cross_entropy(outputs, CLASSES), outputs)
     torch.testing.assert_close(found, expected)
@@ -131,25 +142,36 @@ def _fails(outputs, targets):
             _fails,
             OUTPUTS,
             NUMBERS,
-            "the loss own fails on outputs of the shape (11, 3), float32 and targets of the shape (11, 3), float32:"
-            " RuntimeError: no such thing",
+            "the loss own fails on outputs of the shape (11, 3), float32 and targets of the shape (11, 3),"
+            " float32: RuntimeError: no such thing",
         ),
         (
-            lambda outputs, targets: F.binary_cross_entropy_with_logits(outputs, targets),
+            _binary,
             OUTPUTS[:, :1],
             CLASSES[:, None],
-            "the loss own fails on outputs of the shape (11, 1), float32 and targets of the shape (11, 1), int64:"
-            " RuntimeError: ",
+            "the loss own fails on outputs of the shape (11, 1), float32 and targets of the shape (11, 1),"
+            " int64: RuntimeError: ",
         ),
         (
             lambda outputs, targets: (outputs - targets) ** 2,
             OUTPUTS[:, :1],
             NUMBERS[:, 0],
-            "the loss own returns the shape (11, 11) for outputs of the shape (11, 1), float32 and targets of the"
+            "the loss own returns the shape (11, 11) for outputs of the shape (11, 1), float32 and targets of"
+            " the"
             " shape (11,), float32, expected one loss for each of 11 samples: (11,), or one for each target",
         ),
-        (lambda outputs, targets: outputs[:5, 0], OUTPUTS, NUMBERS, "the loss own returns the shape (5,) for "),
-        (lambda outputs, targets: {"loss": 1}, OUTPUTS, NUMBERS, "the loss own returns dict, expected a tensor; "),
+        (
+            lambda outputs, targets: outputs[:5, 0],
+            OUTPUTS,
+            NUMBERS,
+            "the loss own returns the shape (5,) for ",
+        ),
+        (
+            lambda outputs, targets: {"loss": 1},
+            OUTPUTS,
+            NUMBERS,
+            "the loss own returns dict, expected a tensor; ",
+        ),
         (lambda outputs, targets: 0.5, OUTPUTS, NUMBERS, "the loss own returns float, expected a tensor; "),
         (
             lambda outputs, targets: outputs[:, 0] * 1j,
@@ -188,9 +210,24 @@ def _fails(outputs, targets):
             NUMBERS,
             "the loss own gives ",
         ),
-        (lambda outputs, targets: F.dropout(outputs, 0.5).mean(dim=1), OUTPUTS, NUMBERS, "the loss own is random: "),
-        (lambda outputs, targets: outputs.mul_(2).mean(dim=1), OUTPUTS, NUMBERS, "the loss own changes its outputs "),
-        (lambda outputs, targets: targets.mul_(2).mean(dim=1), OUTPUTS, NUMBERS, "the loss own changes its targets "),
+        (
+            lambda outputs, targets: F.dropout(outputs, 0.5).mean(dim=1),
+            OUTPUTS,
+            NUMBERS,
+            "the loss own is random: ",
+        ),
+        (
+            lambda outputs, targets: outputs.mul_(2).mean(dim=1),
+            OUTPUTS,
+            NUMBERS,
+            "the loss own changes its outputs ",
+        ),
+        (
+            lambda outputs, targets: targets.mul_(2).mean(dim=1),
+            OUTPUTS,
+            NUMBERS,
+            "the loss own changes its targets ",
+        ),
         (
             lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"),
             OUTPUTS,
@@ -198,7 +235,7 @@ def _fails(outputs, targets):
             "the loss own is 0 for all ",
         ),
         (
-            lambda outputs, targets: F.cross_entropy(outputs, targets),
+            _one_number,
             OUTPUTS,
             CLASSES.where(CLASSES > 0, -100),
             "the loss own gives ",
@@ -218,7 +255,9 @@ def test_another_average_is_told_with_both_numbers():
     own = float((weight[CLASSES] * losses).sum() / weight[CLASSES].sum())
     with pytest.raises(ExperimentError) as refused:
         check_loss(users_loss(lambda o, t: F.cross_entropy(o, t, weight), "own"), OUTPUTS, CLASSES)
-    assert f"gives {own:.6g} for 11 samples at once, and the mean of the losses of each is" in str(refused.value)
+    assert f"gives {own:.6g} for 11 samples at once, and the mean of the losses of each is" in str(
+        refused.value
+    )
     assert f"{float(losses.mean()):.6g}" in str(refused.value)
 
 
@@ -239,7 +278,9 @@ COUNTS = torch.tensor([0, 3, 1, 7, 0, 0, 1, 2, 0, 1, 5])
         (NUMBERS, {}, False),
     ],
 )
-def test_targets_of_ones_own_loss_are_classes_where_all_of_them_can_be_or_as_is_said(targets, known, has_errors):
+def test_targets_of_ones_own_loss_are_classes_where_all_of_them_can_be_or_as_is_said(
+    targets, known, has_errors
+):
     own = replace(users_loss(lambda outputs, targets: outputs[:, 0], "own"), **known)
     errors = own.errors(OUTPUTS, targets)
     assert (errors is not None) == has_errors
@@ -251,8 +292,9 @@ def test_targets_that_were_said_to_be_classes_and_are_none_are_one_line():
     with pytest.raises(ExperimentError) as refused:
         replace(named_loss("mse"), classes=True).errors(OUTPUTS, NUMBERS)
     assert str(refused.value) == (
-        "model.classes is true and the loss mse has outputs of the shape (11, 3), float32 and targets of the shape"
-        " (11, 3), float32, expected integer targets and outputs with an axis of classes; set model.classes=null"
+        "model.classes is true and the loss mse has outputs of the shape (11, 3), float32 and targets of the"
+        " shape (11, 3), float32, expected integer targets and outputs with an axis of classes; set"
+        " model.classes=null"
     )
 
 

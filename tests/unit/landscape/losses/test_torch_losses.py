@@ -44,7 +44,9 @@ def test_a_samples_loss_is_the_same_in_any_batch(name):
 def test_every_loss_of_torch_is_known_or_refused():
     refused = set()
     for kind in vars(nn.modules.loss).values():
-        if not (isinstance(kind, type) and issubclass(kind, nn.modules.loss._Loss) and kind.__name__[0] != "_"):
+        if not (
+            isinstance(kind, type) and issubclass(kind, nn.modules.loss._Loss) and kind.__name__[0] != "_"
+        ):
             continue
         try:
             assert isinstance(users_loss(kind, kind.__name__), TorchLoss)
@@ -187,8 +189,18 @@ def test_what_is_no_mean_over_samples_is_one_line(criterion, line):
             "the loss mse has outputs of the shape (5, 3), float32 and targets of the shape (5, 2), float32,"
             " expected one shape: a target for each output",
         ),
-        ("mse", torch.zeros(5, 3), torch.zeros(5), "the loss mse has outputs of the shape (5, 3), float32 and "),
-        ("mse", torch.zeros(5, 2, 3, 4), torch.zeros(5, 4, 3, 2), "the loss mse has outputs of the shape (5, 2, "),
+        (
+            "mse",
+            torch.zeros(5, 3),
+            torch.zeros(5),
+            "the loss mse has outputs of the shape (5, 3), float32 and ",
+        ),
+        (
+            "mse",
+            torch.zeros(5, 2, 3, 4),
+            torch.zeros(5, 4, 3, 2),
+            "the loss mse has outputs of the shape (5, 2, ",
+        ),
         (
             "mse",
             torch.zeros(5, 3, dtype=torch.complex64),
@@ -202,12 +214,18 @@ def test_what_is_no_mean_over_samples_is_one_line(criterion, line):
             "the loss cross-entropy has outputs of the shape (5, 3), float32 and targets of the shape (5,),"
             " float32, expected integer targets and outputs that have their shape and one axis more",
         ),
-        ("cross-entropy", torch.zeros(5, 1), torch.zeros(5).long(), "the loss cross-entropy has outputs of the "),
+        (
+            "cross-entropy",
+            torch.zeros(5, 1),
+            torch.zeros(5).long(),
+            "the loss cross-entropy has outputs of the ",
+        ),
         (
             "cross-entropy",
             torch.zeros(5, 3),
             torch.full((5,), 3),
-            "the loss cross-entropy fails on outputs of the shape (5, 3), float32 and targets of the shape (5,),"
+            "the loss cross-entropy fails on outputs of the shape (5, 3), float32 and targets of the shape"
+            " (5,),"
             " int64: IndexError: Target 3 is out of bounds.; expected targets from 0 to 2, of the outputs' 3"
             " classes, or -100",
         ),
@@ -221,14 +239,15 @@ def test_what_is_no_mean_over_samples_is_one_line(criterion, line):
             nn.BCELoss(weight=torch.ones(5, 1)),
             torch.rand(5, 3),
             torch.rand(5, 3),
-            "the loss own fails on outputs of the shape (1, 3), float32 and targets of the shape (1, 3), float32",
+            "the loss own fails on outputs of the shape (1, 3), float32 and targets of the shape (1, 3),"
+            " float32",
         ),
         (
             nn.CrossEntropyLoss(),
             torch.zeros(5, 3),
             torch.full((5,), -100),
-            "the weights of all 5 samples add up to 0 in the loss own, expected more than 0: targets that count,"
-            " and are not ignored (as -100 is)",
+            "the weights of all 5 samples add up to 0 in the loss own, expected more than 0: targets that"
+            " count, and are not ignored (as -100 is)",
         ),
     ],
 )
