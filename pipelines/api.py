@@ -75,9 +75,9 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
 
     Args:
         model: a torch.nn.Module that returns one tensor.
-        loss: "cross-entropy", "mse", "package.module:function", or a function or module of outputs and
-            targets that returns one loss for each sample (the losses of torch.nn and torch.nn.functional are
-            told to).
+        loss: "cross-entropy", "mse", "package.module:function", a loss of torch.nn or torch.nn.functional,
+            averaged as it averages itself, or a function or module of outputs and targets that returns one
+            loss for each sample, or their mean.
         inputs: tensor or array, N x …: what the module is called with, batch by batch.
         targets: tensor or array, N x …
         test: inputs and targets that the network was not trained on.

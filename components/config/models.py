@@ -305,6 +305,13 @@ class Imported(Frozen):
         min_length=1,
         description="what is surveyed: cross-entropy, mse, or package.module:function of outputs and targets",
     )
+    classes: bool | None = Field(
+        None,
+        description=(
+            "whether integer targets are classes, so that there is a share of wrong answers; null: where "
+            "the loss, the outputs and the targets say so"
+        ),
+    )
     weights: str | None = Field(
         None,
         description=(

@@ -19,6 +19,7 @@ from lossmap.components.data.files import read_file
 
 _PREFIXES: dict[Split, str] = {"train": "", "test": "test_"}
 _NAMES = tuple(f"{prefix}{name}" for prefix in _PREFIXES.values() for name in ("inputs", "targets"))
+_IGNORED = -100  # as torch's losses have it
 Pairs = dict[Split, tuple[Tensor, Tensor]]
 
 
@@ -30,11 +31,16 @@ class TensorSource:
 
     @property
     def classes(self) -> int:
-        """Greatest target + 1 where targets are integers from 0 on; 0 where they are no classes."""
-        targets = [targets for _, targets in self.splits.values() if targets.numel()]
-        if not all(_are_integers(part) and int(part.min()) >= 0 for part in targets):
+        """Greatest target + 1 where targets are integers from 0 on, but for those of -100, which losses pass
+        over; 0 where they are no classes.
+        """
+        targets = [targets for _, targets in self.splits.values()]
+        if not all(_are_integers(part) for part in targets):
             return 0
-        return 1 + max(int(part.max()) for part in targets)
+        counted = [kept for part in targets if (kept := part[part != _IGNORED]).numel()]
+        if not counted or min(int(part.min()) for part in counted) < 0:
+            return 0
+        return 1 + max(int(part.max()) for part in counted)
 
 
 def load_tensors(data: Data) -> TensorSource:

@@ -2,22 +2,20 @@
 one line.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import torch
 from torch import Tensor, nn
 
 from lossmap.components.config.manifest import Manifest
-from lossmap.components.core.errors import ExperimentError
-from lossmap.components.core.imports import reason
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.data.batches import as_inputs
-from lossmap.components.landscape.objective import Loss, like_parameters, wrong
+from lossmap.components.landscape.losses.checks import check_loss
+from lossmap.components.landscape.losses.loss import IGNORED, Loss
+from lossmap.components.landscape.objective import like_parameters
+from lossmap.components.landscape.outputs import network_outputs
 
 _BATCH = 256  # samples at most, and fewer where one sample's inputs or outputs are many numbers:
 _BATCH_NUMBERS = 2**24
-T = TypeVar("T")
+_CHECKED = 64  # samples on which it is seen whether the loss is a mean over samples
 
 
 class Evaluation:
@@ -25,7 +23,7 @@ class Evaluation:
 
     Args:
         network: in evaluation mode.
-        loss: one value for each sample.
+        loss: averaged as it says.
         manifest: of the packed data set.
         progress: called with (samples done, samples, "").
     """
@@ -41,56 +39,51 @@ class Evaluation:
         """Loss, error and count of a split as it was packed; the error is None where targets are no classes.
 
         Raises:
-            ExperimentError: network, loss and data do not fit together.
+            ExperimentError: network, loss and data do not fit together, or the loss is no mean over samples.
         """
         size = self._batch_size(inputs, targets)
+        loss = self._loss.over(targets)
         losses, missed = zip(
-            *(self._batch(*batch) for batch in zip(inputs.split(size), targets.split(size), strict=True)),
+            *(
+                self._batch(loss, *batch)
+                for batch in zip(inputs.split(size), targets.split(size), strict=True)
+            ),
             strict=True,
         )
-        known = [part for part in missed if part is not None]
-        error = float(torch.cat(known).mean()) if known else None
-        return {"loss": float(torch.cat(losses).mean()), "error": error, "count": len(targets)}
+        return {
+            "loss": float(torch.cat(losses).mean()),
+            "error": self._error(missed, targets),
+            "count": len(targets),
+        }
 
     def _batch_size(self, inputs: Tensor, targets: Tensor) -> int:
-        """After a try with one sample."""
+        """After a try with one sample, and one with a few."""
         outputs = self._outputs(inputs[:1])
-        self._losses(outputs, targets[:1])
-        return max(1, min(_BATCH, _BATCH_NUMBERS // max(outputs.numel(), inputs[0].numel(), 1)))
+        size = max(1, min(_BATCH, _BATCH_NUMBERS // max(outputs.numel(), inputs[0].numel(), 1)))
+        few = _some(targets, min(size, _CHECKED))
+        check_loss(self._loss, self._outputs(inputs[few]), targets[few].to(self.device))
+        return size
 
-    def _batch(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        losses, missed = self._losses(self._outputs(inputs), targets)
+    def _batch(self, loss: Loss, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        outputs, targets = self._outputs(inputs), targets.to(self.device)
+        losses, missed = loss(outputs, targets), loss.errors(outputs, targets)
         self._done += len(targets)
         self._progress(self._done, self._manifest.count("train") + self._manifest.count("test"), "")
         return losses.cpu(), None if missed is None else missed.cpu()
 
+    def _error(self, missed: tuple[Tensor | None, ...], targets: Tensor) -> float | None:
+        known = [part for part in missed if part is not None]
+        answers = float(self._loss.answers(targets).sum())
+        return float(torch.cat(known).sum()) / answers if len(known) == len(missed) and answers else None
+
     def _outputs(self, packed: Tensor) -> Tensor:
-        name = type(self._network).__name__
         inputs = like_parameters(as_inputs(packed.to(self.device), self._manifest), self._network)
-        outputs = _explained(
-            f"the network {name} fails on inputs of {_described(inputs)}", lambda: self._network(inputs)
-        )
-        if not isinstance(outputs, Tensor):
-            raise ExperimentError(
-                f"the network {name} returns {type(outputs).__name__}, expected one tensor; let the factory"
-                " wrap it"
-            )
-        return outputs
-
-    def _losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        targets = targets.to(self.device)
-        what = f"the loss fails on outputs of {_described(outputs)} and targets of {_described(targets)}"
-        return _explained(what, lambda: (self._loss(outputs, targets), wrong(outputs, targets)))
+        return network_outputs(self._network, inputs)
 
 
-def _described(tensor: Tensor) -> str:
-    return f"the shape {tuple(tensor.shape)}, {str(tensor.dtype).removeprefix('torch.')}"
-
-
-def _explained(what: str, compute: Callable[[], T]) -> T:
-    try:
-        return compute()
-    except ExperimentError:
-        raise
-    except Exception as error:  # whatever the user's network or loss does
-        raise ExperimentError(f"{what}: {reason(error)}") from None
+def _some(targets: Tensor, count: int) -> Tensor:
+    """Places of that many samples; up to half of them have ignored targets, where there are such."""
+    ignored = (targets == IGNORED).flatten(1).any(dim=1) if targets.dim() > 1 else targets == IGNORED
+    half = ignored.nonzero().flatten()[: count // 2]
+    others = torch.cat([half, (~ignored).nonzero().flatten(), ignored.nonzero().flatten()[count // 2 :]])
+    return others[:count].sort().values

@@ -50,7 +50,7 @@ def in_process_model(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Ite
 
     Args:
         network: stays as it is.
-        loss: cross-entropy, mse, package.module:function, or a function of outputs and targets.
+        loss: cross-entropy, mse, package.module:function, or a function or module of outputs and targets.
         tensors: inputs and targets by name.
 
     Raises:

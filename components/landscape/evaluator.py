@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.landscape.grid import Result
-from lossmap.components.landscape.objective import Problem, group_means, losses_and_errors, standard_error
+from lossmap.components.landscape.objective import Problem, group_means, losses_and_errors
 
 Directions = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -37,7 +37,7 @@ class Evaluator:
     ):
         network = problem.network
         self._network, self._loss = network.eval().requires_grad_(False), problem.loss
-        self._batches, self._groups = problem.samples.batches(), problem.samples.groups()
+        self._samples, self._groups = problem.samples, problem.samples.groups()
         self._reestimate = batch_norm == "reestimated"
         moving = {name: tensor for name, tensor in _tensors(network).items() if name in directions[0]}
         self._weights = _flat(list(moving.values()))
@@ -54,14 +54,15 @@ class Evaluator:
         self._moved.add_(self._y, alpha=y)
         if self._reestimate:
             with collecting_statistics(self._network):
-                for inputs, _ in self._batches:
+                for inputs, _ in self._samples.batches():
                     self._network(inputs)
-        losses, errors = losses_and_errors(self._network, self._loss, self._batches)
+        losses, errors = losses_and_errors(self._network, self._loss, self._samples)
         return Result(
-            float(losses.mean()),
-            float(errors.mean()),
-            standard_error(losses),
-            tuple(group_means(losses, self._groups).tolist()),
+            losses.mean,
+            errors.mean,
+            losses.standard_error,
+            tuple(group_means(losses.values, self._groups).tolist()),
+            losses.group_weights(self._groups),
         )
 
 

@@ -61,17 +61,21 @@ class Result:
     """What was found at one point.
 
     Attributes:
-        loss: mean over the samples, of cross-entropy in nats; NaN and infinity stay what they are.
-        error: share of misclassified samples; NaN where there are no classes.
-        loss_standard_error: s / sqrt(n), s the standard deviation of the loss over the n samples.
-        group_losses: mean loss of each group of samples, the same groups at all points
-            (objective.Samples.groups).
+        loss: over the samples, of cross-entropy in nats; NaN and infinity stay what they are.
+        error: share of wrong answers; NaN where there are no classes or labels.
+        loss_standard_error: of the loss over the samples (objective.SampleMean).
+        group_losses: mean over each group of samples of what they add to the loss, the same groups at all
+            points (objective.Samples.groups).
+        group_weights: mean over each group of how much its samples count, the same at all points; empty where
+            all samples count alike, 1. Loss and weights of a group are on one scale: the loss of some groups
+            is the sum of their losses over that of their weights.
     """
 
     loss: float
     error: float
     loss_standard_error: float
     group_losses: tuple[float, ...] = ()
+    group_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Surface:
         group_losses: (Y, X, groups).
         evaluated: (Y, X) False where a point was not evaluated; its values are interpolated, or else NaN.
         interpolated: (Y, X) True where the values were interpolated between evaluated points.
+        group_weights: (groups,) as in Result: empty where all samples count alike.
     """
 
     x: NDArray[np.float64]
@@ -97,11 +102,18 @@ class Surface:
     group_losses: NDArray[np.float64]
     evaluated: NDArray[np.bool_]
     interpolated: NDArray[np.bool_]
+    group_weights: NDArray[np.float64]
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """(Y, X) True where the loss was evaluated or interpolated; it may be NaN or infinite."""
         return self.evaluated | self.interpolated
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """(groups,) How much each group counts, on average 1."""
+        alike = np.ones(self.group_losses.shape[-1])
+        return self.group_weights if len(self.group_weights) else alike
 
     @property
     def finite(self) -> NDArray[np.bool_]:

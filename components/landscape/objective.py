@@ -1,23 +1,29 @@
-"""What is surveyed: the mean of a loss over samples that stay in memory."""
+"""What is surveyed: a loss over samples that stay in memory."""
 
-import copy
-import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import Imported
 from lossmap.components.core.errors import ExperimentError
-from lossmap.components.core.imports import python_object, reason
+from lossmap.components.core.imports import python_object
 from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.losses.loss import Loss
+from lossmap.components.landscape.losses.own import built, own_loss
+from lossmap.components.landscape.losses.torch_losses import ClassLoss, ElementLoss, torch_loss
+from lossmap.components.landscape.outputs import network_outputs
 
-Loss = Callable[[Tensor, Tensor], Tensor]  # outputs and targets of a batch to one loss for each sample (N,)
+# outputs and targets of a batch to one number for each sample (N,); a Loss, or a function whose samples count
+# alike
+SampleLoss = Callable[[Tensor, Tensor], Tensor]
 
 _GROUPS = 100
 
@@ -28,7 +34,7 @@ class Samples:
 
     Attributes:
         inputs: as the network wants them: N x …
-        targets: as the loss wants them: N x …; integers are classes.
+        targets: as the loss wants them: N x …
         batch_size: samples that go through the network at a time.
     """
 
@@ -40,8 +46,13 @@ class Samples:
         return len(self.targets)
 
     def batches(self) -> list[tuple[Tensor, Tensor]]:
-        """The samples in order, batch by batch."""
-        return list(zip(self.inputs.split(self.batch_size), self.targets.split(self.batch_size), strict=True))
+        """The samples in order, batch by batch. A last one that would be alone, of which BatchNorm has no
+        statistics, goes with the batch before.
+        """
+        sizes = [len(part) for part in self.targets.split(self.batch_size)]
+        if len(sizes) > 1 and sizes[-1] == 1 < self.batch_size:
+            sizes[-2:] = [self.batch_size + 1]
+        return list(zip(self.inputs.split(sizes), self.targets.split(sizes), strict=True))
 
     def groups(self) -> Tensor:
         """The group of each sample, int64 (N,): min(N, 100) groups of nearly equal size, drawn at random,
@@ -60,13 +71,60 @@ class Problem:
 
     Attributes:
         network: in evaluation mode; its parameters are the w around which one looks.
-        loss: one value for each sample of a batch.
+        loss: one value for each sample of a batch; a Loss is scaled to these samples, so that their plain
+            mean is the loss's own.
         samples: what it is averaged over.
     """
 
     network: nn.Module
-    loss: Loss
+    loss: SampleLoss
     samples: Samples
+
+    def __post_init__(self) -> None:
+        if isinstance(self.loss, Loss):
+            object.__setattr__(self, "loss", self.loss.over(self.samples.targets))
+
+    @property
+    def weights(self) -> Tensor:
+        """How much each sample counts: (N,), float64, of mean 1."""
+        return _weights(self.loss, self.samples.targets)
+
+
+@dataclass(frozen=True)
+class SampleMean:
+    """A ratio of sums over N samples, sum of v_n / sum of w_n, as a mean.
+
+    Attributes:
+        values: (N,) float64, N v_n / sum of w_n: their mean is the ratio.
+        weights: (N,) float64, N w_n / sum of w_n: of mean 1.
+    """
+
+    values: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor, weights: Tensor) -> "SampleMean":
+        """From v_n and w_n, on any device, both times any factor."""
+        values, weights = values.cpu(), weights.cpu()
+        scale = len(weights) / weights.sum()
+        return cls(scale * values, scale * weights)
+
+    @property
+    def mean(self) -> float:
+        """The ratio."""
+        return float(self.values.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """s / sqrt(N), s the standard deviation of values - mean * weights, to which the ratio is linear
+        around its expectation (Cochran 1977, section 2.11); NaN of a single sample.
+        """
+        return standard_error(self.values - self.mean * self.weights)
+
+    def group_weights(self, groups: Tensor) -> tuple[float, ...]:
+        """The mean weight of each of the groups; empty where all samples count alike."""
+        alike = bool((self.weights == 1).all())
+        return () if alike else tuple(group_means(self.weights, groups).tolist())
 
 
 def like_parameters(inputs: Tensor, network: nn.Module) -> Tensor:
@@ -79,51 +137,33 @@ def like_parameters(inputs: Tensor, network: nn.Module) -> Tensor:
     return inputs.to(kind) if inputs.is_floating_point() else inputs
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """-ln of the softmax probability of the right class, in nats, float64: (N,).
-
-    Outputs are N x C, or N x … x C or N x C x … where each sample has several targets, N x …; a sample's loss
-    is then their mean.
-    """
-    losses = F.cross_entropy(_classes_second(outputs, targets).double(), targets, reduction="none")
-    return losses.flatten(1).mean(dim=1) if losses.dim() > 1 else losses
-
-
-def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean over a sample's numbers of (output - target)^2, float64: (N,)."""
-    squares: Tensor = (outputs.double() - targets.double().reshape(outputs.shape)) ** 2
-    return squares.flatten(1).mean(dim=1) if squares.dim() > 1 else squares
-
-
-def wrong(outputs: Tensor, targets: Tensor) -> Tensor | None:
-    """Share of each sample's targets whose class does not have the greatest output, float64 (N,).
-
-    None where targets are no classes: where they are no integers, or there are as many outputs as targets.
-    """
-    if targets.is_floating_point() or outputs.dim() < 2 or outputs.numel() <= targets.numel():
-        return None
-    missed = (_classes_second(outputs, targets).argmax(dim=1) != targets).double()
-    return missed.flatten(1).mean(dim=1) if missed.dim() > 1 else missed
-
-
-def _classes_second(outputs: Tensor, targets: Tensor) -> Tensor:
-    last = outputs.dim() > 2 and outputs.shape[:-1] == targets.shape
-    return outputs.movedim(-1, 1) if last else outputs
-
-
 def losses_and_errors(
-    network: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor]:
-    """Loss and error of each sample of the batches, on the CPU, float64 (N,); the error is NaN where there
-    are no classes.
+    network: nn.Module, loss: SampleLoss, samples: Samples
+) -> tuple[SampleMean, SampleMean]:
+    """Loss and error over the samples, on the CPU, float64; the error is NaN where there are no classes or
+    labels.
     """
     losses, errors = [], []
-    for inputs, targets in batches:
-        outputs = network(inputs)
+    for inputs, targets in samples.batches():
+        outputs = network_outputs(network, inputs)
         losses.append(loss(outputs, targets))
-        missed = wrong(outputs, targets)
-        errors.append(torch.full_like(losses[-1], torch.nan) if missed is None else missed)
-    return torch.cat(losses).cpu(), torch.cat(errors).cpu()
+        errors.append(loss.errors(outputs, targets) if isinstance(loss, Loss) else None)
+    mean = SampleMean.of(torch.cat(losses).double(), _weights(loss, samples.targets))
+    return mean, _error(errors, loss, samples)
+
+
+def _error(errors: list[Tensor | None], loss: SampleLoss, samples: Samples) -> SampleMean:
+    known = [part for part in errors if part is not None]
+    if not isinstance(loss, Loss) or len(known) < len(errors):
+        count = torch.ones(len(samples), dtype=torch.float64)
+        return SampleMean(torch.nan * count, count)
+    return SampleMean.of(torch.cat(known), loss.answers(samples.targets))
+
+
+def _weights(loss: SampleLoss, targets: Tensor) -> Tensor:
+    if isinstance(loss, Loss):
+        return loss.weights(targets)
+    return torch.ones(len(targets), dtype=torch.float64, device=targets.device)
 
 
 def standard_error(values: Tensor) -> float:
@@ -137,73 +177,57 @@ def group_means(values: Tensor, groups: Tensor) -> Tensor:
     return torch.zeros(len(sizes), dtype=values.dtype).index_add_(0, groups, values) / sizes
 
 
-def named_loss(name: str) -> Loss:
-    """The loss cross-entropy, mse, package.module:function, or one that was handed over in this process.
-
-    A class is called without arguments, and whatever takes a `reduction` is told to do none.
+def experiment_loss(experiment: Experiment, manifest: Manifest) -> Loss:
+    """The loss that an experiment surveys, with what is known of its targets.
 
     Raises:
-        ExperimentError: there is no such loss.
+        ExperimentError: as named_loss.
+    """
+    loss, model = named_loss(experiment.loss), experiment.model
+    classes = model.classes if isinstance(model, Imported) else None
+    return replace(loss, classes=classes, class_count=len(manifest.classes))
+
+
+def named_loss(name: str) -> Loss:
+    """The loss cross-entropy, mse, package.module:object, or one that was handed over in this process.
+
+    Raises:
+        ExperimentError: there is no such loss, or it is no mean over samples.
     """
     if name in _LOSSES:
         return _LOSSES[name]
     try:
         if ":" not in name:
             raise ExperimentError("it has no colon")
-        function = python_object(name)
+        found = python_object(name)
     except ExperimentError as error:
         raise ExperimentError(
             f"there is no loss {name!r} ({error}), expected cross-entropy, mse, or package.module:function"
         ) from None
-    return checked_loss(function, name)
+    return users_loss(found, name)
 
 
 @contextmanager
-def loss_registration(name: str, loss: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
+def loss_registration(name: str, loss: Any) -> Iterator[None]:
     """While this is open, this process knows a loss of the user's by its name."""
-    _LOSSES[name] = checked_loss(loss, name)
+    _LOSSES[name] = users_loss(loss, name)
     try:
         yield
     finally:
         del _LOSSES[name]
 
 
-def checked_loss(loss: Callable[..., Tensor], name: str) -> Loss:
-    """A user's loss that is refused as soon as it fails or does not return one loss for each sample."""
-    each = _for_each_sample(loss, name)
+def users_loss(loss: Any, name: str) -> Loss:
+    """What a user names or hands over, as a loss: one of torch's, averaged as torch does, or a function or
+    module of outputs and targets; a class is called without arguments.
 
-    def check(outputs: Tensor, targets: Tensor) -> Tensor:
-        try:
-            losses = each(outputs, targets)
-        except Exception as error:  # whatever the user's function does
-            shapes = (
-                f"outputs of the shape {tuple(outputs.shape)} and targets of the shape {tuple(targets.shape)}"
-            )
-            raise ExperimentError(f"the loss {name} fails on {shapes}: {reason(error)}") from None
-        if losses.shape[:1] != targets.shape[:1]:
-            raise ExperimentError(
-                f"the loss {name} returns the shape {tuple(losses.shape)}, expected one loss for each of"
-                f" {len(targets)} samples"
-            )
-        return losses.double().flatten(1).mean(dim=1) if losses.dim() > 1 else losses.double()
-
-    return check
+    Raises:
+        ExperimentError: it is no such thing, or no mean over samples.
+    """
+    found = built(loss, name)
+    return torch_loss(found, name) or own_loss(found, name)
 
 
-def _for_each_sample(loss: Callable[..., Tensor], name: str) -> Loss:
-    try:
-        loss = loss() if isinstance(loss, type) else loss
-        if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
-            own: Any = copy.copy(loss)
-            own.reduction = "none"
-            return own  # type: ignore[no-any-return]
-        if not isinstance(loss, nn.Module) and "reduction" in inspect.signature(loss).parameters:
-            loss = partial(loss, reduction="none")
-    except (TypeError, ValueError) as error:
-        raise ExperimentError(
-            f"the loss {name} cannot be used: {reason(error)}; expected a function of outputs and targets"
-        ) from None
-    return loss
-
-
-_LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "mse": mean_squared_error}
+cross_entropy = ClassLoss(name="cross-entropy", function=F.cross_entropy, settings={})
+mean_squared_error = ElementLoss(name="mse", function=F.mse_loss, settings={})
+_LOSSES: dict[str, Loss] = {loss.name: loss for loss in (cross_entropy, mean_squared_error)}

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.landscape.objective import Problem
+from lossmap.components.landscape.outputs import network_outputs
 
 
 class Parameters:
@@ -60,8 +60,7 @@ class Parameters:
 
     def outputs(self, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """The network's outputs with those parameters."""
-        result: Tensor = functional_call(self.problem.network, {**self._others, **tensors}, (inputs,))
-        return result
+        return network_outputs(self.problem.network, inputs, {**self._others, **tensors})
 
     def batches(self, chosen: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets of the samples, or of the chosen ones, batch by batch; meanwhile the network is

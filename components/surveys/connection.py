@@ -151,7 +151,7 @@ class Connection:
             curve.seed,
             batch_statistics=self._evaluation.batch_norm == "reestimated",
         )
-        problem = self._networks.a, self._networks.loss
+        problem = self._networks.a, self._networks.loss.over(self._ends.training_split[1])
         return train_bend(
             problem,
             self._ends_with(self._networks.b.state_dict()),

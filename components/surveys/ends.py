@@ -11,7 +11,8 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.errors import ExperimentError, StoreError
 from lossmap.components.data.batches import Packed, as_inputs, epoch_order, load_packed, sample_indices
-from lossmap.components.landscape.objective import Loss, Samples, named_loss
+from lossmap.components.landscape.losses.loss import Loss
+from lossmap.components.landscape.objective import Samples, experiment_loss
 from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.problems import Problems, compute_deterministically
 
@@ -118,7 +119,7 @@ def load_networks(ends: Ends, evaluation: Evaluation) -> Networks:
     if ends.manifest.count("test"):
         packed = load_packed(ends.runs[0].store, ends.manifest, "test")
         samples["test"] = _samples(packed, ends.manifest, evaluation)
-    return Networks(a, b, named_loss(ends.experiment.loss), samples)
+    return Networks(a, b, experiment_loss(ends.experiment, ends.manifest), samples)
 
 
 def _samples(packed: Packed, manifest: Manifest, evaluation: Evaluation) -> Samples:

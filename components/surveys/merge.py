@@ -43,12 +43,14 @@ def _assembled(name: str, grid: Grid, landscape: Landscape, known: Mapping[Point
 
 def assemble(grid: Grid, known: Mapping[Point, Any]) -> Surface:
     """The values on a grid; points that are not known stay NaN and unevaluated."""
-    groups = len(next(iter(known.values())).group_losses) if known else 0
+    first = next(iter(known.values())) if known else Result(float("nan"), float("nan"), float("nan"))
+    groups = len(first.group_losses)
     missing = Result(float("nan"), float("nan"), float("nan"), (float("nan"),) * groups)
     rows = [vars(known.get(point, missing)) for point in grid.points()]
     shape = (len(grid.y), len(grid.x))
     values = {
-        name: np.array([row[name] for row in rows], dtype=np.float64).reshape(*shape, -1) for name in rows[0]
+        name: np.array([row[name] for row in rows], dtype=np.float64).reshape(*shape, -1)
+        for name in ("loss", "error", "loss_standard_error", "group_losses")
     }
     evaluated = np.array([point in known for point in grid.points()]).reshape(shape)
     return Surface(
@@ -60,6 +62,7 @@ def assemble(grid: Grid, known: Mapping[Point, Any]) -> Surface:
         group_losses=values["group_losses"].reshape(*shape, groups),
         evaluated=evaluated,
         interpolated=np.zeros(shape, dtype=bool),
+        group_weights=np.array(first.group_weights, dtype=np.float64),
     )
 
 

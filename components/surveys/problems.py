@@ -16,7 +16,7 @@ from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.hessian.convexity import ConvexityEvaluator
 from lossmap.components.landscape.hessian.curvature import measure
-from lossmap.components.landscape.objective import Problem, Samples, like_parameters, named_loss
+from lossmap.components.landscape.objective import Problem, Samples, experiment_loss, like_parameters
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
@@ -64,7 +64,9 @@ class Problems:
         network = self.network().eval().to(self._run.experiment.landscape.device)
         if count not in self._samples:
             self._samples[count] = self._part(network, count)
-        return Problem(network, named_loss(self._run.experiment.loss), self._samples[count])
+        return Problem(
+            network, experiment_loss(self._run.experiment, self._run.manifest), self._samples[count]
+        )
 
     def evaluator(self, part: Part) -> Evaluate:
         """A part of the run's survey as a function of two coordinates. Sets torch to one thread."""

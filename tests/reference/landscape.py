@@ -60,4 +60,5 @@ def surface(x, y, loss, evaluated=None, error=None, groups=4, spread=0.04):
         group_losses=loss[..., None] * factors,
         evaluated=evaluated,
         interpolated=np.zeros(loss.shape, dtype=bool),
+        group_weights=np.array([]),
     )

@@ -91,6 +91,11 @@ def absolute(outputs, targets):
     return (outputs - targets).abs().flatten(1).mean(dim=1)
 
 
+def apart(outputs, targets):
+    """Of each sample, how badly it is told from the others of its batch."""
+    return nn.functional.cross_entropy(outputs @ outputs.T, torch.arange(len(outputs)), reduction="none")
+
+
 def mean_of_all(outputs, targets):
     """One number for the whole batch."""
     return ((outputs - targets) ** 2).mean()

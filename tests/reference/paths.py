@@ -81,6 +81,7 @@ def profile(t, group_losses, group_errors=None):
         spread,
         group_losses,
         group_errors,
+        *np.ones((2, group_losses.shape[1])),
     )
 
 

@@ -259,7 +259,8 @@ def classes(run: RunSummary) -> str:
     names = run.manifest.classes
     if run.manifest.tasks:
         return f"Tasks: {', '.join(_task(task) for task in run.manifest.tasks)}."
-    if not names:
+    imported = isinstance(run.experiment.model, Imported)
+    if not names or (imported and run.scalars.get("train_error") is None):
         return "The targets are no classes."
     if len(names) > MOST_CLASSES:
         return f"{len(names)} classes, {names[0]} to {names[-1]}."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import Imported
 from lossmap.components.landscape.grid import Surface
 from lossmap.components.surveys.result import SurveyResult
 
@@ -48,9 +49,9 @@ class RunSummary:
 
 def guessing_loss(experiment: Experiment, manifest: Manifest) -> float | None:
     """Cross-entropy of guessing uniformly on the samples of an experiment's survey; None where the loss is
-    another, or where there are no classes.
+    another, if only by weights of the classes, or where there are no classes.
     """
-    landscape = experiment.landscape
-    if experiment.loss != "cross-entropy":
+    landscape, model = experiment.landscape, experiment.model
+    if experiment.loss != "cross-entropy" or (isinstance(model, Imported) and model.classes is False):
         return None
     return manifest.guessing_loss(landscape.split, landscape.task)

@@ -22,13 +22,15 @@ class Profile:
 
     Attributes:
         t: (T,) from 0 to 1, both included.
-        loss: (T,) float64, mean over the samples; NaN and infinity stay what they are.
-        error: (T,) share of misclassified samples; NaN where there are no classes.
-        loss_standard_error: (T,) s / sqrt(n), s the standard deviation over the n samples.
-        error_standard_error: (T,) s / sqrt(n) of the samples' errors.
-        group_losses: (T, G) mean loss of each group of samples, the same groups at all points
-            (Samples.groups).
-        group_errors: (T, G) mean error of each of these groups.
+        loss: (T,) float64, over the samples; NaN and infinity stay what they are.
+        error: (T,) share of wrong answers; NaN where there are no classes or labels.
+        loss_standard_error: (T,) over the samples (objective.SampleMean).
+        error_standard_error: (T,) of the error.
+        group_losses: (T, G) mean over each group of samples of what they add to the loss, the same groups at
+            all points (Samples.groups).
+        group_errors: (T, G) the same of the error.
+        loss_weights: (G,) how much each group counts in the loss, on average 1.
+        error_weights: (G,) the same of the error.
     """
 
     t: Array
@@ -38,6 +40,8 @@ class Profile:
     error_standard_error: Array
     group_losses: Array
     group_errors: Array
+    loss_weights: Array
+    error_weights: Array
 
 
 class PathMaximum(Estimate):
@@ -81,16 +85,16 @@ def _maximum(
     """The maximum over the path of a function of (t, values), for all samples and for 1000 resamples of
     their groups, with one seed for all paths.
     """
-    values, groups = profile.loss, profile.group_losses
+    values, groups, weights = profile.loss, profile.group_losses, profile.loss_weights
     if quantity == "error":
-        values, groups = profile.error, profile.group_errors
+        values, groups, weights = profile.error, profile.group_errors, profile.error_weights
     if quantity == "error" and np.isnan(values).all():
         return None
     heights = _heights(function, profile.t, values[:, None])[:, 0]
     count = groups.shape[1]
     shares = stream("path resamples", count).multinomial(count, np.full(count, 1 / count), _RESAMPLES) / count
-    with np.errstate(invalid="ignore"):
-        resampled = _heights(function, profile.t, groups @ shares.T).max(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        resampled = _heights(function, profile.t, groups @ shares.T / (shares @ weights)).max(axis=0)
     low, high = np.quantile(resampled, (0.025, 0.975), method="inverted_cdf")
     value, place = float(heights.max()), int(heights.argmax())
     return PathMaximum(

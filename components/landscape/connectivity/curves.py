@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from lossmap.components.core.errors import TrainingError
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.connectivity.paths import Coefficients, State
-from lossmap.components.landscape.objective import Loss
+from lossmap.components.landscape.objective import SampleLoss
+from lossmap.components.landscape.outputs import network_outputs
 
 # number of an epoch, from 0, to its batches of inputs and targets
 Epoch = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
@@ -61,7 +61,7 @@ class Descent:
 
 
 def train_bend(
-    problem: tuple[nn.Module, Loss],
+    problem: tuple[nn.Module, SampleLoss],
     ends: tuple[State, State],
     coefficients: Coefficients,
     epoch: Epoch,
@@ -76,7 +76,8 @@ def train_bend(
     they do on the straight line.
 
     Args:
-        problem: a network, which stays as it is, and the loss.
+        problem: a network, which stays as it is, and the loss, whose plain mean over all batches is
+            minimised.
         ends: the states a and b.
         coefficients: `bezier` or `polygon`.
         epoch: the batches of an epoch.
@@ -100,7 +101,7 @@ def train_bend(
             rate = descent.learning_rate * (1 + math.cos(math.pi * step / total)) / 2
             optimizer.param_groups[0]["lr"] = rate
             state = _state(coefficients(float(draws.random())), ends, bend)
-            outputs = functional_call(network, {name: state[name] for name in moving}, (inputs,))
+            outputs = network_outputs(network, inputs, {name: state[name] for name in moving})
             value = loss(outputs, targets).mean()
             optimizer.zero_grad()
             value.backward()

@@ -14,18 +14,14 @@ from torch import Tensor, nn
 
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.barriers import Profile
-from lossmap.components.landscape.objective import (
-    Loss,
-    Samples,
-    group_means,
-    losses_and_errors,
-    standard_error,
-)
+from lossmap.components.landscape.objective import SampleLoss, Samples, group_means, losses_and_errors
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
 Coefficients = Callable[[float], tuple[float, ...]]
 # brings the network's statistics in order at t, after its weights were set
 Settle = Callable[[nn.Module, float], None]
+
+_CONSTANT = ("loss_weights", "error_weights")  # along a path
 
 
 def line(t: float) -> tuple[float, ...]:
@@ -63,7 +59,7 @@ class Path:
 
 
 def evaluate(
-    problem: tuple[nn.Module, Loss],
+    problem: tuple[nn.Module, SampleLoss],
     samples: Mapping[str, Samples],
     path: Path,
     points: Sequence[float],
@@ -97,16 +93,17 @@ def evaluate(
 
 
 def _profile(points: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> Profile:
-    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    return Profile(t=np.array(points), **columns)
+    columns = {key: np.array([row[key] for row in rows]) for key in rows[0] if key not in _CONSTANT}
+    return Profile(t=np.array(points), **columns, **{key: rows[0][key] for key in _CONSTANT})
 
 
 @torch.inference_mode()
-def _measure(network: nn.Module, loss: Loss, samples: Samples, groups: Tensor) -> dict[str, Any]:
+def _measure(network: nn.Module, loss: SampleLoss, samples: Samples, groups: Tensor) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    losses, errors = losses_and_errors(network, loss, samples.batches())
-    for name, plural, values in (("loss", "losses", losses), ("error", "errors", errors)):
-        row[name] = values.mean().numpy()
-        row[f"{name}_standard_error"] = np.float64(standard_error(values))
-        row[f"group_{plural}"] = group_means(values, groups).numpy()
+    losses, errors = losses_and_errors(network, loss, samples)
+    for name, plural, found in (("loss", "losses", losses), ("error", "errors", errors)):
+        row[name] = np.float64(found.mean)
+        row[f"{name}_standard_error"] = np.float64(found.standard_error)
+        row[f"group_{plural}"] = group_means(found.values, groups).numpy()
+        row[f"{name}_weights"] = group_means(found.weights, groups).numpy()
     return row

@@ -48,10 +48,11 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
         """Covariance (K, K) of the v_k' A v_k over draws of the samples, for fixed vectors (n, K); and the
         number of groups it is from.
 
-        Of q_g = v' A_g v, the mean over the samples of group g, and its size n_g: G / (G - 1) sum of (n_g /
-        N)^2 (q_g - q)(q_g - q)'. By first-order perturbation it is the covariance of simple eigenvalues whose
-        eigenvectors the v are. It does not tell that the greatest eigenvalue of a mean over few samples lies,
-        on average, above that of the mean over many.
+        Of q_g = v' A_g v, the mean over the samples of group g, its size n_g, and the mean u_g of its
+        samples' weights (1 where all count alike): G / (G - 1) sum of (n_g / N)^2 (q_g - u_g q)(q_g - u_g
+        q)'. By first-order perturbation it is the covariance of simple eigenvalues whose eigenvectors the v
+        are. It does not tell that the greatest eigenvalue of a mean over few samples lies, on average, above
+        that of the mean over many.
         """
         group = self.parameters.problem.samples.groups() % _GROUPS
         members = [torch.nonzero(group == g).flatten() for g in range(int(group.max()) + 1)]
@@ -59,7 +60,9 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
         sizes = np.array([len(member) for member in members])
         sums = [np.einsum("nk,nk->k", vectors, self._sum(vectors, member)) for member in members]
         means = np.stack(sums) / sizes[:, None]
-        deviations = (means - (sizes @ means) / count) * (sizes / count)[:, None]
+        weights = self.parameters.problem.weights.cpu()
+        counts = np.array([float(weights[member].mean()) for member in members])
+        deviations = (means - np.outer(counts, sizes @ means) / count) * (sizes / count)[:, None]
         covariance = deviations.T @ deviations
         if groups == 1:
             return covariance * np.nan, groups

@@ -79,19 +79,20 @@ def average_case(
     parameters = Parameters(problem)
     centre = parameters.flat()
     scale = radius / math.sqrt(len(centre)) * (np.abs(centre) if adaptive else 1.0)
-    base = sample_losses(parameters)
+    base, weights = sample_losses(parameters), _weights(problem)
     rises = []
     for draw in range(draws):
         displacement = scale * stream("sharpness", "average", seed, draw).standard_normal(len(centre))
         ahead = sample_losses(parameters, centre + displacement)
         behind = sample_losses(parameters, centre - displacement)
         rises.append((ahead + behind) / 2 - base)
-    means = [_mean(rise)[0] for rise in rises]
-    over_samples = _mean(np.mean(rises, axis=0))[1]
+    means = [_mean(rise, weights)[0] for rise in rises]
+    over_samples = _mean(np.mean(rises, axis=0), weights)[1]
     kind: Kind = "adaptive_average_case" if adaptive else "average_case"
     if not np.isfinite(means).all():
         return Sharpness(kind=kind, radius=radius, rise=None, found=())
-    rise = with_further_error(mean_estimate(means), over_samples)
+    known = over_samples if math.isfinite(over_samples) else None  # of a single sample
+    rise = with_further_error(mean_estimate(means), known)
     return Sharpness(kind=kind, radius=radius, rise=rise, found=tuple(means))
 
 
@@ -163,18 +164,25 @@ def _of_search(
 ) -> Sharpness:
     if not all(math.isfinite(loss) for loss, _ in reached):
         return Sharpness(kind=kind, radius=radius, rise=None, found=())
-    base = sample_losses(parameters)
-    times = factor(_mean(base)[0])
+    base, weights = sample_losses(parameters), _weights(parameters.problem)
+    level = _mean(base, weights)[0]
+    times = factor(level)
     displacement = max(reached, key=lambda pair: pair[0])[1]
-    rise, error, count = _mean(times * (sample_losses(parameters, centre + displacement) - base))
-    maxima = tuple(times * (loss - _mean(base)[0]) for loss, _ in reached)
+    rise, error, count = _mean(times * (sample_losses(parameters, centre + displacement) - base), weights)
+    maxima = tuple(times * (loss - level) for loss, _ in reached)
     return Sharpness(kind=kind, radius=radius, rise=student_estimate(rise, error, count - 1), found=maxima)
 
 
-def _mean(values: Array) -> tuple[float, float, int]:
-    """Mean over the samples, its standard error s / sqrt(N), NaN of a single one, and N."""
+def _weights(problem: Problem) -> Array:
+    return np.asarray(problem.weights.cpu().numpy())
+
+
+def _mean(values: Array, weights: Array) -> tuple[float, float, int]:
+    """Mean over the samples, its standard error s / sqrt(N), s the standard deviation of values - mean *
+    weights, NaN of a single one, and N.
+    """
     count = len(values)
     mean = float(values.sum() / count)
-    squares = float(((values - mean) ** 2).sum())
+    squares = float(((values - mean * weights) ** 2).sum())
     error = math.sqrt(squares / (count - 1) / count) if count > 1 else math.nan
     return mean, error, count

@@ -18,7 +18,12 @@ from lossmap.components.importing import network as importing
 from lossmap.components.importing.digests import with_digests, with_weights_digest
 from lossmap.components.importing.in_process import in_process_model
 from lossmap.components.importing.network import import_network
-from lossmap.components.landscape.objective import cross_entropy, like_parameters, named_loss, wrong
+from lossmap.components.landscape.objective import (
+    cross_entropy,
+    like_parameters,
+    mean_squared_error,
+    named_loss,
+)
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
@@ -162,23 +167,23 @@ def test_a_network_in_float64_stays_so(taken_in):
             {"arguments": {"classes": 2}},
             GREY,
             (
-                "the loss fails on outputs of the shape (256, 2), float32 and targets of the shape (256,),"
-                " int64: "
+                "the loss cross-entropy fails on outputs of the shape (64, 2), float32 and targets of the"
+                " shape (64,), int64: IndexError: Target "
             ),
         ),
         (
             "table",
-            {"loss": "reference.networks:mean_of_all"},
-            {**ROWS, "targets": np.zeros((300, 3))},
-            "the loss reference.networks:mean_of_all returns the shape (), ",
+            {"loss": "reference.networks:apart"},
+            ROWS,
+            "the loss reference.networks:apart gives a sample -0 in a batch of 1 and 4.",
         ),
         (
             "table",
             {"loss": "mse"},
             ROWS,
             (
-                "the loss fails on outputs of the shape (1, 3), float32 and targets of the shape (1,), int64:"
-                " RuntimeError: shape "
+                "the loss mse has outputs of the shape (64, 3), float32 and targets of the shape (64,),"
+                " int64, expected one shape: a target for each output"
             ),
         ),
         (
@@ -287,9 +292,9 @@ def test_a_cluster_is_not_given_what_only_this_machine_has():
 
 
 def test_targets_that_are_no_classes_have_no_wrong_answers():
-    assert wrong(torch.zeros(5, 1), torch.arange(5)) is None
-    assert wrong(torch.zeros(5, 3), torch.zeros(5)) is None
-    assert wrong(torch.eye(3), torch.tensor([0, 1, 0])).tolist() == [0, 0, 1]
+    assert mean_squared_error.errors(torch.zeros(5, 1), torch.arange(5)) is None
+    assert cross_entropy.errors(torch.zeros(5, 3), torch.zeros(5, 3)) is None
+    assert cross_entropy.errors(torch.eye(3), torch.tensor([0, 1, 0])).tolist() == [0, 0, 1]
 
 
 def test_floating_inputs_take_the_type_of_the_network_and_integers_stay():

@@ -11,7 +11,7 @@ from lossmap.components.config.models import Experts, MultiModel
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_images
 from lossmap.components.landscape.hessian.operators import Hessian
-from lossmap.components.landscape.objective import Problem, Samples, cross_entropy, wrong
+from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 from lossmap.components.models import build
 from lossmap.components.models.multimodel_blocks import AttentionBlock, ConvolutionStep, ExpertBlock, TableNet
 from lossmap.components.stores.objects import open_store
@@ -100,7 +100,7 @@ def test_a_sample_gets_the_same_logits_alone_and_among_other_tasks(packed):
 def test_cross_entropy_is_that_over_the_classes_of_the_task(packed):
     manifest, images = packed
     outputs = _network(manifest)(images.pixels.double())
-    found, missed = cross_entropy(outputs, images.labels), wrong(outputs, images.labels)
+    found, missed = (ask(outputs, images.labels) for ask in (cross_entropy, cross_entropy.errors))
     for task in manifest.tasks:
         lies = list(manifest.rows("train", task.name))
         own = outputs[lies, : len(task.classes)]

@@ -1,0 +1,1 @@
+"""Losses as ratios of sums over samples: torch's own, and those of others."""
