@@ -3,7 +3,7 @@
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -112,7 +112,7 @@ def _classes_second(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def losses_and_errors(
-    network: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Tensor]]
+    network: nn.Module, loss: Loss, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
     """Loss and error of each sample of the batches, on the CPU, float64 (N,); the error is NaN where there
     are no classes.

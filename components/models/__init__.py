@@ -43,8 +43,3 @@ def build(model: Model, manifest: Manifest) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed("model", model.seed))
         return _BUILDERS[model.architecture](model, manifest)
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Number of trainable scalars."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 _COMPONENTS = Path(__file__).parents[1]
 _ALWAYS = ("core", "data", "models")
-TRAINING = (*_ALWAYS, "importing", "landscape/objective.py", "training")
+_IMPORTING = ("landscape/layers.py", "landscape/moving.py", "landscape/objective.py")
+TRAINING = (*_ALWAYS, "importing", *_IMPORTING, "training")
 SURVEY = (*_ALWAYS, "landscape", "surveys")
 
 

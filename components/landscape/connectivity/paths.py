@@ -14,13 +14,8 @@ from torch import Tensor, nn
 
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.barriers import Profile
-from lossmap.components.landscape.objective import (
-    Loss,
-    Samples,
-    group_means,
-    losses_and_errors,
-    standard_error,
-)
+from lossmap.components.landscape.forward import losses_of
+from lossmap.components.landscape.objective import Loss, Samples, group_means, standard_error
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
 Coefficients = Callable[[float], tuple[float, ...]]
@@ -101,10 +96,9 @@ def _profile(points: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> Prof
     return Profile(t=np.array(points), **columns)
 
 
-@torch.inference_mode()
 def _measure(network: nn.Module, loss: Loss, samples: Samples, groups: Tensor) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    losses, errors = losses_and_errors(network, loss, samples.batches())
+    losses, errors = losses_of(network, loss, samples.batches())
     for name, plural, values in (("loss", "losses", losses), ("error", "errors", errors)):
         row[name] = values.mean().numpy()
         row[f"{name}_standard_error"] = np.float64(standard_error(values))

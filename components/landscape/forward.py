@@ -1,0 +1,94 @@
+"""How networks are called where nobody asks for derivatives of their weights."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lossmap.components.landscape.objective import Loss, losses_and_errors
+
+T = TypeVar("T")
+
+
+def without_gradients(network: nn.Module, compute: Callable[[], T]) -> T:
+    """What `compute` returns. Derivatives are recorded only where it fails without them, as a network or a
+    loss does that differentiates its outputs to its inputs; those of the weights never are.
+
+    It is torch.no_grad and not inference mode: what a network keeps from its first call can then take part in
+    derivatives later, and a forward pass may ask for gradients of its inputs.
+
+    Args:
+        network: that is called.
+        compute: may be called twice.
+    """
+    try:
+        with torch.no_grad():
+            return compute()
+    except Exception as error:  # a user's loss wraps what torch raises
+        if "grad" not in str(error):
+            raise
+    with torch.enable_grad(), _fixed(network):
+        return compute()
+
+
+def losses_of(
+    network: nn.Module, loss: Loss, batches: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Loss and error of each sample of the batches, as of losses_and_errors, without derivatives of the
+    weights. The network may change its inputs in place, or keep gradients at them: it gets copies.
+
+    Args:
+        network: in evaluation mode.
+        loss: one value for each sample.
+        batches: of inputs and targets.
+    """
+
+    def value(outputs: Tensor, targets: Tensor) -> Tensor:
+        return loss(outputs, targets).detach()
+
+    return without_gradients(
+        network,
+        lambda: losses_and_errors(network, value, ((inputs.clone(), targets) for inputs, targets in batches)),
+    )
+
+
+@contextmanager
+def _fixed(network: nn.Module) -> Iterator[None]:
+    """While this is open, no parameter requires a gradient."""
+    changed = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in changed:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in changed:
+            parameter.requires_grad_()
+
+
+def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
+    """How images lie in memory for a network: channels last, in which convolutions are fastest, where it
+    then gives the same outputs, to rounding; else as they are.
+
+    A network that flattens by `view` fails there; one that reads the memory by strides of its own answers
+    something else.
+
+    Args:
+        network: in evaluation mode; what it keeps from its first call is of these inputs.
+        inputs: a few samples.
+    """
+    if inputs.dim() != 4:
+        return torch.contiguous_format
+    try:
+        expected, found = (
+            without_gradients(network, lambda laid=laid: network(laid).detach())
+            for laid in (inputs.contiguous(), inputs.contiguous(memory_format=torch.channels_last))
+        )
+        tolerance = torch.finfo(expected.dtype).eps ** 0.5
+        largest = expected.abs().nan_to_num(0, 0).max().item()
+        same = torch.allclose(found, expected, rtol=0, atol=tolerance * largest, equal_nan=True)
+    # whatever a user's network does; what fails in any format fails again where it is evaluated
+    except Exception:
+        same = False
+    return torch.channels_last if same else torch.contiguous_format
