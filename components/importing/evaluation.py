@@ -13,6 +13,7 @@ from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import reason
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.data.batches import as_inputs
+from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.objective import Loss, like_parameters, wrong
 
 _BATCH = 256  # samples at most, and fewer where one sample's inputs or outputs are many numbers:
@@ -36,7 +37,6 @@ class Evaluation:
         self._manifest, self._progress = manifest, progress
         self._done = 0
 
-    @torch.inference_mode()
     def of(self, inputs: Tensor, targets: Tensor) -> dict[str, float | None]:
         """Loss, error and count of a split as it was packed; the error is None where targets are no classes.
 
@@ -68,14 +68,16 @@ class Evaluation:
         name = type(self._network).__name__
         inputs = like_parameters(as_inputs(packed.to(self.device), self._manifest), self._network)
         outputs = _explained(
-            f"the network {name} fails on inputs of {_described(inputs)}", lambda: self._network(inputs)
+            f"the network {name} fails on inputs of {_described(inputs)}",
+            # a copy: a network may change its inputs in place, and these are kept
+            lambda: without_gradients(self._network, lambda: self._network(inputs.clone())),
         )
         if not isinstance(outputs, Tensor):
             raise ExperimentError(
                 f"the network {name} returns {type(outputs).__name__}, expected one tensor; let the factory"
                 " wrap it"
             )
-        return outputs
+        return outputs.detach()
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         targets = targets.to(self.device)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lossmap.components.landscape.forward import losses_of, without_gradients
+from lossmap.components.landscape.forward import fixed, losses_of, without_gradients
 from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.objective import Problem, group_means, standard_error
 
@@ -36,8 +36,8 @@ class Evaluator:
         directions: Directions,
         batch_norm: Literal["frozen", "reestimated", "coordinates"],
     ):
-        network = problem.network
-        self._network, self._loss = network.eval().requires_grad_(False), problem.loss
+        network = fixed(problem.network.eval())
+        self._network, self._loss = network, problem.loss
         self._batches, self._groups = problem.samples.batches(), problem.samples.groups()
         self._reestimate = batch_norm == "reestimated"
         moving = {name: tensor for name, tensor in tensors(network).items() if name in directions[0]}

@@ -29,7 +29,7 @@ def without_gradients(network: nn.Module, compute: Callable[[], T]) -> T:
     except Exception as error:  # a user's loss wraps what torch raises
         if "grad" not in str(error):
             raise
-    with torch.enable_grad(), _fixed(network):
+    with torch.enable_grad(), _without_weights_gradients(network):
         return compute()
 
 
@@ -54,9 +54,15 @@ def losses_of(
     )
 
 
+def fixed(network: nn.Module) -> nn.Module:
+    """The network itself, none of whose parameters requires a gradient from now on."""
+    for parameter in network.parameters():  # TorchScript has no requires_grad_ of the whole
+        parameter.requires_grad_(False)
+    return network
+
+
 @contextmanager
-def _fixed(network: nn.Module) -> Iterator[None]:
-    """While this is open, no parameter requires a gradient."""
+def _without_weights_gradients(network: nn.Module) -> Iterator[None]:
     changed = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in changed:
         parameter.requires_grad_(False)

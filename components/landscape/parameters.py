@@ -26,7 +26,8 @@ class Parameters:
             another point.
 
     Raises:
-        ExperimentError: the network has no parameter of such a name, or none at all.
+        ExperimentError: the network has no parameter of such a name, or none at all, or
+            is compiled by TorchScript.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Parameters:
         weights: Mapping[str, Tensor] | None = None,
     ):
         self.problem = problem
+        _check_stateless(problem.network)
         own = dict(problem.network.named_parameters())
         chosen = list(moving_parameters(problem.network)) if names is None else _chosen(own, names)
         elsewhere = {name: tensor.detach() for name, tensor in (weights or {}).items()}
@@ -114,6 +116,15 @@ def sample_losses(parameters: Parameters, vector: NDArray[np.float64] | None = N
 def flat_vector(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors as one float64 vector."""
     return torch.cat([tensor.detach().reshape(-1).double() for tensor in tensors])
+
+
+def _check_stateless(network: nn.Module) -> None:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise ExperimentError(
+            f"the network {type(network).__name__} is compiled by TorchScript, whose derivatives cannot be"
+            " taken at other weights; survey the network that it was made from, or without landscape.curvature and"
+            " landscape.convexity"
+        )
 
 
 def _chosen(own: Mapping[str, Tensor], names: Sequence[str]) -> list[str]:

@@ -45,7 +45,20 @@ def imported(model: Imported, _manifest: Manifest) -> nn.Module:
         ) from None
     if not isinstance(network, nn.Module):
         raise ExperimentError(f"{_call(model)} returned {type(network).__name__}, expected a torch.nn.Module")
-    return network.cpu()
+    return unwrapped(network).cpu()
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network within torch.compile and wrappers that spread it over devices: the same function, in a
+    process that needs neither.
+    """
+    while True:
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        elif hasattr(network, "_orig_mod"):  # of torch.compile, which takes seconds to import
+            network = network._orig_mod
+        else:
+            return network
 
 
 def source_sha256(model: Imported) -> str | None:
@@ -74,7 +87,7 @@ def _registered_copy(model: Imported) -> nn.Module:
             "the network of this run was handed over in Python, and only there can it be made: "
             "go on by the same call of lossmap.pipelines.api.survey, with the same network and tensors"
         )
-    return copy.deepcopy(_registered[_key(model)]).cpu()
+    return unwrapped(copy.deepcopy(_registered[_key(model)])).cpu()
 
 
 def _file(factory: Any, model: Imported) -> Path | None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.barriers import Profile
-from lossmap.components.landscape.forward import losses_of
+from lossmap.components.landscape.forward import fixed, losses_of
 from lossmap.components.landscape.objective import Loss, Samples, group_means, standard_error
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
@@ -76,10 +76,7 @@ def evaluate(
         progress: called after every point.
     """
     # the path's ends may be its own tensors
-    network, loss = (
-        copy.deepcopy(problem[0]).eval().requires_grad_(False),
-        problem[1],
-    )
+    network, loss = fixed(copy.deepcopy(problem[0]).eval()), problem[1]
     groups = {name: chosen.groups() for name, chosen in samples.items()}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in samples}
     for done, t in enumerate(points, start=1):

@@ -1,8 +1,10 @@
 """Where the filters of a weight are: the numbers that lead to one output channel or neuron."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -27,10 +29,19 @@ class Layout:
             embedding's inputs are its words); else it is outputs x inputs / groups x …, as of all other
             layers of torch.nn.
         groups: of a convolution: each leads from inputs of its own to outputs of its own.
+        padding: the row of an embedding that stands for no word, which training leaves where it is; None
+            where there is none, or where other layers use the weight, too.
     """
 
     inputs_first: bool = False
     groups: int = 1
+    padding: int | None = None
+
+    def moving(self, direction: Tensor) -> Tensor:
+        """The direction, without what stays."""
+        if self.padding is None:
+            return direction
+        return direction.index_fill(0, torch.tensor([self.padding]), 0)
 
     def groups_of(self, parameter: Tensor) -> int:
         """Its groups; 1 where they are not to be seen in it, as in the lengths that weight norm keeps."""
@@ -58,19 +69,22 @@ def filter_layouts(network: nn.Module) -> dict[str, Layout]:
 
 def _layouts(network: nn.Module) -> Iterator[tuple[str, Layout]]:
     shapes = {name: parameter.dim() for name, parameter in network.named_parameters()}
+    named = Counter(id(parameter) for _, parameter in network.named_parameters(remove_duplicate=False))
     for prefix, module in network.named_modules():
-        layout = _layout(module)
+        layout = _layout(module, named)
         for weight in _WEIGHTS if layout != OUTPUTS_FIRST else ():
             name = f"{prefix}.{weight}" if prefix else weight
             if shapes.get(name, 0) > 1:
                 yield name, layout
 
 
-def _layout(module: nn.Module) -> Layout:
+def _layout(module: nn.Module, named: Mapping[int, int]) -> Layout:
     if isinstance(module, _ConvNd):
         return Layout(module.transposed, module.groups)
-    words = isinstance(module, nn.Embedding | nn.EmbeddingBag)
-    return Layout(inputs_first=words or _is_transposed_linear(module))
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        tied = named[id(module.weight)] > 1
+        return Layout(inputs_first=True, padding=None if tied else module.padding_idx)
+    return Layout(inputs_first=_is_transposed_linear(module))
 
 
 def _is_transposed_linear(module: nn.Module) -> bool:

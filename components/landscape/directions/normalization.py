@@ -45,15 +45,20 @@ def normalize(
     Raises:
         ExperimentError: neuron, and the pattern of zeros of a weight admits no scaling.
     """
+    layouts = layouts or {}
     still = {name for name, value in direction.items() if ignore_bias_and_norm and value.dim() <= 1}
-    d = {name: value.double() for name, value in direction.items() if name not in still}
+    d = {
+        name: layouts.get(name, OUTPUTS_FIRST).moving(value.double())
+        for name, value in direction.items()
+        if name not in still
+    }
     w = {name: weights[name].detach().to(value) for name, value in d.items()}
     if normalization == "model":
         factor = _ratio(_norm(w), _norm(d))
         scaled = {name: factor * value for name, value in d.items()}
     else:
         scaled = {
-            name: _scaled(name, value, w[name], normalization, (layouts or {}).get(name, OUTPUTS_FIRST))
+            name: _scaled(name, value, w[name], normalization, layouts.get(name, OUTPUTS_FIRST))
             for name, value in d.items()
         }
     return {

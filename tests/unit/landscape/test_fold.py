@@ -155,11 +155,6 @@ def _with_old_weight_norm():
     return network
 
 
-
-    convolution = _convolution()
-    return _TwoNorms(convolution)
-
-
 class _TwoNorms(nn.Module):
     """A convolution for two inputs, with a norm for each."""
 
@@ -176,6 +171,13 @@ def _scripted():
         return torch.jit.script(_plain(_convolution(), nn.BatchNorm2d(4)).eval())
 
 
+def _overflowing():
+    network = _plain(_convolution(), nn.BatchNorm2d(4))
+    network[0].weight.data *= 1e37
+    network[1].weight.data *= 1e3
+    return network
+
+
 UNFOLDED = {
     "used without its norm": _Twice,
     "not traceable": _Branching,
@@ -188,18 +190,11 @@ UNFOLDED = {
     "spectral norm": lambda: _plain(parametrizations.spectral_norm(_convolution()), nn.BatchNorm2d(4)),
     "weight norm": lambda: _plain(parametrizations.weight_norm(_convolution()), nn.BatchNorm2d(4)),
     "old weight norm, trained": _with_old_weight_norm,
-    "two norms": _two_norms,
+    "two norms": lambda: _TwoNorms(_convolution()),
     "TorchScript": _scripted,
     "no statistics": lambda: _plain(_convolution(), nn.BatchNorm2d(4, track_running_stats=False)),
-    "overflow": lambda: _overflowing(),
+    "overflow": _overflowing,
 }
-
-
-def _overflowing():
-    network = _plain(_convolution(), nn.BatchNorm2d(4))
-    network[0].weight.data *= 1e37
-    network[1].weight.data *= 1e3
-    return network
 
 
 @pytest.mark.parametrize("kind", UNFOLDED)
