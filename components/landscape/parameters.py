@@ -122,8 +122,8 @@ def _check_stateless(network: nn.Module) -> None:
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
         raise ExperimentError(
             f"the network {type(network).__name__} is compiled by TorchScript, whose derivatives cannot be"
-            " taken at other weights; survey the network that it was made from, or without landscape.curvature and"
-            " landscape.convexity"
+            " taken at other weights; survey the network that it was made from, or without"
+            " landscape.curvature and landscape.convexity"
         )
 
 

@@ -30,9 +30,9 @@ def is_narrow(tensor: Tensor) -> bool:
 
 
 def types(tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Every type of floating point among some tensors, with the names of those that have it."""
+    """Every type of floating point among some tensors, with the names of those that have it, sorted."""
     found: dict[str, list[str]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         if tensor.is_floating_point():
             found.setdefault(_name(tensor.dtype), []).append(name)
     return found
@@ -44,7 +44,7 @@ def narrow_types(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def described(found: Mapping[str, list[str]]) -> str:
-    """For example `bfloat16 (body.weight, body.bias) and float32 (head.weight)`."""
+    """For example `bfloat16 (body.bias, body.weight) and float32 (head.weight)`."""
     return " and ".join(f"{kind} ({listed(names)})" for kind, names in found.items())
 
 

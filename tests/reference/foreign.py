@@ -475,13 +475,17 @@ _INPUTS = {
 
 def made(name):
     """A network of that kind, for `reference.foreign:made`."""
-    return {**KINDS, **REFUSED}[name]()
+    kind, _, other = name.partition(", other ")
+    network = {**KINDS, **REFUSED}[kind]()
+    if other:
+        torch.nn.init.normal_(network.base.weight if other == "base" else network[0].weight)
+    return network
 
 
 def inputs(name):
     """Ten samples, N x …, always the same."""
-    made = _INPUTS.get(name, TABLES)(torch.Generator().manual_seed(4))
-    return made.double() if name == "float64" else made
+    samples = _INPUTS.get(name, TABLES)(torch.Generator().manual_seed(4))
+    return samples.double() if name.startswith("float64") and "float32" not in name else samples
 
 
 def targets():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from reference import foreign
 from safetensors.torch import load
+from threadpoolctl import threadpool_info
 
 from lossmap.components import steps
 from lossmap.components.config.data import Data
@@ -95,11 +96,9 @@ def test_every_point_of_a_survey_is_the_network_at_the_moved_weights(name, surve
 
 
 def test_directions_have_the_type_of_what_they_move(surveyed):
-    run, found = surveyed("float64", run="whole")
+    run, found = surveyed("float64")
     x, _ = load_directions(run.store, run.survey.surfaces[0])
     assert {value.dtype for value in x.values()} == {torch.float64}
-    # the one network that is there at coordinate one is so to the last bits
-    surveyed("float64", run="first")
     assert found[0.0, 0.0].loss == pytest.approx(run.training_result["train"]["loss"], rel=1e-14)
 
 
@@ -140,12 +139,12 @@ def test_vectors_that_alone_are_trained_move(surveyed):
 REFUSALS = {
     "complex": "the network Spectral has complex parameters (weight), expected real ones; keep real and"
     " imaginary part as a real parameter, and use it by torch.view_as_complex",
-    "quantized": "the network Sequential has no parameters that can be moved, expected at least one of"
-    " floating point; a quantized, a frozen TorchScript or an exported network keeps its weights elsewhere: survey the"
-    " network that it was made from",
-    "no parameters": "the network Flatten has no parameters that can be moved, expected at least one of"
-    " floating point; a quantized, a frozen TorchScript or an exported network keeps its weights elsewhere:"
-    " survey the network that it was made from",
+    **{
+        name: f"the network {kind} has no parameters that can be moved, expected at least one of floating"
+        " point; a quantized, a frozen TorchScript or an exported network keeps its weights elsewhere: survey"
+        " the network that it was made from"
+        for name, kind in {"quantized": "Sequential", "no parameters": "Flatten"}.items()
+    },
     "norm without statistics": "the layer 1 (BatchNorm1d) has no running statistics"
     " (track_running_stats=False): it takes those of each batch, so that the loss would depend on"
     " landscape.batch_size; give it running statistics: track_running_stats=True, and some batches in"
@@ -179,7 +178,9 @@ def test_a_cast_to_few_bits_is_refused_with_types_and_parameters(surveyed):
 
 
 def test_a_network_that_keeps_what_it_computed_from_its_weights_is_refused(surveyed):
-    with pytest.raises(LossmapError, match="^the network Stale does not follow its weights: moved along the"):
+    with pytest.raises(
+        LossmapError, match=r"^the network Stale does not follow its weights: moved along the plane"
+    ):
         surveyed("stale")
 
 
@@ -190,3 +191,47 @@ def test_statistics_that_are_not_reestimated_are_refused(surveyed):
         "landscape.batch_norm is reestimated, and the layer 1 (InstanceNorm2d) has running statistics, which"
         " is done for BatchNorm only; set landscape.batch_norm=frozen"
     )
+
+
+def test_a_network_that_differs_in_a_frozen_parameter_does_not_lie_on_the_plane(surveyed):
+    surveyed("low rank", run="first")
+    with pytest.raises(LossmapError) as refused:
+        surveyed(
+            "low rank, other base",
+            run="second",
+            directions="networks",
+            networks=("first",),
+            normalization="none",
+            ignore_bias_and_norm=False,
+        )
+    assert str(refused.value) == (
+        "run first differs from second in parameters that do not move (base.weight), so that its"
+        " network does not lie on the plane; let them require a gradient"
+    )
+
+
+def test_a_float64_network_lies_at_coordinate_one_to_the_last_bits(surveyed):
+    first, _ = surveyed("float64", run="first")
+    plane = Plane(x=Axis(low=0, high=1, points=3), y=Axis(low=0, high=1, points=3))
+    _, found = surveyed(
+        "float64, other weights",
+        run="second",
+        directions="networks",
+        networks=("first",),
+        plane=plane,
+        normalization="none",
+        ignore_bias_and_norm=False,
+    )
+    assert found[1.0, 0.0].loss == pytest.approx(first.training_result["train"]["loss"], rel=1e-14)
+
+
+def test_a_tile_has_linear_algebra_in_one_thread(imported):
+    run = imported("LSTM")
+    survey.plan(run)
+    evaluator, threads = TileEvaluator(run, lambda: threads.append(_blas_threads())), []
+    evaluator.evaluate(pending_tiles(run)[0])
+    assert set().union(*threads) == {1}
+
+
+def _blas_threads():
+    return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
