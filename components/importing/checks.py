@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.landscape.forward import without_gradients
+from lossmap.components.landscape.outputs import network_outputs
 
 Build = Callable[[], nn.Module]  # a new network with the surveyed weights, in evaluation mode
 
@@ -83,9 +85,7 @@ def _compare_batches(network: nn.Module, inputs: Tensor, outputs: Tensor, name: 
     for count in _FEW:
         try:
             found = _outputs(network, inputs[:count], name)
-        except ExperimentError:
-            raise
-        except Exception:  # told where a batch of that size is evaluated
+        except ExperimentError:  # told where a batch of that size is evaluated
             continue
         if found.shape == outputs[:count].shape:
             _expect(found, outputs[:count], f"outputs of {name} alone and in a batch of {len(inputs)}", cause)
@@ -113,8 +113,7 @@ def _compare_moved(used: nn.Module, fresh: nn.Module, inputs: Tensor, name: str)
 
 def _outputs(network: nn.Module, inputs: Tensor, name: str) -> Tensor:
     given = inputs.clone()
-    with torch.no_grad():
-        outputs: Tensor = network(given)
+    outputs = without_gradients(network, lambda: network_outputs(network, given)).detach()
     if not _same(given, inputs):
         raise ExperimentError(
             f"{name} changes its inputs in place, so that every pass would see other samples; write x = x - …"

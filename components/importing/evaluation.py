@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.data.batches import as_inputs
+from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.losses.checks import check_loss
 from lossmap.components.landscape.losses.loss import IGNORED, Loss
 from lossmap.components.landscape.objective import like_parameters
@@ -34,7 +35,6 @@ class Evaluation:
         self._manifest, self._progress = manifest, progress
         self._done = 0
 
-    @torch.inference_mode()
     def of(self, inputs: Tensor, targets: Tensor) -> dict[str, float | None]:
         """Loss, error and count of a split as it was packed; the error is None where targets are no classes.
 
@@ -78,7 +78,10 @@ class Evaluation:
 
     def _outputs(self, packed: Tensor) -> Tensor:
         inputs = like_parameters(as_inputs(packed.to(self.device), self._manifest), self._network)
-        return network_outputs(self._network, inputs)
+        # a copy: a network may change its inputs in place, and these are kept
+        return without_gradients(
+            self._network, lambda: network_outputs(self._network, inputs.clone())
+        ).detach()
 
 
 def _some(targets: Tensor, count: int) -> Tensor:

@@ -17,8 +17,9 @@ from lossmap.components.core.imports import python_object, reason
 from lossmap.components.data.pack import pack_tensors
 from lossmap.components.data.tensors import tensor_source
 from lossmap.components.importing.loaded_code import loaded_code_sha256
+from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.objective import like_parameters, loss_registration, named_loss
-from lossmap.components.models.imported import network_registration
+from lossmap.components.models.imported import network_registration, unwrapped
 from lossmap.components.models.state import network_bytes
 from lossmap.components.stores.objects import Store
 
@@ -78,7 +79,7 @@ def _copy(network: nn.Module) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ExperimentError(f"the network is {type(network).__name__}, expected a torch.nn.Module")
     try:
-        return copy.deepcopy(network).cpu().eval()
+        return copy.deepcopy(unwrapped(network)).cpu().eval()
     except Exception as error:  # whatever the user's module holds
         raise ExperimentError(
             f"the network {type(network).__name__} cannot be copied: {reason(error)}"
@@ -95,14 +96,16 @@ def _as_before() -> Iterator[None]:
         torch.set_deterministic_debug_mode(mode)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _what_it_computes(network: nn.Module, loss: AnyLoss, name: str, tensors: Tensors) -> str:
     torch.set_num_threads(1)
     inputs, targets = (_tensor(tensors[name], name)[:_PROBE].cpu() for name in ("inputs", "targets"))
     targets = targets if targets.is_floating_point() else targets.long()
     compute = named_loss(name)
     try:
-        outputs = network(like_parameters(inputs, network))
+        outputs = without_gradients(
+            network, lambda: network(like_parameters(inputs.clone(), network))
+        ).detach()
         losses = compute(outputs, targets)
     except ExperimentError:
         raise

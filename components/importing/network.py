@@ -19,8 +19,10 @@ from lossmap.components.data.files import read_file
 from lossmap.components.data.samples import keep_samples
 from lossmap.components.importing.checks import check_function
 from lossmap.components.importing.evaluation import Evaluation
+from lossmap.components.landscape.layers import check_batch_norm
+from lossmap.components.landscape.moving import count_parameters
 from lossmap.components.landscape.objective import experiment_loss, like_parameters
-from lossmap.components.models import build, count_parameters
+from lossmap.components.models import build
 from lossmap.components.models.state import load_state, network_bytes, read_state
 from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run
@@ -41,6 +43,7 @@ def import_network(run: Run, progress: Progress = silent) -> None:
     start = time.monotonic()
     model = _imported(run.experiment.model)
     network = load_network(model, run.manifest)
+    check_batch_norm(network)
     evaluation = Evaluation(network, experiment_loss(run.experiment, run.manifest), run.manifest, progress)
     result: dict[str, Any] = {
         "train": _evaluated(run, "train", network, evaluation),

@@ -1,14 +1,15 @@
 """The loss at points w + x d1 + y d2, evaluated in place on samples that stay in memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from lossmap.components.landscape.forward import fixed, losses_of, without_gradients
 from lossmap.components.landscape.grid import Result
-from lossmap.components.landscape.objective import Problem, group_means, losses_and_errors
+from lossmap.components.landscape.objective import Problem, group_means
 
 Directions = tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
 
@@ -21,8 +22,8 @@ class Evaluator:
     torch at one thread.
 
     Args:
-        problem: network, loss and samples; the network's parameters are moved, its stored weights are kept
-            aside.
+        problem: network, loss and samples; the network's parameters are moved, each in its own type, its
+            stored weights are kept aside.
         directions: the directions of x and y: names of parameters, and of buffers that move too, to tensors.
         batch_norm: `frozen` uses the network's running statistics; `reestimated` uses, at every point, the
             average over the batches of the samples' own means and (unbiased) variances; `coordinates` moves
@@ -35,28 +36,23 @@ class Evaluator:
         directions: Directions,
         batch_norm: Literal["frozen", "reestimated", "coordinates"],
     ):
-        network = problem.network
-        self._network, self._loss = network.eval().requires_grad_(False), problem.loss
+        network = fixed(problem.network.eval())
+        self._network, self._loss = network, problem.loss
         self._samples, self._groups = problem.samples, problem.samples.groups()
         self._reestimate = batch_norm == "reestimated"
-        moving = {name: tensor for name, tensor in _tensors(network).items() if name in directions[0]}
-        self._weights = _flat(list(moving.values()))
-        x, y = directions
-        self._x = _flat([x[name] for name in moving]).to(self._weights)
-        self._y = _flat([y[name] for name in moving]).to(self._weights)
-        self._moved = self._weights.clone()
-        _view(moving, self._moved)
+        moving = {name: tensor for name, tensor in tensors(network).items() if name in directions[0]}
+        by_type: dict[torch.dtype, dict[str, Tensor]] = {}
+        for name, tensor in moving.items():
+            by_type.setdefault(tensor.dtype, {})[name] = tensor
+        self._moves = [_Move(each, directions) for each in by_type.values()]
 
-    @torch.inference_mode()
     def __call__(self, x: float, y: float) -> Result:
         """Evaluate the point (x, y)."""
-        torch.add(self._weights, self._x, alpha=x, out=self._moved)
-        self._moved.add_(self._y, alpha=y)
+        for move in self._moves:
+            move(x, y)
         if self._reestimate:
-            with collecting_statistics(self._network):
-                for inputs, _ in self._samples.batches():
-                    self._network(inputs)
-        losses, errors = losses_and_errors(self._network, self._loss, self._samples)
+            reestimate(self._network, self._samples.batches())
+        losses, errors = losses_of(self._network, self._loss, self._samples)
         return Result(
             losses.mean,
             errors.mean,
@@ -66,20 +62,48 @@ class Evaluator:
         )
 
 
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
+class _Move:
+    """Tensors of one type as views into one vector, so that one addition moves them all."""
+
+    def __init__(self, moving: Mapping[str, Tensor], directions: Directions):
+        x, y = directions
+        self._weights = _flat(list(moving.values()))
+        self._x = _flat([x[name].to(weight) for name, weight in moving.items()])
+        self._y = _flat([y[name].to(weight) for name, weight in moving.items()])
+        self._moved = self._weights.clone()
+        _view(moving, self._moved)
+
+    @torch.no_grad()
+    def __call__(self, x: float, y: float) -> None:
+        torch.add(self._weights, self._x, alpha=x, out=self._moved)
+        self._moved.add_(self._y, alpha=y)
+
+
+def tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name."""
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
-def _flat(tensors: list[Tensor]) -> Tensor:
-    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+def _flat(parts: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in parts])
 
 
-def _view(tensors: Mapping[str, Tensor], flat: Tensor) -> None:
-    """Make every tensor a view into `flat`, so that one addition moves them all."""
+def _view(moving: Mapping[str, Tensor], flat: Tensor) -> None:
     start = 0
-    for tensor in tensors.values():
+    for tensor in moving.values():
         tensor.data = flat[start : start + tensor.numel()].view(tensor.shape)
         start += tensor.numel()
+
+
+def reestimate(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Give BatchNorm the plain average over the batches of their own means and variances, in place."""
+
+    def collect() -> None:
+        with collecting_statistics(network):
+            for inputs, _ in batches:
+                network(inputs.clone())
+
+    without_gradients(network, collect)
 
 
 @contextmanager
@@ -92,6 +116,8 @@ def collecting_statistics(network: nn.Module) -> Iterator[None]:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches
         norm.train()
-    yield
-    for norm in norms:
-        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.eval()

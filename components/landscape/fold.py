@@ -1,72 +1,168 @@
 """Frozen BatchNorm folded into the convolution before it: a survey then pays for one layer instead of two."""
 
-from collections.abc import Iterator
+import copy
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import cast
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
+from torch.func import functional_call
 
-from lossmap.components.landscape.evaluator import Directions
+from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.evaluator import Directions, tensors
+from lossmap.components.landscape.forward import without_gradients
+from lossmap.components.landscape.objective import Problem
+
+_SAMPLES = 4
+_POINTS = 2  # of the plane, besides its centre
+_TOLERANCE = 1e-6  # of the largest output, in float64: far above rounding, far below what another layer does
+
+_Pair = tuple[str, str]  # names of a convolution and of the norm behind it
 
 
-def fold_batch_norm(network: nn.Module, directions: Directions) -> Directions:
-    """Fold where it is exact, in place; returns the directions of what is then left.
+def fold_batch_norm(problem: Problem, directions: Directions) -> tuple[Problem, Directions]:
+    """The problem and the directions with BatchNorm folded where that is exact; as they are where it is not.
 
     With running statistics, norm(W * x) = s (W * x) + (b - s m), where s = gamma / sqrt(variance + eps), m
-    the running mean and b the shift. A direction that leaves gamma and b alone moves W alone, and s (W + t d)
-    = s W + t s d: scaling W and d once by s serves every point of the surface. A pair is folded if the
-    convolution feeds that norm only, has no bias, and no direction moves the norm.
+    the running mean and b the shift; gamma is 1 and b is 0 in a norm without them. A direction that leaves
+    gamma and b alone moves W alone, and s (W + t d) = s W + t s d: scaling W and d once by s serves every
+    point of the surface. A pair is folded if the convolution feeds that norm only, has no bias, and no
+    direction moves the norm.
+
+    Which pairs there are is read from a traced copy, and a user's network may do more than a trace shows.
+    Therefore the folded copy is compared with the network, in float64, at the centre and at two random
+    points of the plane; where any output differs by more than 1e-6 of the largest, or anything fails,
+    nothing is folded. The answer is the same in every process.
 
     Args:
-        network: in evaluation mode from now on.
+        problem: with the network in evaluation mode, which is left as it is.
         directions: of its parameters by name.
     """
+    # whatever a user's network does when it is copied, traced, or called in float64
+    with suppress(Exception):
+        return _folded_problem(problem, directions)
+    return problem, directions
+
+
+def _folded_problem(problem: Problem, directions: Directions) -> tuple[Problem, Directions]:
+    pairs = list(_pairs(problem.network, directions))
+    if not pairs:
+        return problem, directions
+    network = copy.deepcopy(problem.network)
+    folded = _folded(network, directions, pairs)
+    if _is_finite(network, folded) and _is_exact(problem, directions, pairs):
+        return replace(problem, network=network), folded
+    return problem, directions
+
+
+def _folded(network: nn.Module, directions: Directions, pairs: Sequence[_Pair]) -> Directions:
+    """Fold in place; returns the directions of what is then left."""
     moved = [dict(direction) for direction in directions]
-    for name, convolution, norm_name, norm in list(_pairs(network.eval(), directions)):
-        if norm.running_mean is None or norm.running_var is None:
-            continue
-        scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-        shape = (-1, *[1] * (convolution.weight.dim() - 1))
-        shift = norm.bias.double() - scale * norm.running_mean.double()
-        convolution.weight.data = (convolution.weight.double() * scale.view(shape)).float()
-        convolution.bias = nn.Parameter(shift.float())
+    for name, norm_name in pairs:
+        convolution = cast(nn.Conv2d, network.get_submodule(name))
+        norm = cast(nn.BatchNorm2d, network.get_submodule(norm_name))
+        scale, shift = _affine(norm)
+        scale = scale.view(-1, *[1] * (convolution.weight.dim() - 1))
+        kind = convolution.weight.dtype
+        convolution.weight.data = (convolution.weight.double() * scale).to(kind)
+        convolution.bias = nn.Parameter(shift.to(kind), requires_grad=False)
         network.set_submodule(norm_name, nn.Identity())
         for direction in moved:
-            direction[f"{name}.weight"] = (direction[f"{name}.weight"].double() * scale.view(shape)).float()
-            direction[f"{name}.bias"] = torch.zeros_like(convolution.bias)
-            del direction[f"{norm_name}.weight"], direction[f"{norm_name}.bias"]
+            if f"{name}.weight" in direction:
+                own = direction[f"{name}.weight"]
+                direction[f"{name}.weight"] = (own.double() * scale.to(own.device)).to(own.dtype)
+            direction[f"{name}.bias"] = torch.zeros(len(shift))
+            for part in ("weight", "bias"):
+                direction.pop(f"{norm_name}.{part}", None)
     return moved[0], moved[1]
 
 
-def _pairs(
-    network: nn.Module, directions: Directions
-) -> Iterator[tuple[str, nn.Conv2d, str, nn.BatchNorm2d]]:
-    """Names and modules of each convolution and norm that can be folded; none in a network whose data flow
-    cannot be traced.
-    """
-    try:
-        nodes = list(fx.Tracer().trace(network).nodes)
-    except (RuntimeError, TypeError, ValueError):  # as many as there are things that fx cannot trace
-        return
-    calls = [str(node.target) for node in nodes if node.op == "call_module"]
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """s and b - s m, float64: (C,)."""
+    mean, deviation = cast(Tensor, norm.running_mean).double(), _deviation(norm)
+    scale = norm.weight.detach().double() / deviation if norm.affine else 1 / deviation
+    shift = norm.bias.detach().double() if norm.affine else torch.zeros_like(mean)
+    return scale, shift - scale * mean
+
+
+def _deviation(norm: nn.BatchNorm2d) -> Tensor:
+    return (cast(Tensor, norm.running_var).double() + norm.eps).sqrt()
+
+
+def _pairs(network: nn.Module, directions: Directions) -> Iterator[_Pair]:
+    """Names of each convolution and norm that can be folded, as a traced copy has them."""
+    nodes = list(fx.Tracer().trace(copy.deepcopy(network).eval()).nodes)
+    calls = Counter(str(node.target) for node in nodes if node.op == "call_module")
+    named = Counter(id(parameter) for _, parameter in network.named_parameters(remove_duplicate=False))
     for node in nodes:
         source = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
             continue
-        name, norm_name = str(source.target), str(node.target)
-        convolution, norm = network.get_submodule(name), network.get_submodule(norm_name)
-        if (
-            not isinstance(convolution, nn.Conv2d)
-            or not isinstance(norm, nn.BatchNorm2d)
-            or convolution.bias is not None
-        ):
-            continue
-        if calls.count(name) == calls.count(norm_name) == 1 and not _moves(directions, norm_name):
-            yield name, convolution, norm_name, norm
+        pair = str(source.target), str(node.target)
+        once = calls[pair[0]] == calls[pair[1]] == 1
+        if once and _can_be_folded(network, pair, named) and not _moves(directions, pair[1]):
+            yield pair
+
+
+def _can_be_folded(network: nn.Module, pair: _Pair, named: Mapping[int, int]) -> bool:
+    convolution, norm = map(network.get_submodule, pair)
+    plain = _is_plain(convolution, nn.Conv2d, named) and _is_plain(norm, nn.BatchNorm2d, named)
+    return plain and convolution.bias is None and norm.running_mean is not None
+
+
+def _is_plain(module: nn.Module, kind: type[nn.Module], named: Mapping[int, int]) -> bool:
+    """Whether it is of that very class, has no hooks, and its parameters are its own, under one name."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    own = "weight" in module._parameters and "bias" in module._parameters
+    shared = any(named[id(parameter)] > 1 for parameter in module.parameters())
+    return type(module) is kind and own and not hooks and not shared
 
 
 def _moves(directions: Directions, norm_name: str) -> bool:
-    return any(
-        bool(direction[f"{norm_name}.{part}"].any())
-        for direction in directions
-        for part in ("weight", "bias")
+    parts = (f"{norm_name}.weight", f"{norm_name}.bias")
+    return any(bool(direction[part].any()) for direction in directions for part in parts if part in direction)
+
+
+def _is_finite(network: nn.Module, directions: Directions) -> bool:
+    """Whether nothing has overflowed: a weight near the end of its type, times s."""
+    everything = [*network.parameters(), *directions[0].values(), *directions[1].values()]
+    return all(bool(tensor.isfinite().all()) for tensor in everything)
+
+
+def _is_exact(problem: Problem, directions: Directions, pairs: Sequence[_Pair]) -> bool:
+    inputs = problem.samples.inputs[:_SAMPLES]
+    inputs = inputs.double() if inputs.is_floating_point() else inputs
+    network, folded = (copy.deepcopy(problem.network).eval().double() for _ in range(2))
+    whole = _in_float64(directions, network)
+    left = _folded(folded, whole, pairs)
+    points = [(0.0, 0.0), *stream("fold").uniform(-1, 1, (_POINTS, 2)).tolist()]
+    return all(
+        _is_same(_outputs(network, whole, point, inputs), _outputs(folded, left, point, inputs))
+        for point in points
     )
+
+
+def _in_float64(directions: Directions, network: nn.Module) -> Directions:
+    x, y = ({name: tensor.to(tensors(network)[name]) for name, tensor in each.items()} for each in directions)
+    return x, y
+
+
+def _outputs(
+    network: nn.Module, directions: Directions, point: tuple[float, float], inputs: Tensor
+) -> Tensor:
+    own, (x, y) = tensors(network), directions
+    moved = {name: own[name].detach() + point[0] * x[name] + point[1] * y[name] for name in x}
+
+    def compute() -> Tensor:
+        outputs: Tensor = functional_call(network, moved, (inputs.clone(),))
+        return outputs.detach()
+
+    return without_gradients(network, compute)
+
+
+def _is_same(one: Tensor, two: Tensor) -> bool:
+    largest = float(one.abs().nan_to_num(0, 0, 0).max())
+    return torch.allclose(one, two, rtol=0, atol=_TOLERANCE * largest, equal_nan=True)

@@ -141,12 +141,12 @@ def losses_and_errors(
     network: nn.Module, loss: SampleLoss, samples: Samples
 ) -> tuple[SampleMean, SampleMean]:
     """Loss and error over the samples, on the CPU, float64; the error is NaN where there are no classes or
-    labels.
+    labels. The network may change its inputs in place, or keep gradients at them: it gets copies.
     """
     losses, errors = [], []
     for inputs, targets in samples.batches():
-        outputs = network_outputs(network, inputs)
-        losses.append(loss(outputs, targets))
+        outputs = network_outputs(network, inputs.clone())
+        losses.append(loss(outputs, targets).detach())
         errors.append(loss.errors(outputs, targets) if isinstance(loss, Loss) else None)
     mean = SampleMean.of(torch.cat(losses).double(), _weights(loss, samples.targets))
     return mean, _error(errors, loss, samples)

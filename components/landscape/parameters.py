@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.landscape.forward import without_gradients
+from lossmap.components.landscape.moving import moving_parameters
 from lossmap.components.landscape.objective import Problem
 from lossmap.components.landscape.outputs import network_outputs
 
@@ -19,13 +21,13 @@ class Parameters:
 
     Args:
         problem: network, loss and samples.
-        names: the parameters that make up the vector; without it those that require a gradient, or all where
-            none does.
+        names: the parameters that make up the vector; without it those that move (`moving_parameters`).
         weights: tensors in place of the network's own, parameters or buffers by name, where one looks at
             another point.
 
     Raises:
-        ExperimentError: the network has no parameter of such a name.
+        ExperimentError: the network has no parameter of such a name, or none at all, or
+            is compiled by TorchScript.
     """
 
     def __init__(
@@ -35,8 +37,9 @@ class Parameters:
         weights: Mapping[str, Tensor] | None = None,
     ):
         self.problem = problem
+        _check_stateless(problem.network)
         own = dict(problem.network.named_parameters())
-        chosen = _chosen(own, names)
+        chosen = list(moving_parameters(problem.network)) if names is None else _chosen(own, names)
         elsewhere = {name: tensor.detach() for name, tensor in (weights or {}).items()}
         self._others = {name: tensor for name, tensor in elsewhere.items() if name not in chosen}
         self.tensors = {name: elsewhere.get(name, own[name].detach()) for name in chosen}
@@ -95,15 +98,18 @@ def value_and_gradient(
     return loss / count, total / count
 
 
-@torch.no_grad()
 def sample_losses(parameters: Parameters, vector: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """The loss of each sample at a flat vector (N,); without it where the network is."""
     tensors = parameters.tensors if vector is None else parameters.split(vector)
-    losses = [
-        parameters.problem.loss(parameters.outputs(tensors, inputs), targets)
-        for inputs, targets in parameters.batches()
-    ]
-    return np.asarray(torch.cat(losses).double().cpu().numpy())
+
+    def losses() -> list[Tensor]:
+        return [
+            parameters.problem.loss(parameters.outputs(tensors, inputs), targets).detach()
+            for inputs, targets in parameters.batches()
+        ]
+
+    each = without_gradients(parameters.problem.network, losses)
+    return np.asarray(torch.cat(each).double().cpu().numpy())
 
 
 def flat_vector(tensors: Sequence[Tensor]) -> Tensor:
@@ -111,9 +117,16 @@ def flat_vector(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().reshape(-1).double() for tensor in tensors])
 
 
-def _chosen(own: Mapping[str, Tensor], names: Sequence[str] | None) -> list[str]:
-    if names is None:
-        return [name for name, tensor in own.items() if tensor.requires_grad] or list(own)
+def _check_stateless(network: nn.Module) -> None:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise ExperimentError(
+            f"the network {type(network).__name__} is compiled by TorchScript, whose derivatives cannot be"
+            " taken at other weights; survey the network that it was made from, or without"
+            " landscape.curvature and landscape.convexity"
+        )
+
+
+def _chosen(own: Mapping[str, Tensor], names: Sequence[str]) -> list[str]:
     if unknown := set(names) - set(own):
         raise ExperimentError(
             f"the network has no parameter {min(unknown)!r}, expected some of {', '.join(own)}"

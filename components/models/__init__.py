@@ -64,8 +64,3 @@ def seeded(value: int) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(arrays)
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Number of trainable scalars."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -18,6 +18,8 @@ from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.core.imports import python_object, reason
 
+# torch.compile's wrapper, which takes seconds to import, has its network as _orig_mod
+_SPREADING = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _registered: dict[str, nn.Module] = {}
 
 
@@ -44,7 +46,16 @@ def imported(model: Imported, _manifest: Manifest | None = None) -> nn.Module:
         ) from None
     if not isinstance(network, nn.Module):
         raise ExperimentError(f"{_call(model)} returned {type(network).__name__}, expected a torch.nn.Module")
-    return network.cpu()
+    return unwrapped(network).cpu()
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network within torch.compile and wrappers that spread it over devices: the same function, in a
+    process that needs neither.
+    """
+    wrapper = "module" if isinstance(network, _SPREADING) else "_orig_mod"
+    inner = getattr(network, wrapper, None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else network
 
 
 def source_sha256(model: Imported) -> str:
@@ -77,7 +88,7 @@ def _registered_copy(model: Imported) -> nn.Module:
             "the network of this run was handed over in Python, and only there can it be made: "
             "go on by the same call of lossmap.pipelines.api.survey, with the same network and tensors"
         )
-    return copy.deepcopy(_registered[_key(model)]).cpu()
+    return unwrapped(copy.deepcopy(_registered[_key(model)])).cpu()
 
 
 def _modules(value: Any) -> set[str]:

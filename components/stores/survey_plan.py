@@ -50,11 +50,13 @@ class Survey(Frozen):
         parts: the first is the loss on the plane that is drawn.
         positions: of the snapshots; empty where the plane has nothing to do with them.
         explained: shares of the trajectory's squared length along the two directions of the plane.
+        notes: what one has to know about the weights that move, in sentences.
     """
 
     parts: tuple[Part, ...]
     positions: tuple[Position, ...] = ()
     explained: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def planes(self) -> tuple[Part, ...]:

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -25,7 +24,7 @@ from lossmap.components.landscape.connectivity.repair import (
     with_biases,
 )
 from lossmap.components.landscape.connectivity.symmetries import channel_spaces
-from lossmap.components.landscape.evaluator import collecting_statistics
+from lossmap.components.landscape.evaluator import reestimate
 from lossmap.components.landscape.grid import from_npz, to_npz
 from lossmap.components.stores import layout, software
 from lossmap.components.stores.addresses import PathTask, StateTask
@@ -143,7 +142,9 @@ class Connection:
         return self._networks.a.state_dict(), {**b, **frozen}
 
     def _bend(self, curve: Curve, progress: Progress) -> State:
-        batches = TrainingBatches(self._ends, curve.batch_size, self._evaluation.device, curve.seed)
+        batches = TrainingBatches(
+            self._ends, self._networks.a, curve.batch_size, self._evaluation.device, curve.seed
+        )
         descent = Descent(
             curve.epochs,
             len(batches),
@@ -197,13 +198,7 @@ def _leave(network: nn.Module, t: float) -> None:
 
 
 def _reestimate(batches: _Batches) -> Settle:
-    @torch.inference_mode()
-    def settle(network: nn.Module, t: float) -> None:
-        with collecting_statistics(network):
-            for inputs, _ in batches:
-                network(inputs)
-
-    return settle
+    return lambda network, t: reestimate(network, batches)
 
 
 def _repair(network: nn.Module, path: Path, batches: _Batches) -> Settle:

@@ -12,9 +12,10 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.errors import ExperimentError, StoreError
 from lossmap.components.data.batches import Packed, as_inputs, epoch_order, load_packed, sample_indices
 from lossmap.components.landscape.losses.loss import Loss
-from lossmap.components.landscape.objective import Samples, experiment_loss
+from lossmap.components.landscape.objective import Samples, experiment_loss, like_parameters
 from lossmap.components.stores.runs import Run
-from lossmap.components.surveys.problems import Problems, compute_deterministically
+from lossmap.components.surveys.determinism import compute_deterministically
+from lossmap.components.surveys.problems import Problems
 
 _NOT_ARCHITECTURE = {"seed", "weights", "weights_sha256", "source_sha256"}
 
@@ -115,17 +116,17 @@ def load_networks(ends: Ends, evaluation: Evaluation) -> Networks:
     """Networks and samples in memory, on the device of the evaluation. Sets torch to one thread."""
     compute_deterministically()
     a, b = (Problems(run).network().eval().to(evaluation.device) for run in ends.runs)
-    samples = {"train": _samples(ends.training_split, ends.manifest, evaluation)}
+    samples = {"train": _samples(ends.training_split, ends.manifest, evaluation, a)}
     if ends.manifest.count("test"):
         packed = load_packed(ends.runs[0].store, ends.manifest, "test")
-        samples["test"] = _samples(packed, ends.manifest, evaluation)
+        samples["test"] = _samples(packed, ends.manifest, evaluation, a)
     return Networks(a, b, experiment_loss(ends.experiment, ends.manifest), samples)
 
 
-def _samples(packed: Packed, manifest: Manifest, evaluation: Evaluation) -> Samples:
+def _samples(packed: Packed, manifest: Manifest, evaluation: Evaluation, network: nn.Module) -> Samples:
     inputs, targets = packed
     chosen = sample_indices(len(targets), evaluation.samples, evaluation.seed)
-    inputs = as_inputs(inputs[chosen], manifest).to(evaluation.device)
+    inputs = like_parameters(as_inputs(inputs[chosen], manifest), network).to(evaluation.device)
     return Samples(inputs, targets[chosen].to(evaluation.device), evaluation.batch_size)
 
 
@@ -134,7 +135,8 @@ class TrainingBatches:
     waits for the next.
     """
 
-    def __init__(self, ends: Ends, batch_size: int, device: str, seed: int):
+    def __init__(self, ends: Ends, network: nn.Module, batch_size: int, device: str, seed: int):
+        self._network = network
         self._inputs, self._targets = ends.training_split
         self._size = min(batch_size, len(self._targets))
         self._manifest, self._device, self._seed = ends.manifest, device, seed
@@ -148,6 +150,8 @@ class TrainingBatches:
         order = epoch_order(len(self._targets), self._seed, number)
         for chosen in order[: len(self) * self._size].split(self._size):
             yield (
-                as_inputs(self._inputs[chosen].to(self._device), self._manifest),
+                like_parameters(
+                    as_inputs(self._inputs[chosen].to(self._device), self._manifest), self._network
+                ),
                 self._targets[chosen].to(self._device),
             )

@@ -6,7 +6,7 @@ that are not there yet.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,19 +18,27 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lossmap.components.config.landscape import Landscape
-from lossmap.components.core.errors import LossmapError
+from lossmap.components.config.models import Imported
+from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.data.samples import keep_samples
-from lossmap.components.landscape.directions.normalization import convolution_groups, normalize
+from lossmap.components.landscape.directions.filters import Layout, filter_layouts
+from lossmap.components.landscape.directions.normalization import normalize
 from lossmap.components.landscape.directions.random import normalized_direction, random_direction
 from lossmap.components.landscape.directions.trajectory import Principal, principal
+from lossmap.components.landscape.evaluator import tensors
 from lossmap.components.landscape.hessian.lanczos import eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
+from lossmap.components.landscape.layers import check_batch_norm, check_reestimation
+from lossmap.components.landscape.moving import frozen_parameters, listed, moving_parameters
 from lossmap.components.landscape.parameters import gradient
+from lossmap.components.landscape.precision import narrow_types
 from lossmap.components.stores import layout, software
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Kind, Part, Position, Survey
-from lossmap.components.surveys.problems import Problems
+from lossmap.components.surveys.checks import check_plane
+from lossmap.components.surveys.determinism import one_blas_thread
+from lossmap.components.surveys.problems import Problems, load_directions
 
 _EVALUATED_WITH = {"split", "task", "samples", "batch_norm", "batch_size", "device", "seed"}
 
@@ -38,12 +46,20 @@ Pair = Mapping[str, Mapping[str, Tensor]]  # axis, name
 
 
 def plan(run: Run) -> Survey:
-    """Make the directions and draw the samples, keep both, and address what is to be evaluated."""
+    """Make the directions and draw the samples, keep both, and address what is to be evaluated.
+
+    Raises:
+        ExperimentError: the network has nothing to move, or cannot be surveyed as it is.
+    """
     keep_samples(run)
     planning = _Planning(run)
     landscape = run.experiment.landscape
-    parts = [_plane(planning, pair) for pair in range(landscape.pairs)]
+    planning.check_layers()
+    with one_blas_thread():
+        parts = [_plane(planning, pair) for pair in range(landscape.pairs)]
     plane = parts[0].plane
+    if isinstance(run.experiment.model, Imported):
+        check_plane(planning.problems, load_directions(run.store, plane), landscape.samples)
     if planning.path:
         parts.append(Part(kind="trajectory", address=planning.address("trajectory", {}), plane=plane))
     if landscape.convexity:
@@ -56,9 +72,15 @@ def plan(run: Run) -> Survey:
         parts=tuple(parts),
         positions=planning.positions(),
         explained=planning.path.explained if planning.path else (),
+        notes=tuple(planning.notes()),
     )
     run.keep_survey(survey)
     return survey
+
+
+def _device(landscape: Landscape) -> str:
+    """The survey's, or the CPU in a pod that has no GPU, as one that plans need not."""
+    return landscape.device if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)
@@ -69,11 +91,43 @@ class _Planning:
 
     @property
     def landscape(self) -> Landscape:
-        return self.run.experiment.landscape
+        """As the experiment has it. Where training moves nothing but vectors of a network that has other
+        parameters (biases or norms that were tuned), these are what moves here, too.
+        """
+        landscape = self.run.experiment.landscape
+        return landscape.model_copy(update={"ignore_bias_and_norm": False}) if self.tuned else landscape
+
+    @cached_property
+    def tuned(self) -> bool:
+        """Whether all parameters that move have one dimension, which the survey would leave, and frozen ones
+        have more.
+        """
+        others = frozen_parameters(self.network).values()
+        return (
+            self.run.experiment.landscape.ignore_bias_and_norm
+            and all(weight.dim() <= 1 for weight in self.weights.values())
+            and any(parameter.dim() > 1 for parameter in others)
+        )
+
+    def check_layers(self) -> None:
+        """Whether the network's layers can be surveyed in this way."""
+        check_batch_norm(self.network)
+        if self.landscape.batch_norm == "reestimated":
+            check_reestimation(self.network)
+
+    def notes(self) -> Iterator[str]:
+        """What one has to know about the weights that move, in sentences."""
+        if narrow := narrow_types(self.state):
+            yield f"Weights in {' and '.join(narrow)} move in float32."
+        if frozen := sum(parameter.numel() for parameter in frozen_parameters(self.network).values()):
+            moving = sum(weight.numel() for weight in self.weights.values())
+            yield f"{frozen:,} of {frozen + moving:,} weights are frozen and do not move."
+        if self.tuned:
+            yield "The others have one dimension and move, although landscape.ignore_bias_and_norm is true."
 
     @cached_property
     def problems(self) -> Problems:
-        return Problems(self.run)
+        return Problems(self.run, _device(self.run.experiment.landscape))
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -85,11 +139,12 @@ class _Planning:
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
-        return {name: self.state[name] for name, _ in self.network.named_parameters()}
+        """Those that move."""
+        return {name: weight.detach() for name, weight in moving_parameters(self.network).items()}
 
     @cached_property
-    def groups(self) -> dict[str, int]:
-        return convolution_groups(self.network)
+    def layouts(self) -> dict[str, Layout]:
+        return filter_layouts(self.network)
 
     @cached_property
     def epochs(self) -> list[int]:
@@ -135,11 +190,15 @@ class _Planning:
 
 
 def _plane(planning: _Planning, pair: int) -> Part:
-    """Make a plane's directions and keep them as safetensors `x/<name>` and `y/<name>`, float32."""
-    directions = _pair(planning, pair)
+    """Make a plane's directions and keep them as safetensors `x/<name>` and `y/<name>`, in the types of what
+    they move.
+    """
+    directions, own = _pair(planning, pair), tensors(planning.network)
+    for axis, direction in directions.items():
+        _check_length(axis, direction, planning)
     content = save(
         {
-            f"{axis}/{name}": value.float().contiguous()
+            f"{axis}/{name}": value.to(own[name].dtype).contiguous()
             for axis, direction in directions.items()
             for name, value in direction.items()
         }
@@ -149,11 +208,35 @@ def _plane(planning: _Planning, pair: int) -> Part:
     return Part(kind="loss", address=address, plane=address, pair=pair)
 
 
+def _check_length(axis: str, direction: Mapping[str, Tensor], planning: _Planning) -> None:
+    """Raises:
+    ExperimentError: the direction is zero.
+    """
+    if any(bool(value.any()) for value in direction.values()):
+        return
+    landscape, what = planning.landscape, f"the direction {axis} of {planning.run.name} is zero"
+    if landscape.directions != "random":
+        raise ExperimentError(
+            f"{what}: directions is {landscape.directions}, and there is no difference, gradient or"
+            " eigenvector to follow; set landscape.directions=random"
+        )
+    if landscape.ignore_bias_and_norm and all(weight.dim() <= 1 for weight in planning.weights.values()):
+        raise ExperimentError(
+            f"{what}: every parameter has one dimension, as biases and norms have, which stay where they are;"
+            " set landscape.ignore_bias_and_norm=false"
+        )
+    raise ExperimentError(
+        f"{what}: every weight that moves is zero, and normalization {landscape.normalization} gives the"
+        " direction the weights' length; set landscape.normalization=none, or"
+        " landscape.ignore_bias_and_norm=false where biases are not zero"
+    )
+
+
 def _pair(planning: _Planning, pair: int) -> Pair:
     landscape = planning.landscape
     if landscape.directions == "random":
         return {
-            axis: normalized_direction(planning.weights, axis, landscape, pair, planning.groups)
+            axis: normalized_direction(planning.weights, axis, landscape, pair, planning.layouts)
             for axis in ("x", "y")
         }
     if landscape.directions == "networks":
@@ -183,22 +266,28 @@ def _difference(planning: _Planning, other: str) -> dict[str, Tensor]:
             f"run {other} has another network than {planning.run.name}, expected the same architecture and"
             " size; name runs whose model is equal"
         )
-    return _moving(
-        {
-            name: tensor.double() - planning.state[name].double()
-            for name, tensor in state.items()
-            if tensor.is_floating_point()
-        },
-        planning,
-    )
+    difference = {
+        name: tensor.double() - planning.state[name].double()
+        for name, tensor in state.items()
+        if tensor.is_floating_point()
+    }
+    fixed = [name for name in frozen_parameters(planning.network) if difference[name].any()]
+    if fixed:
+        raise LossmapError(
+            f"run {other} differs from {planning.run.name} in parameters that do not move ({listed(fixed)}),"
+            " so that its network does not lie on the plane; let them require a gradient"
+        )
+    return _moving(difference, planning)
 
 
 def _moving(direction: Mapping[str, Tensor], planning: _Planning) -> dict[str, Tensor]:
-    """The part of a direction that moves: the parameters, and BatchNorm's statistics where they are
+    """The part of a direction that moves: the moving parameters, and BatchNorm's statistics where they are
     coordinates.
     """
-    statistics = planning.landscape.batch_norm == "coordinates"
-    return {name: tensor for name, tensor in direction.items() if statistics or name in planning.weights}
+    moving = set(planning.weights)
+    if planning.landscape.batch_norm == "coordinates":
+        moving |= {name for name, _ in planning.network.named_buffers()}
+    return {name: tensor for name, tensor in direction.items() if name in moving}
 
 
 def _complete(direction: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -216,7 +305,7 @@ def _of_the_loss(planning: _Planning, landscape: Landscape) -> Pair:
     else:
         x = _named(gradient(problem), planning)
         y = random_direction(planning.weights, landscape.seed, "y")
-    settings = (landscape.normalization, landscape.ignore_bias_and_norm, planning.groups)
+    settings = (landscape.normalization, landscape.ignore_bias_and_norm, planning.layouts)
     return {axis: normalize(each, planning.weights, *settings) for axis, each in {"x": x, "y": y}.items()}
 
 

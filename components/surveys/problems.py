@@ -1,8 +1,8 @@
 """A run's network, loss and samples in memory, and what is evaluated on them."""
 
 import hashlib
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
 
@@ -10,18 +10,26 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from lossmap.components.config.models import Imported
+from lossmap.components.core.errors import ExperimentError, LossmapError
+from lossmap.components.core.imports import reason
 from lossmap.components.data.samples import SurveySamples, load_survey_samples
 from lossmap.components.landscape.evaluator import Directions, Evaluator
 from lossmap.components.landscape.fold import fold_batch_norm
+from lossmap.components.landscape.forward import memory_format
 from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.hessian.convexity import ConvexityEvaluator
 from lossmap.components.landscape.hessian.curvature import measure
+from lossmap.components.landscape.losses.loss import Loss
+from lossmap.components.landscape.moving import moving_parameters
 from lossmap.components.landscape.objective import Problem, Samples, experiment_loss, like_parameters
+from lossmap.components.landscape.precision import widen
 from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Part
+from lossmap.components.surveys.determinism import compute_deterministically, one_blas_thread
 from lossmap.components.surveys.tiles import Document, Evaluate, Tile, evaluate_tile
 
 _TRIED = 2  # samples that tell which memory format a network takes
@@ -32,10 +40,11 @@ class Problems:
 
     Args:
         run: with a trained network.
+        device: that computes; without it that of the run's landscape.
     """
 
-    def __init__(self, run: Run):
-        self._run = run
+    def __init__(self, run: Run, device: str | None = None):
+        self._run, self._device = run, device or run.experiment.landscape.device
         self._samples: dict[int, Samples] = {}
 
     @cached_property
@@ -48,11 +57,18 @@ class Problems:
         """The trained weights and buffers by name."""
         return self._weights[1]
 
+    @property
+    def loss(self) -> Loss:
+        """What is surveyed."""
+        return experiment_loss(self._run.experiment, self._run.manifest)
+
     def network(self) -> nn.Module:
-        """The trained network, made anew each time: evaluators change theirs."""
+        """The trained network, made anew each time: evaluators change theirs. Its weights of less than 32
+        bits are float32.
+        """
         network = build(self._run.experiment.model, self._run.manifest)
         network.load_state_dict(self.state)
-        return network
+        return widen(network)
 
     def problem(self, count: int) -> Problem:
         """A network of its own, the loss, and `count` samples of the survey, on the survey's device. Sets
@@ -61,12 +77,10 @@ class Problems:
         Fewer samples are a part of more samples.
         """
         compute_deterministically()
-        network = self.network().eval().to(self._run.experiment.landscape.device)
+        network = self._ready_network()
         if count not in self._samples:
             self._samples[count] = self._part(network, count)
-        return Problem(
-            network, experiment_loss(self._run.experiment, self._run.manifest), self._samples[count]
-        )
+        return Problem(network, self.loss, self._samples[count])
 
     def evaluator(self, part: Part) -> Evaluate:
         """A part of the run's survey as a function of two coordinates. Sets torch to one thread."""
@@ -82,7 +96,7 @@ class Problems:
             return ConvexityEvaluator(problem, directions, landscape.convexity.tolerance)
         problem = self.problem(landscape.samples)
         if landscape.batch_norm == "frozen":
-            directions = fold_batch_norm(problem.network, directions)
+            problem, directions = fold_batch_norm(problem, directions)
         return Evaluator(problem, directions, landscape.batch_norm)
 
     @cached_property
@@ -94,11 +108,24 @@ class Problems:
     def _survey_samples(self) -> SurveySamples:
         return load_survey_samples(self._run)
 
+    def _ready_network(self) -> nn.Module:
+        return self.network().eval().to(self._device)
+
+    @cached_property
+    def _memory_format(self) -> torch.memory_format:
+        """Found on a network of its own, which may keep something of its first call."""
+        landscape, network = self._run.experiment.landscape, self._ready_network()
+        inputs, _ = self._survey_samples.part(min(_TRIED, landscape.samples))
+        inputs = like_parameters(inputs, network).to(self._device)
+        return memory_format(network, inputs)
+
     def _part(self, network: nn.Module, count: int) -> Samples:
         landscape = self._run.experiment.landscape
         inputs, targets = self._survey_samples.part(count)
-        inputs = _laid_out(like_parameters(inputs, network).to(landscape.device), network)
-        return Samples(inputs, targets.to(landscape.device), landscape.batch_size)
+        inputs = like_parameters(inputs, network).to(self._device)
+        if inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=self._memory_format)
+        return Samples(inputs, targets.to(self._device), landscape.batch_size)
 
 
 class TileEvaluator:
@@ -111,28 +138,38 @@ class TileEvaluator:
     """
 
     def __init__(self, run: Run, check: Callable[[], None] = lambda: None):
-        self._store, self._problems, self._check = run.store, Problems(run), check
+        self._run, self._problems, self._check = run, Problems(run), check
         self._current: tuple[Part, Evaluate] | None = None
 
     def evaluate(self, tile: Tile) -> None:
         """Evaluate a tile and write it, unless somebody else has done it."""
-        if self._store.exists(tile.key):
+        if self._run.store.exists(tile.key):
             return
-        if not self._current or self._current[0] != tile.part:
-            self._current = tile.part, self._problems.evaluator(tile.part)
-        evaluate_tile(self._store, tile, partial(self._point, self._current[1]))
+        with one_blas_thread():
+            if not self._current or self._current[0] != tile.part:
+                with self._in_one_line(tile.part):
+                    self._current = tile.part, self._problems.evaluator(tile.part)
+            evaluate_tile(self._run.store, tile, partial(self._point, *self._current))
 
-    def _point(self, evaluate: Evaluate, x: float, y: float) -> Any:
+    def _point(self, part: Part, evaluate: Evaluate, x: float, y: float) -> Any:
         self._check()
-        return evaluate(x, y)
+        with self._in_one_line(part):
+            return evaluate(x, y)
 
-
-def compute_deterministically() -> None:
-    """One thread, and only algorithms that give the same bits every time."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products on a GPU do not
-    torch.set_num_threads(1)
-    # as use_deterministic_algorithms(True), which imports torch.compile for seconds
-    torch.set_deterministic_debug_mode("error")
+    @contextmanager
+    def _in_one_line(self, part: Part) -> Iterator[None]:
+        """Whatever a user's network does there is told as an ExperimentError."""
+        try:
+            yield
+        except LossmapError:
+            raise
+        except Exception as error:
+            model = self._run.experiment.model
+            if not isinstance(model, Imported):
+                raise
+            raise ExperimentError(
+                f"{model.factory} fails in the survey of {part.kind}: {reason(error)}"
+            ) from error
 
 
 def load_directions(store: Store, address: str) -> Directions:
@@ -149,37 +186,10 @@ def _axis(directions: dict[str, Tensor], axis: str) -> dict[str, Tensor]:
     }
 
 
-def _laid_out(inputs: Tensor, network: nn.Module) -> Tensor:
-    """Images channels last, in which convolutions are fastest; as they are where the network does not take
-    them so.
-    """
-    if inputs.dim() != 4:
-        return inputs
-    channels_last = inputs.contiguous(memory_format=torch.channels_last)
-    return channels_last if _same_outputs(network, inputs[:_TRIED], channels_last[:_TRIED]) else inputs
-
-
-@torch.no_grad()
-def _same_outputs(network: nn.Module, inputs: Tensor, laid_out: Tensor) -> bool:
-    """Whether a network gives the same outputs, to rounding, for the same inputs in another memory format.
-
-    One that flattens by `view` fails there; one that reads the memory by strides of its own answers something
-    else.
-    """
-    try:
-        expected, found = network(inputs), network(laid_out)
-    # whatever a user's network does; what fails in any format fails again where it is evaluated
-    except Exception:
-        return False
-    tolerance = torch.finfo(expected.dtype).eps ** 0.5
-    largest = expected.abs().nan_to_num(0, 0).max().item()
-    return torch.allclose(found, expected, rtol=0, atol=tolerance * largest, equal_nan=True)
-
-
 def _trajectory(run: Run, problem: Problem) -> Evaluate:
     """The loss of the snapshot after epoch x, with the statistics that it had."""
     network = problem.network
-    still = {name: torch.zeros_like(parameter) for name, parameter in network.named_parameters()}
+    still = {name: torch.zeros_like(parameter) for name, parameter in moving_parameters(network).items()}
 
     def evaluate(epoch: float, _y: float) -> Result:
         network.load_state_dict(load(run.store.read(layout.snapshot(run.training, int(epoch)))))

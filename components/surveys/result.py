@@ -65,6 +65,7 @@ class SurveyResult:
         convexity: extreme eigenvalues on the plane.
         curvature: at the trained network.
         bound: of an adaptive plane's interpolation.
+        notes: what one has to know about the weights that move, in sentences.
     """
 
     planes: tuple[Surface, ...]
@@ -74,3 +75,4 @@ class SurveyResult:
     convexity: ConvexityMap | None = None
     curvature: "CurvatureResult | None" = None
     bound: "Bound | None" = None
+    notes: tuple[str, ...] = ()

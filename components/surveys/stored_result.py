@@ -25,6 +25,7 @@ def load_result(run: Run) -> SurveyResult:
         convexity=_convexity(run),
         curvature=_curvature(run),
         bound=bound,
+        notes=run.survey.notes,
     )
 
 

@@ -13,7 +13,6 @@ import torch
 
 from lossmap.components.core.errors import Interrupted, TrainingError
 from lossmap.components.data.batches import Images
-from lossmap.components.models import count_parameters
 from lossmap.components.models.state import network_bytes
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
@@ -146,7 +145,7 @@ class Session:
         result: dict[str, Any] = {
             "train": asdict(training),
             "test": asdict(evaluation),
-            "parameters": count_parameters(trainer.network),
+            "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
             "seconds": time.monotonic() - self._start,
             "processes": trainer.group.world,
             "device": str(trainer.group.device.type),

@@ -65,6 +65,9 @@ def run_experiment(run: Run, experiment: Experiment, settings: Settings) -> None
 def show_runs(runs: Sequence[Run], settings: Settings) -> None:
     """Say what came out and where it lies."""
     show_comparison(compare.rows(runs), settings)
+    for run in runs:
+        for note in run.survey.notes:
+            console.print(f"{'note':12} {run.name}: {note}", soft_wrap=True, markup=False)
     console.print(f"MLflow UI    {_command()} ui{_options(settings)}", soft_wrap=True, markup=False)
 
 

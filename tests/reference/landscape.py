@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from lossmap.components.landscape.evaluator import Evaluator
+from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.grid import Surface
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 
@@ -44,6 +45,15 @@ def evaluator(network, directions, inputs, labels, batch_norm, batch_size):
     return Evaluator(
         Problem(network, cross_entropy, Samples(inputs, labels, batch_size)), directions, batch_norm
     )
+
+
+def folded_evaluator(network, directions, inputs, labels, batch_size=5):
+    """The product's own evaluator after frozen BatchNorm was folded where that is exact, and the network that
+    it then evaluates.
+    """
+    problem = Problem(network, cross_entropy, Samples(inputs, labels, batch_size))
+    folded, moved = fold_batch_norm(problem, directions)
+    return Evaluator(folded, moved, "frozen"), folded.network
 
 
 def surface(x, y, loss, evaluated=None, error=None, groups=4, spread=0.04):

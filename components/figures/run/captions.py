@@ -122,7 +122,7 @@ def evaluation(run: RunSummary) -> str:
     landscape = run.experiment.landscape
     return (
         f"{objective(run)} of {run.samples} {split(run)} {sample_noun(run)}. {directions(landscape)};"
-        f" BatchNorm statistics {_STATISTICS[landscape.batch_norm]}."
+        f" BatchNorm statistics {_STATISTICS[landscape.batch_norm]}. {' '.join(run.result.notes)}".strip()
     )
 
 

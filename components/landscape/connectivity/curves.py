@@ -14,6 +14,7 @@ from lossmap.components.core.errors import TrainingError
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.connectivity.paths import Coefficients, State
+from lossmap.components.landscape.moving import moving_parameters
 from lossmap.components.landscape.objective import SampleLoss
 from lossmap.components.landscape.outputs import network_outputs
 
@@ -71,9 +72,9 @@ def train_bend(
     """The theta that minimises E over t ~ U(0, 1) of f(phi(t)) (Garipov et al. 2018, eq. 2), starting from (a
     + b) / 2.
 
-    One t is drawn for each batch; the gradient with respect to theta is c_1(t) grad f(phi(t)). Buffers are
-    not trained: they are (a + b) / 2, so that on a Bezier curve and on a chain they go from a's to b's as
-    they do on the straight line.
+    One t is drawn for each batch; the gradient with respect to theta is c_1(t) grad f(phi(t)). Buffers and
+    frozen parameters are not trained: they are (a + b) / 2, so that on a Bezier curve and on a chain they
+    go from a's to b's as they do on the straight line.
 
     Args:
         problem: a network, which stays as it is, and the loss, whose plain mean over all batches is
@@ -88,11 +89,11 @@ def train_bend(
         TrainingError: the loss became NaN or infinite.
     """
     network, loss = _for_training(problem[0], descent.batch_statistics), problem[1]
-    bend, theta = _start(network, ends)
+    bend, theta = _start(problem[0], ends)
     optimizer = torch.optim.SGD(theta, descent.learning_rate, descent.momentum)
-    moving = [name for name, _ in network.named_parameters()]
+    replaced = [name for name, _ in network.named_parameters()]
     if not descent.batch_statistics:
-        moving += [name for name, _ in network.named_buffers()]
+        replaced += [name for name, _ in network.named_buffers()]
     draws, total = stream("curve", descent.seed), descent.epochs * descent.steps
     step = 0
     for number in range(descent.epochs):
@@ -101,7 +102,7 @@ def train_bend(
             rate = descent.learning_rate * (1 + math.cos(math.pi * step / total)) / 2
             optimizer.param_groups[0]["lr"] = rate
             state = _state(coefficients(float(draws.random())), ends, bend)
-            outputs = network_outputs(network, inputs, {name: state[name] for name in moving})
+            outputs = network_outputs(network, inputs, {name: state[name] for name in replaced})
             value = loss(outputs, targets).mean()
             optimizer.zero_grad()
             value.backward()
@@ -120,7 +121,10 @@ def _start(network: nn.Module, ends: tuple[State, State]) -> tuple[dict[str, Ten
     """The bend (a + b) / 2 by name, and what of it is trained; a parameter with two names is one tensor."""
     bend = {name: _middle(ends[0][name], ends[1][name]) for name in ends[0]}
     theta: dict[nn.Parameter, Tensor] = {}
+    moving = set(moving_parameters(network).values())
     for name, parameter in network.named_parameters(remove_duplicate=False):
+        if parameter not in moving:
+            continue
         bend[name] = theta.setdefault(parameter, bend[name].requires_grad_())
     return bend, list(theta.values())
 

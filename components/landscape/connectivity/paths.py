@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.barriers import Profile
-from lossmap.components.landscape.objective import SampleLoss, Samples, group_means, losses_and_errors
+from lossmap.components.landscape.forward import fixed, losses_of
+from lossmap.components.landscape.objective import SampleLoss, Samples, group_means
 
 State = Mapping[str, Tensor]  # parameters and buffers of a network by name
 Coefficients = Callable[[float], tuple[float, ...]]
@@ -77,10 +78,7 @@ def evaluate(
         progress: called after every point.
     """
     # the path's ends may be its own tensors
-    network, loss = (
-        copy.deepcopy(problem[0]).eval().requires_grad_(False),
-        problem[1],
-    )
+    network, loss = fixed(copy.deepcopy(problem[0]).eval()), problem[1]
     groups = {name: chosen.groups() for name, chosen in samples.items()}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in samples}
     for done, t in enumerate(points, start=1):
@@ -97,10 +95,9 @@ def _profile(points: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> Prof
     return Profile(t=np.array(points), **columns, **{key: rows[0][key] for key in _CONSTANT})
 
 
-@torch.inference_mode()
 def _measure(network: nn.Module, loss: SampleLoss, samples: Samples, groups: Tensor) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    losses, errors = losses_and_errors(network, loss, samples)
+    losses, errors = losses_of(network, loss, samples)
     for name, plural, found in (("loss", "losses", losses), ("error", "errors", errors)):
         row[name] = np.float64(found.mean)
         row[f"{name}_standard_error"] = np.float64(found.standard_error)

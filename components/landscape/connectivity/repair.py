@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.landscape.connectivity.paths import State
+from lossmap.components.landscape.forward import without_gradients
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -28,32 +29,35 @@ class Moments:
     deviation: Tensor
 
 
-@torch.inference_mode()
+def _has_rows(module: nn.Module) -> bool:
+    """Whether it is a layer whose rows can be scaled: pruning and weight norm compute its weight."""
+    return isinstance(module, _LAYERS) and "weight" in module._parameters
+
+
 def hidden_layers(network: nn.Module, inputs: Tensor) -> list[str]:
     """Names of the linear and convolutional layers in the order in which they are reached; the last one
     makes the output and is left out.
     """
     order: dict[str, None] = {}
-    modules = {name: module for name, module in network.named_modules() if isinstance(module, _LAYERS)}
+    modules = {name: module for name, module in network.named_modules() if _has_rows(module)}
     hooks = [
         module.register_forward_hook(lambda *_, name=name: order.setdefault(name))
         for name, module in modules.items()
     ]
-    network(inputs)
+    without_gradients(network, lambda: network(inputs.clone()))
     for hook in hooks:
         hook.remove()
     return list(order)[:-1]
 
 
-@torch.inference_mode()
 def moments(
     network: nn.Module, names: Sequence[str], batches: Sequence[tuple[Tensor, Tensor]]
 ) -> dict[str, Moments]:
     """Moments of the named layers' outputs over all batches together, summed in float64."""
-    sums = {name: torch.zeros(3, 1, dtype=torch.float64) for name in names}
+    sums: dict[str, Tensor] = {}
 
     def add(name: str, module: nn.Module, output: Tensor) -> None:
-        channels = output.movedim(-1 if isinstance(module, nn.Linear) else 1, 0).flatten(1).double()
+        channels = output.detach().movedim(-1 if isinstance(module, nn.Linear) else 1, 0).flatten(1).double()
         sums[name] = (
             sums[name]
             + torch.stack(
@@ -61,14 +65,18 @@ def moments(
             ).cpu()
         )
 
+    def compute() -> None:
+        sums.update({name: torch.zeros(3, 1, dtype=torch.float64) for name in names})
+        for inputs, _ in batches:
+            network(inputs.clone())
+
     hooks = [
         network.get_submodule(name).register_forward_hook(
             lambda module, _, output, name=name: add(name, module, output)
         )
         for name in names
     ]
-    for inputs, _ in batches:
-        network(inputs)
+    without_gradients(network, compute)
     for hook in hooks:
         hook.remove()
     return {name: _moments(*sum_of_powers) for name, sum_of_powers in sums.items()}
@@ -83,7 +91,7 @@ def with_biases(network: nn.Module, *states: State) -> list[State]:
     """Give every layer that has no bias one of zeros, in place, and return the states with them."""
     zeros: dict[str, Tensor] = {}
     for name, module in network.named_modules():
-        if isinstance(module, _LAYERS) and module.bias is None:
+        if isinstance(module, _LAYERS) and _has_rows(module) and module.bias is None:
             zeros[f"{name}.bias" if name else "bias"] = module.weight.new_zeros(len(module.weight))
             module.bias = nn.Parameter(module.weight.new_zeros(len(module.weight)), requires_grad=False)
     return [{**state, **zeros} for state in states]

@@ -18,11 +18,14 @@ from torch import Tensor, nn
 
 from lossmap.components.config.landscape import Landscape, Normalization
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.imports import reason
 from lossmap.components.core.progress import Progress, silent
-from lossmap.components.landscape.directions.normalization import convolution_groups
+from lossmap.components.landscape.directions.filters import filter_layouts
 from lossmap.components.landscape.directions.random import normalized_direction
 from lossmap.components.landscape.directions.rescaling import Kind, Rescaling, rescaled_copy
 from lossmap.components.landscape.evaluator import Evaluator
+from lossmap.components.landscape.forward import without_gradients
+from lossmap.components.landscape.moving import moving_parameters
 from lossmap.components.landscape.objective import Problem, Samples
 
 # Smaller relative changes are rounding; with statistics estimated anew, BatchNorm's eps.
@@ -100,7 +103,7 @@ def prove(
         points: along each of the two directions, for instance 11 from -1 to 1.
         progress: is told of every finished line.
     """
-    original = copy.deepcopy(problem.network).double().eval().requires_grad_(False)
+    original = _double_copy(problem.network)
     problem = Problem(original, problem.loss, _in_float64(problem.samples))
     rescalings: list[Rescaling] = []
     networks: dict[Kind, nn.Module] = {}
@@ -159,6 +162,15 @@ def _rescaling_text(rescaling: Rescaling) -> str:
     return f"{text}; the network's outputs change by {rescaling.function_change:.0e} of the largest"
 
 
+def _double_copy(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network).double().eval()
+    except Exception as error:  # whatever the user's module holds
+        raise ExperimentError(
+            f"the network {type(network).__name__} cannot be copied, which rescaling needs: {reason(error)}"
+        ) from None
+
+
 def _in_float64(samples: Samples) -> Samples:
     inputs, targets = (
         tensor.double() if tensor.is_floating_point() else tensor
@@ -168,10 +180,11 @@ def _in_float64(samples: Samples) -> Samples:
 
 
 def _outputs(network: nn.Module, samples: Samples) -> Tensor:
-    return torch.cat([network(inputs) for inputs, _ in samples.batches()])
+    return without_gradients(
+        network, lambda: torch.cat([network(inputs).detach() for inputs, _ in samples.batches()])
+    )
 
 
-@torch.no_grad()
 def _measured(rescaling: Rescaling, original: nn.Module, changed: nn.Module, samples: Samples) -> Rescaling:
     if not rescaling.scales:
         return rescaling
@@ -184,12 +197,10 @@ def _losses(
 ) -> list[float] | None:
     """Along x, then along y. None where the weights cannot be normalised: by neuron, if they are pruned."""
     network = copy.deepcopy(network)
-    weights, groups = (
-        {name: parameter.cpu() for name, parameter in network.named_parameters()},
-        convolution_groups(network),
-    )
+    weights = {name: parameter.cpu() for name, parameter in moving_parameters(network).items()}
+    layouts = filter_layouts(network)
     try:
-        x, y = (normalized_direction(weights, axis, landscape, groups=groups) for axis in ("x", "y"))
+        x, y = (normalized_direction(weights, axis, landscape, layouts=layouts) for axis in ("x", "y"))
     except ExperimentError:
         return None
     evaluate = Evaluator(Problem(network, problem.loss, problem.samples), (x, y), _statistics(landscape))

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch import Tensor
 
 from lossmap.components.config.landscape import Normalization
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.landscape.directions.filters import OUTPUTS_FIRST, Layout
 
 _ITERATIONS = 5000
 _PRECISION = 1e-13
@@ -18,7 +18,7 @@ def normalize(
     weights: Mapping[str, Tensor],
     normalization: Normalization,
     ignore_bias_and_norm: bool,
-    groups: Mapping[str, int] | None = None,
+    layouts: Mapping[str, Layout] | None = None,
 ) -> dict[str, Tensor]:
     """Give a direction d the scale of the weights w.
 
@@ -40,35 +40,30 @@ def normalize(
         weights: of the trained network, by parameter.
         normalization: one of the above.
         ignore_bias_and_norm: leave parameters with one dimension or none where they are.
-        groups: of grouped convolutions' weights, by parameter (`convolution_groups`); 1 where it has none.
-            Only neuron needs them.
+        layouts: of weights that are not outputs x inputs x …, by parameter (`filters.filter_layouts`).
 
     Raises:
         ExperimentError: neuron, and the pattern of zeros of a weight admits no scaling.
     """
+    layouts = layouts or {}
     still = {name for name, value in direction.items() if ignore_bias_and_norm and value.dim() <= 1}
-    d = {name: value.double() for name, value in direction.items() if name not in still}
+    d = {
+        name: layouts.get(name, OUTPUTS_FIRST).moving(value.double())
+        for name, value in direction.items()
+        if name not in still
+    }
     w = {name: weights[name].detach().to(value) for name, value in d.items()}
     if normalization == "model":
         factor = _ratio(_norm(w), _norm(d))
         scaled = {name: factor * value for name, value in d.items()}
     else:
         scaled = {
-            name: _scaled(name, value, w[name], normalization, (groups or {}).get(name, 1))
+            name: _scaled(name, value, w[name], normalization, layouts.get(name, OUTPUTS_FIRST))
             for name, value in d.items()
         }
     return {
         name: torch.zeros_like(value, dtype=torch.float64) if name in still else scaled[name]
         for name, value in direction.items()
-    }
-
-
-def convolution_groups(network: nn.Module) -> dict[str, int]:
-    """The number of groups of every grouped convolution's weight, by parameter."""
-    return {
-        f"{name}.weight": module.groups
-        for name, module in network.named_modules()
-        if isinstance(module, _ConvNd) and module.groups > 1
     }
 
 
@@ -138,26 +133,36 @@ def _scaling(squares: Tensor) -> Tensor:
 
 
 def _scaled(
-    name: str, direction: Tensor, weight: Tensor, normalization: Normalization, groups: int
+    name: str, direction: Tensor, weight: Tensor, normalization: Normalization, layout: Layout
 ) -> Tensor:
+    if direction.dim() <= 1 or normalization not in ("filter", "neuron"):
+        return _scaled_as_one(direction, weight, normalization)
+    d, w = layout.to_filters(direction), layout.to_filters(weight)
+    if normalization == "filter":
+        scaled = d * _ratio(w.flatten(1).norm(dim=1), d.flatten(1).norm(dim=1)).reshape(
+            -1, *[1] * (d.dim() - 1)
+        )
+    else:
+        scaled = _neuron_scale_of(name, w, layout.groups_of(weight)) * d
+    return layout.from_filters(scaled, like=weight)
+
+
+def _scaled_as_one(direction: Tensor, weight: Tensor, normalization: Normalization) -> Tensor:
     if normalization == "none":
         return direction
-    if normalization == "neuron" and direction.dim() > 1:
-        try:
-            return neuron_scale(weight, groups) * direction
-        except ExperimentError as error:
-            raise ExperimentError(
-                f"normalization is neuron and {name} {error}, expected weights that are not pruned; use"
-                " normalization element"
-            ) from None
     if normalization in ("element", "neuron"):
         return weight.abs() * direction
-    if normalization == "filter" and direction.dim() > 1:
-        shape = (-1, *[1] * (direction.dim() - 1))
-        return direction * _ratio(weight.flatten(1).norm(dim=1), direction.flatten(1).norm(dim=1)).reshape(
-            shape
-        )
     return direction * _ratio(weight.norm(), direction.norm())
+
+
+def _neuron_scale_of(name: str, weight: Tensor, groups: int) -> Tensor:
+    try:
+        return neuron_scale(weight, groups)
+    except ExperimentError as error:
+        raise ExperimentError(
+            f"normalization is neuron and {name} {error}, expected weights that are not pruned; use"
+            " normalization element"
+        ) from None
 
 
 def _ratio(weight: Tensor, direction: Tensor) -> Tensor:

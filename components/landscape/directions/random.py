@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.directions.filters import Layout
 from lossmap.components.landscape.directions.normalization import normalize
 
 
@@ -18,7 +19,7 @@ def normalized_direction(
     axis: str,
     landscape: Landscape,
     pair: int = 0,
-    groups: Mapping[str, int] | None = None,
+    layouts: Mapping[str, Layout] | None = None,
 ) -> dict[str, Tensor]:
     """The random direction that an experiment asks for along an axis, float64.
 
@@ -27,10 +28,10 @@ def normalized_direction(
         axis: x or y.
         landscape: its seed and normalisation.
         pair: which of the pairs of directions.
-        groups: of grouped convolutions (`normalization.convolution_groups`).
+        layouts: of weights that are not outputs x inputs x … (`filters.filter_layouts`).
     """
     direction = random_direction(weights, landscape.seed, axis, pair)
-    return normalize(direction, weights, landscape.normalization, landscape.ignore_bias_and_norm, groups)
+    return normalize(direction, weights, landscape.normalization, landscape.ignore_bias_and_norm, layouts)
 
 
 def random_direction(weights: Mapping[str, Tensor], seed: int, axis: str, pair: int = 0) -> dict[str, Tensor]:

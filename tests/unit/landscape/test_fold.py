@@ -1,15 +1,18 @@
-import copy
+import warnings
 
 import pytest
 import torch
-from reference.landscape import evaluator, naive_point
+import torch.nn.functional as F
+from reference.landscape import folded_evaluator, naive_point
 from reference.manifests import manifest
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import ResNet
 from lossmap.components.landscape.directions.random import normalized_direction
 from lossmap.components.landscape.fold import fold_batch_norm
+from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 from lossmap.components.models import build
 
 
@@ -40,8 +43,8 @@ def _case(model, ignore_bias_and_norm=True):
 def test_a_folded_networks_surface_is_the_unfolded_ones_in_float64(option, shortcuts, point):
     network, directions, inputs, labels = _case(ResNet(depth=14, shortcuts=shortcuts, shortcut_option=option))
     expected = naive_point(network, *directions, *point, inputs, labels)
-    folded = copy.deepcopy(network)
-    result = evaluator(folded, fold_batch_norm(folded, directions), inputs, labels, "frozen", 5)(*point)
+    evaluate, folded = folded_evaluator(network, directions, inputs, labels)
+    result = evaluate(*point)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     # float32, as in test_surface.py
     assert result.loss == pytest.approx(expected[0], rel=2e-5)
@@ -49,9 +52,9 @@ def test_a_folded_networks_surface_is_the_unfolded_ones_in_float64(option, short
 
 
 def test_norms_that_a_direction_moves_are_not_folded():
-    network, directions, _, _ = _case(ResNet(depth=8), ignore_bias_and_norm=False)
-    assert fold_batch_norm(network, directions) == directions
-    assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) == 7
+    network, directions, inputs, labels = _case(ResNet(depth=8), ignore_bias_and_norm=False)
+    problem = Problem(network, cross_entropy, Samples(inputs, labels, 5))
+    assert fold_batch_norm(problem, directions) == (problem, directions)
 
 
 class _Twice(nn.Module):
@@ -73,11 +76,177 @@ class _Branching(_Twice):
         return self.norm(self.conv(x)).mean(dim=(2, 3)) if x.sum() > 0 else x.mean(dim=(2, 3))
 
 
-@pytest.mark.parametrize("kind", [_Twice, _Branching])
+class _Reused(nn.Module):
+    """A kernel that is used a second time, past its module."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        x = self.norm(self.conv(x))
+        return F.conv2d(x, self.conv.weight, padding=1).mean(dim=(2, 3))
+
+
+class _Hidden(nn.Module):
+    """A kernel that is used a second time where a trace sees a function of one argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3)
+        self.again = _Again(self.conv)
+
+    def forward(self, x):
+        return self.again(self.norm(self.conv(x))).mean(dim=(2, 3))
+
+
+class _Again(nn.Softplus):
+    """A leaf of the trace by its place in torch.nn.modules."""
+
+    __module__ = "torch.nn.modules.activation"
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.borrowed = [convolution]
+
+    def forward(self, x):
+        return F.conv2d(x, self.borrowed[0].weight, padding=1)
+
+
+class _Checking(_Branching):
+    """A user's assertion that a trace violates."""
+
+    def forward(self, x):
+        assert isinstance(x, torch.Tensor)
+        return self.norm(self.conv(x)).mean(dim=(2, 3))
+
+
+class _InSinglePrecision(_Twice):
+    """A cast that a check in float64 does not survive."""
+
+    def forward(self, x):
+        return self.norm(self.conv(x.float())).mean(dim=(2, 3))
+
+
+def _plain(convolution, norm):
+    return nn.Sequential(convolution, norm, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _convolution():
+    return nn.Conv2d(3, 4, 3, bias=False)
+
+
+def _pruned():
+    convolution = _convolution()
+    prune.l1_unstructured(convolution, "weight", 0.5)
+    return _plain(convolution, nn.BatchNorm2d(4))
+
+
+def _hooked():
+    convolution = _convolution()
+    convolution.register_forward_hook(lambda module, inputs, output: output + 1)
+    return _plain(convolution, nn.BatchNorm2d(4))
+
+
+def _with_old_weight_norm():
+    with warnings.catch_warnings(action="ignore"):
+        network = _plain(torch.nn.utils.weight_norm(_convolution()), nn.BatchNorm2d(4))
+    network(torch.randn(2, 3, 8, 8)).sum().backward()
+    return network
+
+
+class _TwoNorms(nn.Module):
+    """A convolution for two inputs, with a norm for each."""
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.conv, self.first, self.second = convolution, nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return (self.first(self.conv(x)) + self.second(self.conv(x.flip(0)))).mean(dim=(2, 3))
+
+
+def _scripted():
+    with warnings.catch_warnings(action="ignore"):
+        return torch.jit.script(_plain(_convolution(), nn.BatchNorm2d(4)).eval())
+
+
+def _overflowing():
+    network = _plain(_convolution(), nn.BatchNorm2d(4))
+    network[0].weight.data *= 1e37
+    network[1].weight.data *= 1e3
+    return network
+
+
+UNFOLDED = {
+    "used without its norm": _Twice,
+    "not traceable": _Branching,
+    "kernel used twice": _Reused,
+    "kernel used behind the trace": _Hidden,
+    "assertion": _Checking,
+    "single precision": _InSinglePrecision,
+    "pruned": _pruned,
+    "hook": _hooked,
+    "spectral norm": lambda: _plain(parametrizations.spectral_norm(_convolution()), nn.BatchNorm2d(4)),
+    "weight norm": lambda: _plain(parametrizations.weight_norm(_convolution()), nn.BatchNorm2d(4)),
+    "old weight norm, trained": _with_old_weight_norm,
+    "two norms": lambda: _TwoNorms(_convolution()),
+    "TorchScript": _scripted,
+    "no statistics": lambda: _plain(_convolution(), nn.BatchNorm2d(4, track_running_stats=False)),
+    "overflow": _overflowing,
+}
+
+
+@pytest.mark.parametrize("kind", UNFOLDED)
 def test_what_cannot_be_folded_exactly_is_left_as_it_is(kind):
-    network = kind()
-    zeros = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
-    state = copy.deepcopy(network.state_dict())
-    fold_batch_norm(network, (zeros, zeros))
+    torch.manual_seed(2)
+    network = UNFOLDED[kind]().eval()
+    directions = tuple(
+        {
+            name: value.detach() if value.dim() > 1 else torch.zeros_like(value)
+            for name, value in network.named_parameters()
+        }
+        for _ in "xy"
+    )
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    problem = Problem(network, cross_entropy, Samples(torch.randn(6, 3, 8, 8), torch.zeros(6).long(), 3))
+    assert fold_batch_norm(problem, directions) == (problem, directions)
     assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
-    assert isinstance(network.norm, nn.BatchNorm2d)
+
+
+FOLDED = {
+    "norm without scale and shift": lambda: _plain(_convolution(), nn.BatchNorm2d(4, affine=False)),
+    "float64": lambda: _plain(_convolution(), nn.BatchNorm2d(4)).double(),
+    "grouped": lambda: _plain(nn.Conv2d(3, 6, 3, groups=3, bias=False), nn.BatchNorm2d(6)),
+    "reflecting border": lambda: _plain(
+        nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect", bias=False), nn.BatchNorm2d(4)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOLDED)
+def test_kinds_that_are_folded_have_the_surface_of_the_unfolded_network(kind):
+    torch.manual_seed(3)
+    network = FOLDED[kind]().eval()
+    network[1].running_mean += 0.3
+    network[1].running_var *= 1.7
+    inputs, labels = torch.randn(6, 3, 8, 8).to(network[0].weight.dtype), torch.arange(6) % 3
+    directions = tuple({"0.weight": torch.randn_like(network[0].weight)} for _ in "xy")
+    evaluate, folded = folded_evaluator(network, directions, inputs, labels)
+    assert isinstance(folded[1], nn.Identity)
+    still = {name: torch.zeros(()) for name, _ in network.named_parameters()}
+    expected = naive_point(
+        network, {**still, **directions[0]}, {**still, **directions[1]}, 0.3, -0.6, inputs, labels
+    )
+    assert evaluate(0.3, -0.6).loss == pytest.approx(expected[0], rel=1e-12 if kind == "float64" else 2e-6)
+
+
+def test_frozen_parameters_take_part_without_a_direction():
+    torch.manual_seed(3)
+    network = _plain(_convolution(), nn.BatchNorm2d(4)).eval()
+    problem = Problem(network, cross_entropy, Samples(torch.randn(6, 3, 8, 8), torch.zeros(6).long(), 3))
+    folded, _ = fold_batch_norm(problem, ({}, {}))
+    assert isinstance(folded.network[1], nn.Identity)
+    torch.testing.assert_close(
+        folded.network(problem.samples.inputs), network(problem.samples.inputs), rtol=1e-5, atol=1e-6
+    )

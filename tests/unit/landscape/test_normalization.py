@@ -7,7 +7,8 @@ from reference.normalization import model_normalized, scaled_to_unit_means
 from torch import nn
 
 from lossmap.components.core.errors import ExperimentError
-from lossmap.components.landscape.directions.normalization import convolution_groups, neuron_scale, normalize
+from lossmap.components.landscape.directions.filters import Layout, filter_layouts
+from lossmap.components.landscape.directions.normalization import neuron_scale, normalize
 from lossmap.components.landscape.directions.random import random_direction
 
 NORMALIZATIONS = ("none", "model", "layer", "filter", "element", "neuron")
@@ -159,11 +160,11 @@ def test_two_blocks_have_a_scale_each_and_nothing_moves_between_them():
 def test_each_group_of_a_convolution_is_scaled_by_itself(groups):
     network = nn.Sequential(nn.Conv2d(4, 8, 3, groups=groups))
     weight = _normal(8, 4 // groups, 3, 3, seed=4)
-    assert convolution_groups(network) == ({"0.weight": groups} if groups > 1 else {})
+    assert filter_layouts(network) == ({"0.weight": Layout(groups=groups)} if groups > 1 else {})
     parts = torch.cat([neuron_scale(part) for part in weight.chunk(groups)])
     assert torch.equal(neuron_scale(weight, groups), parts)
     direction = {"0.weight": _normal(8, 4 // groups, 3, 3, seed=5).double()}
-    normalized = normalize(direction, {"0.weight": weight}, "neuron", True, convolution_groups(network))
+    normalized = normalize(direction, {"0.weight": weight}, "neuron", True, filter_layouts(network))
     assert torch.equal(normalized["0.weight"], parts * direction["0.weight"])
 
 

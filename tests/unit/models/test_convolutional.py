@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from reference import convolutional as reference
-from reference.landscape import evaluator, naive_point
+from reference.landscape import folded_evaluator, naive_point
 from reference.manifests import manifest
 from reference.symmetries import images, permuted, randomized
 from torch import nn
@@ -15,10 +15,10 @@ from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import DenseNet, PreactivationResNet, ResNet, Vgg, WideResNet
 from lossmap.components.landscape.connectivity.symmetries import channel_spaces
 from lossmap.components.landscape.directions.random import normalized_direction
-from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.hessian.operators import Hessian
+from lossmap.components.landscape.moving import count_parameters
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
-from lossmap.components.models import build, count_parameters
+from lossmap.components.models import build
 
 BC121 = DenseNet(blocks=(6, 12, 24, 16), growth=32)
 TINY = {
@@ -377,8 +377,8 @@ def test_a_folded_networks_surface_is_the_unfolded_ones_in_float64(name, left):
         for axis in "xy"
     )
     expected = naive_point(network, *directions, 0.4, -0.3, inputs, labels)
-    folded = copy.deepcopy(network)
-    result = evaluator(folded, fold_batch_norm(folded, directions), inputs, labels, "frozen", 5)(0.4, -0.3)
+    evaluate, folded = folded_evaluator(network, directions, inputs, labels)
+    result = evaluate(0.4, -0.3)
     # float32, as in test_surface.py
     assert result.loss == pytest.approx(expected[0], rel=2e-5)
     assert result.error == expected[1]

@@ -12,7 +12,8 @@ from lossmap.components.config.models import (
     Vgg,
     WideResNet,
 )
-from lossmap.components.models import build, count_parameters
+from lossmap.components.landscape.moving import count_parameters
+from lossmap.components.models import build
 
 
 def _published(depth):

@@ -4,6 +4,7 @@ import torch
 from reference.data import load_samples
 from reference.manifests import manifest
 from reference.paths import finished_run, permuted
+from torch import nn
 
 from lossmap.components.config.connection import Connecting, Curve, Evaluation
 from lossmap.components.config.data import Blobs, Data
@@ -190,7 +191,7 @@ def test_every_training_sample_is_seen_once_an_epoch_in_another_order(settings):
     for seed in (0, 1):
         network = build(Linear(seed=seed), manifest(classes=4))
         finished_run(settings, f"run-{seed}", _experiment(Linear(), seed), network)
-    batches = TrainingBatches(_ends(settings), 50, "cpu", seed=0)
+    batches = TrainingBatches(_ends(settings), nn.Linear(1, 1), 50, "cpu", seed=0)
     epochs = [[inputs for inputs, _ in batches.epoch(number)] for number in (0, 1)]
     assert len(batches) == 2  # of 120 samples, 20 wait for the next epoch
     assert [len(part) for part in epochs[0]] == [50, 50]

@@ -159,3 +159,19 @@ def test_a_parameter_with_two_names_stays_one():
     )
     assert torch.equal(bend["first.weight"], bend["second.weight"])
     assert not torch.equal(bend["first.weight"], network.first.weight + 0.5)
+
+
+def test_frozen_parameters_lie_halfway_and_are_not_trained():
+    problem, ends, batches = _frozen_case()
+    bend = train_bend(problem, ends, bezier, lambda number: batches, Descent(3, 1, 0.5, seed=0))
+    assert torch.equal(bend["0.weight"], (ends[0]["0.weight"] + ends[1]["0.weight"]) / 2)
+    assert not torch.equal(bend["2.weight"], (ends[0]["2.weight"] + ends[1]["2.weight"]) / 2)
+
+
+def _frozen_case():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        networks = [nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)) for _ in range(2)]
+        batches = [(torch.randn(8, 3), torch.arange(8) % 2)]
+    networks[0][0].requires_grad_(False)
+    return (networks[0], cross_entropy), tuple(network.state_dict() for network in networks), batches
