@@ -87,10 +87,8 @@ def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
     if inputs.dim() != 4:
         return torch.contiguous_format
     try:
-        expected, found = (
-            without_gradients(network, lambda laid=laid: network(laid).detach())
-            for laid in (inputs.contiguous(), inputs.contiguous(memory_format=torch.channels_last))
-        )
+        expected = _outputs(network, inputs.contiguous())
+        found = _outputs(network, inputs.contiguous(memory_format=torch.channels_last))
         tolerance = torch.finfo(expected.dtype).eps ** 0.5
         largest = expected.abs().nan_to_num(0, 0).max().item()
         same = torch.allclose(found, expected, rtol=0, atol=tolerance * largest, equal_nan=True)
@@ -98,3 +96,8 @@ def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
     except Exception:
         same = False
     return torch.channels_last if same else torch.contiguous_format
+
+
+def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:
+    outputs: Tensor = without_gradients(network, lambda: network(inputs.clone()))
+    return outputs.detach()

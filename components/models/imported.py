@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -54,9 +54,9 @@ def unwrapped(network: nn.Module) -> nn.Module:
     """
     while True:
         if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            network = network.module
+            network = cast(nn.Module, network.module)
         elif hasattr(network, "_orig_mod"):  # of torch.compile, which takes seconds to import
-            network = network._orig_mod
+            network = cast(nn.Module, network._orig_mod)
         else:
             return network
 
