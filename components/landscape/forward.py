@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -78,9 +77,8 @@ def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
     if inputs.dim() != 4:
         return torch.contiguous_format
     try:
-        formats = (torch.contiguous_format, torch.channels_last)
-        laid = (inputs.contiguous(memory_format=each) for each in formats)
-        expected, found = (without_gradients(network, partial(network, each)).detach() for each in laid)
+        expected = _outputs(network, inputs.contiguous())
+        found = _outputs(network, inputs.contiguous(memory_format=torch.channels_last))
         tolerance = torch.finfo(expected.dtype).eps ** 0.5
         largest = expected.abs().nan_to_num(0, 0).max().item()
         same = torch.allclose(found, expected, rtol=0, atol=tolerance * largest, equal_nan=True)
@@ -88,3 +86,8 @@ def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
     except Exception:
         same = False
     return torch.channels_last if same else torch.contiguous_format
+
+
+def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:
+    outputs: Tensor = without_gradients(network, lambda: network(inputs.clone()))
+    return outputs.detach()
