@@ -47,18 +47,18 @@ def check_function(builds: Sequence[Build], inputs: Tensor, name: str) -> None:
     """
     network = builds[0]()
     _refuse_shared_memory(network, name)
-    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    outputs = _outputs(network, inputs, name)
-    for key, tensor in network.state_dict().items():
+    before = {key: tensor.clone() for key, tensor in _tensors(network).items()}
+    outputs = _outputs(network, inputs)
+    for key, tensor in _tensors(network).items():
         if not _same(tensor, before[key]):
             raise ExperimentError(
                 f"{name} changes {key} in a forward pass in evaluation mode, so that no two passes are alike;"
                 " let it change only while self.training"
             )
-    _expect(_outputs(network, inputs, name), outputs, f"two passes of {name} over the same samples", _RANDOM)
+    _expect(_outputs(network, inputs), outputs, f"two passes of {name} over the same samples", _RANDOM)
     _compare_batches(network, inputs, outputs, name)
     fresh = builds[1]()
-    _expect(_outputs(fresh, inputs, name), outputs, f"two networks of {name} with the same weights", _HIDDEN)
+    _expect(_outputs(fresh, inputs), outputs, f"two networks of {name} with the same weights", _HIDDEN)
     _compare_moved(network, builds[0](), inputs, name)
 
 
@@ -84,7 +84,7 @@ def _compare_batches(network: nn.Module, inputs: Tensor, outputs: Tensor, name: 
         )
     for count in _FEW:
         try:
-            found = _outputs(network, inputs[:count], name)
+            found = _outputs(network, inputs[:count])
         except ExperimentError:  # told where a batch of that size is evaluated
             continue
         if found.shape == outputs[:count].shape:
@@ -104,22 +104,23 @@ def _compare_moved(used: nn.Module, fresh: nn.Module, inputs: Tensor, name: str)
             with torch.no_grad():
                 other.copy_(moved)
     _expect(
-        _outputs(used, inputs, name),
-        _outputs(fresh, inputs, name),
+        _outputs(used, inputs),
+        _outputs(fresh, inputs),
         f"{name}, moved, and a new one there",
         _STALE,
     )
 
 
-def _outputs(network: nn.Module, inputs: Tensor, name: str) -> Tensor:
-    given = inputs.clone()
-    outputs = without_gradients(network, lambda: network_outputs(network, given)).detach()
-    if not _same(given, inputs):
-        raise ExperimentError(
-            f"{name} changes its inputs in place, so that every pass would see other samples; write x = x - …"
-            " in place of x -= …"
-        )
-    return outputs.clone()
+def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:
+    # a copy: a network may change its inputs in place
+    outputs = without_gradients(network, lambda: network_outputs(network, inputs.clone()))
+    return outputs.detach().clone()
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name; a quantized network's state holds types, too."""
+    state = network.state_dict()
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
 
 
 def _expect(found: Tensor, expected: Tensor, what: str, cause: str) -> None:

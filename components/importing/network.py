@@ -44,11 +44,12 @@ def import_network(run: Run, progress: Progress = silent) -> None:
     model = _imported(run.experiment.model)
     network = load_network(model, run.manifest)
     check_batch_norm(network)
+    parameters = count_parameters(network)
     evaluation = Evaluation(network, experiment_loss(run.experiment, run.manifest), run.manifest, progress)
     result: dict[str, Any] = {
         "train": _evaluated(run, "train", network, evaluation),
         "test": _evaluated(run, "test", network, evaluation),
-        "parameters": count_parameters(network),
+        "parameters": parameters,
         "seconds": time.monotonic() - start,
         "processes": 1,
         "device": evaluation.device,
@@ -92,8 +93,8 @@ def factory_weights_sha256(model: Imported) -> str | None:
         ExperimentError: there is no such factory, it fails, or gives other weights every time.
     """
     network, again = build(model), build(model).state_dict()
-    if any(map(is_lazy, network.parameters())):
-        return None
+    if any(is_lazy(each) or not isinstance(each, Tensor) for each in network.state_dict().values()):
+        return None  # a quantized network's state holds types, too
     for name, tensor in network.state_dict().items():
         if name not in again or not torch.equal(tensor, again[name]):
             raise ExperimentError(

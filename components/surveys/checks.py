@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from lossmap.components.core.errors import ExperimentError, LossmapError
-from lossmap.components.core.imports import reason
 from lossmap.components.landscape.evaluator import Directions, Evaluator, tensors
 from lossmap.components.landscape.forward import losses_of
 from lossmap.components.landscape.objective import Samples, group_means
@@ -28,10 +27,8 @@ def check_plane(problems: Problems, directions: Directions, samples: int) -> Non
         evaluate(0.0, 0.0)
         moved = torch.tensor(evaluate(*_POINT).group_losses)
         expected = _built_anew(problems, problem.samples, directions)
-    except LossmapError:
-        raise
-    except Exception as error:  # whatever a user's network does
-        raise ExperimentError(_failure(problems, error)) from None
+    except LossmapError as error:
+        raise _failure(problems, error) from None
     if not _is_same(moved, expected):
         raise ExperimentError(
             f"the network {type(problem.network).__name__} does not follow its weights: moved along the plane"
@@ -58,13 +55,13 @@ def _is_same(moved: Tensor, expected: Tensor) -> bool:
     return torch.allclose(moved.to(expected), expected, rtol=0, atol=tolerance * largest, equal_nan=True)
 
 
-def _failure(problems: Problems, error: Exception) -> str:
-    kind = type(problems.network()).__name__
+def _failure(problems: Problems, error: LossmapError) -> LossmapError:
+    """That error, or what is behind it where weights of few bits are moved in more."""
     narrow = " and ".join(narrow_types(problems.state))
     if not narrow:
-        return f"the network {kind} fails at a point of the plane: {reason(error)}"
-    return (
-        f"the network {kind} has weights in {described(types(problems.state))}; those in {narrow} are moved"
-        f" in float32, with which it fails: {reason(error)}; expected a network without casts to {narrow} in"
-        " its forward pass, for example network.float()"
+        return error
+    return ExperimentError(
+        f"the network {type(problems.network()).__name__} has weights in {described(types(problems.state))};"
+        f" those in {narrow} are moved in float32, with which {error}; expected a network without casts to"
+        f" {narrow} in its forward pass, for example network.float()"
     )

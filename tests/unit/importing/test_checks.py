@@ -111,7 +111,6 @@ STALE = "Own, moved, and a new one there differ by up to "
             "Own changes norm.running_mean in a forward pass in evaluation mode",
             "while self.training",
         ),
-        (InPlace, "Own changes its inputs in place", "x = x - …"),
         (_tied_by_a_view, "other and last.weight of Own share memory", "one Parameter for both"),
         (_with_a_buffer_in_a_weight, "last.weight and row of Own share memory", "compute one from the other"),
         (
@@ -169,6 +168,7 @@ def _slices_of_one():
         lambda: Own(lambda _, x: nn.Dropout(0.5).eval()(x)),
         lambda: Own(last=nn.utils.parametrizations.spectral_norm(nn.Linear(6, 3))),
         lambda: Own(last=nn.utils.parametrizations.weight_norm(nn.Linear(6, 3))),
+        InPlace,
         lambda: Own().double(),
         lambda: Own().to(torch.bfloat16),
         lambda: nn.Sequential(nn.Unflatten(1, (4, 1)), nn.LSTM(1, 3, batch_first=True), _First()),

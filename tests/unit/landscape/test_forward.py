@@ -17,9 +17,9 @@ SLOPES = ["slopes in the forward pass", "slopes that need gradients", "slopes by
 def test_a_network_of_derivatives_is_evaluated_without_those_of_its_weights(name):
     network, samples = KINDS[name](), Samples(inputs(name), targets(), 4)
     expected = cross_entropy(network(samples.inputs.clone()), samples.targets).detach()
-    losses, _ = losses_of(network, cross_entropy, samples.batches())
-    torch.testing.assert_close(losses, expected, rtol=1e-6, atol=1e-6)
-    assert not losses.requires_grad
+    losses, _ = losses_of(network, cross_entropy, samples)
+    torch.testing.assert_close(losses.values, expected.double(), rtol=1e-6, atol=1e-6)
+    assert not losses.values.requires_grad
     assert all(parameter.requires_grad for parameter in network.parameters())
     parameters = Parameters(Problem(network, cross_entropy, samples))
     torch.testing.assert_close(torch.from_numpy(sample_losses(parameters)), expected, rtol=1e-6, atol=1e-6)
@@ -54,7 +54,7 @@ def test_other_errors_are_not_tried_again():
 
 def test_what_a_network_keeps_from_an_evaluation_can_take_part_in_derivatives_later():
     network, samples = KINDS["kept from the first call"](), Samples(inputs(""), targets(), 4)
-    losses_of(network, cross_entropy, samples.batches())
+    losses_of(network, cross_entropy, samples)
     network(samples.inputs).sum().backward()
     assert network.body.weight.grad.any()
 
