@@ -85,8 +85,16 @@ class Evaluation:
 
 
 def _some(targets: Tensor, count: int) -> Tensor:
-    """Places of that many samples; up to half of them have ignored targets, where there are such."""
+    """Places of at most that many samples, from the whole split, which may be in the order of its classes; up
+    to half of them have ignored targets, where there are such.
+    """
     ignored = (targets == IGNORED).flatten(1).any(dim=1) if targets.dim() > 1 else targets == IGNORED
-    half = ignored.nonzero().flatten()[: count // 2]
-    others = torch.cat([half, (~ignored).nonzero().flatten(), ignored.nonzero().flatten()[count // 2 :]])
-    return others[:count].sort().values
+    half = _spread(ignored.nonzero().flatten(), count // 2)
+    others = _spread((~ignored).nonzero().flatten(), count - len(half))
+    return torch.cat([half, others]).sort().values
+
+
+def _spread(places: Tensor, count: int) -> Tensor:
+    """As many of the places, evenly."""
+    chosen = torch.linspace(0, len(places) - 1, min(count, len(places)), dtype=torch.float64)
+    return places[chosen.long()]

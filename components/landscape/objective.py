@@ -89,6 +89,22 @@ class Problem:
         """How much each sample counts: (N,), float64, of mean 1."""
         return _weights(self.loss, self.samples.targets)
 
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The sum of a batch's losses, to take its derivative.
+
+        Raises:
+            ExperimentError: it has none.
+        """
+        losses = self.loss(outputs, targets)
+        if outputs.requires_grad and not losses.requires_grad:
+            name = self.loss.name if isinstance(self.loss, Loss) else "of these samples"
+            raise ExperimentError(
+                f"the loss {name} has no derivative to the outputs, expected one that torch can follow:"
+                " without numpy(), detach() or argmax(); or survey it without landscape.curvature,"
+                " landscape.convexity, and directions that are a gradient or of the Hessian"
+            )
+        return losses.sum()
+
 
 @dataclass(frozen=True)
 class SampleMean:

@@ -90,7 +90,7 @@ def value_and_gradient(
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
     loss, total = 0.0, np.zeros(parameters.size)
     for inputs, targets in parameters.batches():
-        losses = parameters.problem.loss(parameters.outputs(leaves, inputs), targets).sum()
+        losses = parameters.problem.total(parameters.outputs(leaves, inputs), targets)
         parts = torch.autograd.grad(losses, list(leaves.values()), materialize_grads=True)
         loss += losses.item()
         total += flat_vector(parts).cpu().numpy()

@@ -31,7 +31,7 @@ class EmpiricalFisher(OutputCurvature):
     def _weighted(self, outputs: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
         """T s (s . tangent) for each sample, s the derivative of its loss to its outputs."""
         at, problem = outputs.detach().requires_grad_(), self.parameters.problem
-        (score,) = derivative([problem.loss(at, targets).sum()], [at])
+        (score,) = derivative([problem.total(at, targets)], [at])
         along = (score * tangent).flatten(1).sum(dim=1).reshape(-1, *[1] * (score.dim() - 1))
         return _targets_per_sample(problem, outputs) * score * along
 

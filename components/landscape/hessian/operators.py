@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.imports import reason
 from lossmap.components.landscape.objective import Problem
 from lossmap.components.landscape.parameters import Parameters, flat_vector
 
@@ -118,7 +120,7 @@ class Hessian(CurvatureMatrix):
         targets: Tensor,
         columns: list[list[Tensor]],
     ) -> Iterator[tuple[Tensor, ...]]:
-        loss = self.parameters.problem.loss(outputs, targets).sum()
+        loss = self.parameters.problem.total(outputs, targets)
         gradient = derivative([loss], parameters, create_graph=True)
         for column in columns:
             yield derivative(gradient, parameters, column)
@@ -160,7 +162,7 @@ class GaussNewton(OutputCurvature):
 
     def _weighted(self, outputs: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
         at = outputs.requires_grad_()
-        slope = derivative([self.parameters.problem.loss(at, targets).sum()], [at], create_graph=True)
+        slope = derivative([self.parameters.problem.total(at, targets)], [at], create_graph=True)
         return derivative(slope, [at], [tangent])[0]
 
 
@@ -172,16 +174,27 @@ def derivative(
 ) -> tuple[Tensor, ...]:
     """Derivative of sum(values * times) to some tensors; zero where nothing depends on them, also where
     nothing depends on anything.
+
+    Raises:
+        ExperimentError: torch has no such derivative of the loss or of the network.
     """
     known = [i for i, value in enumerate(values) if value.requires_grad]
     if not known:
         return tuple(torch.zeros_like(tensor) for tensor in to)
     weights = None if times is None else [times[i].to(values[i].dtype) for i in known]
-    return torch.autograd.grad(
-        [values[i] for i in known],
-        to,
-        weights,
-        retain_graph=True,
-        create_graph=create_graph,
-        materialize_grads=True,
-    )
+    try:
+        return torch.autograd.grad(
+            [values[i] for i in known],
+            to,
+            weights,
+            retain_graph=True,
+            create_graph=create_graph,
+            materialize_grads=True,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ExperimentError(
+            f"the loss or the network has no second derivatives: {reason(error)}; survey it without"
+            " landscape.curvature, landscape.convexity, and directions of the Hessian"
+        ) from None

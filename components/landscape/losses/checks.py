@@ -1,6 +1,7 @@
 """Whether a loss is what a survey needs: a function of each sample alone, of which it takes the mean."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,10 +13,10 @@ from lossmap.components.landscape.losses.own import EACH, OwnLoss
 
 @torch.no_grad()
 def check_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
-    """Try a loss on a network's outputs for some samples (64 are plenty).
+    """Try a loss on a network's outputs for some samples: 64 are plenty, of all classes.
 
-    Numbers count as equal where they differ by less than the square root of the outputs' precision times the
-    largest of the samples' losses.
+    It is tried in float64 where it takes that, and numbers count as equal that differ by 1e-9 of the largest
+    of the samples' losses; else by 20 roundings of the largest loss and output.
 
     Args:
         loss: with any scale.
@@ -27,71 +28,100 @@ def check_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
             its batch; the loss's own number for all of them is not the mean that a survey takes; or ignored
             targets count.
     """
-    values = _repeatable(loss, outputs, targets)
-    tolerance = _precision(outputs) * max(values.abs().nan_to_num(0, 0).max().item(), 1e-300)
+    trial = _Trial(loss, outputs, targets, described(outputs, targets))
+    trial = _in_float64(trial) or trial
+    values = trial.repeatable()
+    tolerance = trial.tolerance(values)
     for size in (1, 2):
         if len(targets) > size:
-            _check_batches(loss, outputs, targets, values, size, tolerance)
-    _check_number(loss, outputs, targets, tolerance / loss.scale)
+            trial.check_batches(values, size, tolerance)
+    trial.check_number(tolerance / loss.scale)
     if isinstance(loss, OwnLoss) and not targets.is_floating_point():
         _check_ignored(loss, outputs, targets)
 
 
-def _repeatable(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    given = outputs.clone(), targets.clone()
-    first = loss(*given)
-    for name, before, after in zip(("outputs", "targets"), (outputs, targets), given, strict=True):
-        if not _same(before, after):
+@dataclass(frozen=True)
+class _Trial:
+    """A loss on some samples, and what these are, for messages."""
+
+    loss: Loss
+    outputs: Tensor
+    targets: Tensor
+    what: str
+
+    def repeatable(self) -> Tensor:
+        """The losses, which are the same twice and leave their arguments as they are."""
+        outputs, targets, name = self.outputs.clone(), self.targets.clone(), self.loss.name
+        first = self.loss(outputs, targets)
+        for argument, before, after in (
+            ("outputs", self.outputs, outputs),
+            ("targets", self.targets, targets),
+        ):
+            if not _same(before, after):
+                raise ExperimentError(
+                    f"the loss {name} changes its {argument} in place, expected it to leave them as they are;"
+                    " let it work on a clone()"
+                )
+        second = self.loss(outputs, targets)
+        if not _same(first, second):
             raise ExperimentError(
-                f"the loss {loss.name} changes its {name} in place, expected it to leave them as they are;"
-                " let it work on a clone()"
+                f"the loss {name} is random: it gives the same samples {float(first.mean()):.6g} and then"
+                f" {float(second.mean()):.6g}, expected the same number; draw nothing in it, or from a"
+                " generator with a seed that is set in every call"
             )
-    second = loss(*given)
-    if not _same(first, second):
+        return first
+
+    def tolerance(self, values: Tensor) -> float:
+        """By how much two numbers that are equal may differ."""
+        largest = _largest(values)
+        if self.outputs.dtype == torch.float64:
+            return 1e-9 * largest
+        kind = self.outputs.dtype if self.outputs.is_floating_point() else torch.float32
+        return 20 * torch.finfo(kind).eps * (largest + _largest(self.outputs))
+
+    def check_batches(self, values: Tensor, size: int, tolerance: float) -> None:
+        """Whether the losses are the same in small batches."""
+        pairs = zip(self.outputs.split(size), self.targets.split(size), strict=True)
+        found = torch.cat([self.loss(*pair) for pair in pairs if len(pair[1]) == size])
+        differs = ~torch.isclose(found, values[: len(found)], rtol=0, atol=tolerance, equal_nan=True)
+        if differs.any():
+            place = int(differs.nonzero()[0])
+            raise ExperimentError(
+                f"the loss {self.loss.name} gives a sample {found[place]:.6g} in a batch of {size} and"
+                f" {values[place]:.6g} in one of {len(values)} ({self.what}): the loss of a sample depends on"
+                f" the others in its batch, expected that it does not; {EACH}, from its own outputs alone"
+            )
+
+    def check_number(self, tolerance: float) -> None:
+        """Whether the loss's own number is the mean."""
+        total = float(self.loss.weights(self.targets).sum())
+        number = self.loss.own_number(self.outputs, self.targets)
+        if number is None or not total:
+            return
+        mean = float(self.loss(self.outputs, self.targets).sum()) / total
+        if abs(number - mean) <= tolerance or number == mean or (math.isnan(number) and math.isnan(mean)):
+            return
         raise ExperimentError(
-            f"the loss {loss.name} is random: it gives the same samples {float(first.mean()):.6g} and then"
-            f" {float(second.mean()):.6g}, expected the same number; draw nothing in it, or from a generator"
-            " with a seed that is set in every call"
-        )
-    return first
-
-
-def _check_batches(
-    loss: Loss, outputs: Tensor, targets: Tensor, values: Tensor, size: int, tolerance: float
-) -> None:
-    parts = [
-        loss(*pair)
-        for pair in zip(outputs.split(size), targets.split(size), strict=True)
-        if len(pair[1]) == size
-    ]
-    found = torch.cat(parts)
-    differs = ~torch.isclose(found, values[: len(found)], rtol=0, atol=tolerance, equal_nan=True)
-    if differs.any():
-        place = int(differs.nonzero()[0])
-        raise ExperimentError(
-            f"the loss {loss.name} gives a sample {found[place]:.6g} in a batch of {size} and"
-            f" {values[place]:.6g} in one of {len(values)} ({described(outputs, targets)}): the loss of a"
-            " sample"
-            f" depends on the others in its batch, expected that it does not; {EACH}, from its own outputs"
-            " alone"
+            f"the loss {self.loss.name} gives {number:.6g} for {len(self.targets)} samples at once, and the"
+            f" mean of the losses of each is {mean:.6g} ({self.what}), expected the same: its own average is"
+            f" another; {EACH}, times its weight over the mean weight where samples have weights, or a loss"
+            " of torch.nn"
         )
 
 
-def _check_number(loss: Loss, outputs: Tensor, targets: Tensor, tolerance: float) -> None:
-    total = float(loss.weights(targets).sum())
-    number = loss.own_number(outputs, targets)
-    if number is None or not total:
-        return
-    mean = float(loss(outputs, targets).sum()) / total
-    if abs(number - mean) <= tolerance or number == mean or (math.isnan(number) and math.isnan(mean)):
-        return
-    raise ExperimentError(
-        f"the loss {loss.name} gives {number:.6g} for {len(targets)} samples at once, and the mean of the"
-        " losses"
-        f" of each is {mean:.6g} ({described(outputs, targets)}), expected the same: its own average is"
-        " another;"
-        f" {EACH}, times its weight over the mean weight where samples have weights, or a loss of torch.nn"
-    )
+def _in_float64(trial: _Trial) -> _Trial | None:
+    """None where the loss does not take it, for instance because it has weights in float32."""
+    if trial.outputs.is_complex():
+        return None
+    outputs, targets = trial.outputs.double(), trial.targets
+    targets = targets.double() if targets.is_floating_point() else targets
+    try:
+        for part in (slice(None), slice(1)):
+            trial.loss(outputs[part].clone(), targets[part].clone())
+        trial.loss.own_number(outputs.clone(), targets.clone())
+    except ExperimentError:
+        return None
+    return _Trial(trial.loss, outputs, targets, trial.what)
 
 
 def _check_ignored(loss: OwnLoss, outputs: Tensor, targets: Tensor) -> None:
@@ -104,9 +134,8 @@ def _check_ignored(loss: OwnLoss, outputs: Tensor, targets: Tensor) -> None:
     if not elements[ignored].any() and elements[~ignored].any():
         raise ExperimentError(
             f"the loss {loss.name} is 0 for all {int(ignored.sum())} targets that are {IGNORED}, which would"
-            " count"
-            " as if they were right; leave these samples out, or survey torch.nn:CrossEntropyLoss, whose mean"
-            " passes over them"
+            " count as if they were right; leave these samples out, or survey torch.nn:CrossEntropyLoss,"
+            " whose mean passes over them"
         )
 
 
@@ -114,6 +143,5 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
-def _precision(outputs: Tensor) -> float:
-    kind = outputs.dtype if outputs.is_floating_point() or outputs.is_complex() else torch.float32
-    return math.sqrt(torch.finfo(kind).eps)
+def _largest(values: Tensor) -> float:
+    return values.abs().nan_to_num(0, 0).max().item()

@@ -11,6 +11,7 @@ from safetensors.torch import load, save_file
 from lossmap.components import steps
 from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.config.models import Imported
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError, LossmapError
@@ -28,6 +29,7 @@ from lossmap.components.models import build
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
+from lossmap.components.surveys.stored_result import load_result
 from lossmap.pipelines.cluster.submit import check_for_cluster, demand
 from lossmap.pipelines.local import open_run
 
@@ -39,6 +41,43 @@ ROWS = {"inputs": RANDOM.normal(size=(300, 4)), "targets": RANDOM.integers(0, 3,
 @pytest.fixture
 def settings(tmp_path):
     return Settings(store=str(tmp_path / "store"))
+
+
+def _ignoring(targets):
+    return np.where(np.arange(len(targets)) % 3 == 0, -100, targets)
+
+
+LABELS = (RANDOM.random((300, 3)) < 0.4).astype("uint8")
+SURVEYED = {
+    "weights of classes": ("reference.networks:WEIGHTED", 3, ROWS["targets"]),
+    "ignored": ("torch.nn:CrossEntropyLoss", 3, _ignoring(ROWS["targets"])),
+    "labels": ("torch.nn:BCEWithLogitsLoss", 3, LABELS),
+    "one number": ("torch.nn:SmoothL1Loss", 1, ROWS["inputs"][:, 0].astype("float32")),
+    "of the whole batch": ("reference.networks:mean_of_all", 1, ROWS["inputs"][:, :1]),
+    "counts": ("reference.networks:rate", 2, RANDOM.poisson(3, 300)),
+}
+
+
+@pytest.mark.parametrize("kind", SURVEYED)
+def test_the_centre_of_a_survey_of_all_samples_is_the_training_loss(kind, settings, tmp_path):
+    loss, outputs, targets = SURVEYED[kind]
+    np.savez(tmp_path / "data.npz", inputs=ROWS["inputs"], targets=targets)
+    model = Imported(factory="reference.networks:table", arguments={"outputs": outputs}, loss=loss)
+    axis = Axis(points=3)
+    landscape = Landscape(plane=Plane(x=axis, y=axis), line=None, samples=300, batch_size=64, workers=1)
+    experiment = Experiment(data=Data(source=str(tmp_path / "data.npz")), model=model, landscape=landscape)
+    run = open_run("run", settings)
+    steps.prepare(run, with_digests(experiment))
+    import_network(run)
+    steps.plan(run)
+    steps.merge(run)
+    plane, found = load_result(run).planes[0], run.training_result["train"]
+    assert plane.loss[1, 1] == pytest.approx(found["loss"], rel=1e-6)
+    assert plane.error[1, 1] == pytest.approx(
+        math.nan if found["error"] is None else found["error"], rel=1e-9, nan_ok=True
+    )
+    assert (found["error"] is None) == (kind in ("one number", "of the whole batch", "counts"))
+    assert len(plane.group_weights) == (100 if kind in ("weights of classes", "ignored") else 0)
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reference.manifests import manifest
@@ -51,6 +53,21 @@ def _evaluate_all(store, size=4):
     for tile in tiles:
         evaluate_tile(store, tile, loss_at)
     return tiles
+
+
+def test_the_weights_of_groups_come_with_the_tiles(store):
+    for tile in cut(PART, pending_points(PART, SURVEY, LANDSCAPE, {}), 4):
+        evaluate_tile(store, tile, lambda x, y: replace(loss_at(x, y), group_weights=(0.5, 1.5)))
+    merge(_run(store))
+    plane = load_surfaces(_run(store))["plane"]
+    assert plane.group_weights.tolist() == plane.weights.tolist() == [0.5, 1.5]
+
+
+def test_groups_without_weights_count_alike(store):
+    _evaluate_all(store)
+    merge(_run(store))
+    plane = load_surfaces(_run(store))["plane"]
+    assert (plane.group_weights.tolist(), plane.weights.tolist()) == ([], [1.0, 1.0])
 
 
 def test_plane_and_line_share_the_points_that_both_have():

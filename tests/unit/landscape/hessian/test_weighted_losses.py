@@ -11,6 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from lossmap.components.config.landscape import Curvature
+from lossmap.components.core.errors import ExperimentError
 from lossmap.components.landscape.hessian.curvature import measure
 from lossmap.components.landscape.hessian.fisher import EmpiricalFisher, has_labels
 from lossmap.components.landscape.hessian.operators import GaussNewton, Hessian
@@ -173,3 +174,36 @@ def test_everything_is_measured(kind):
 def test_a_rise_over_a_single_sample_has_no_error_over_samples(rise):
     found = rise(_constant_problem(torch.zeros(1, dtype=torch.int64), nn.CrossEntropyLoss()), 0.1)
     assert found.rise.value > 0
+
+
+def _shifted(loss):
+    return Problem(
+        nn.Linear(3, 3).double(),
+        users_loss(loss, "own"),
+        Samples(torch.ones(4, 3).double(), torch.arange(4) % 3, 4),
+    )
+
+
+def test_a_loss_without_second_derivatives_is_one_line():
+    problem = _shifted(nn.MultiMarginLoss())
+    assert value_and_gradient(Parameters(problem))[0] > 0
+    for matrix in (Hessian, GaussNewton):
+        with pytest.raises(ExperimentError) as refused:
+            _dense(matrix(problem))
+        assert str(refused.value).startswith(
+            "the loss or the network has no second derivatives: RuntimeError: "
+        )
+        assert "\n" not in str(refused.value)
+
+
+def test_a_loss_that_is_cut_off_from_the_outputs_is_one_line_and_no_zero():
+    problem = _shifted(lambda outputs, targets: outputs.detach().square().mean(dim=1))
+    for compute in (
+        lambda: _dense(Hessian(problem)),
+        lambda: _dense(EmpiricalFisher(problem)),
+        lambda: value_and_gradient(Parameters(problem)),
+    ):
+        with pytest.raises(
+            ExperimentError, match=r"^the loss own has no derivative to the outputs, expected"
+        ):
+            compute()

@@ -1,0 +1,43 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from reference.manifests import manifest
+from torch import nn
+
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.importing.evaluation import Evaluation
+from lossmap.components.landscape.objective import named_loss, users_loss
+
+TENSORS = manifest().model_copy(update={"kind": "tensors"})
+
+
+def _evaluated(loss, outputs, targets):
+    return Evaluation(nn.Identity(), loss, TENSORS).of(outputs, targets)
+
+
+def test_a_loss_with_weights_of_its_own_is_seen_in_a_split_that_is_sorted_by_class():
+    targets = torch.arange(1000) // 250
+    own = users_loss(
+        lambda outputs, targets: F.cross_entropy(outputs, targets, torch.arange(1.0, 5.0)), "own"
+    )
+    with pytest.raises(ExperimentError, match=r"^the loss own gives .* for 64 samples at once, and the mean"):
+        _evaluated(own, torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)), targets)
+
+
+def test_ignored_targets_are_seen_wherever_they_are():
+    targets = torch.zeros(1000, dtype=torch.int64)
+    targets[777] = -100
+    own = users_loss(lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none"), "own")
+    with pytest.raises(ExperimentError, match=r"^the loss own is 0 for all 1 targets that are -100"):
+        _evaluated(own, torch.zeros(1000, 4), targets)
+
+
+def test_few_samples_are_all_of_them():
+    for count in (1, 2, 3):
+        outputs, targets = torch.eye(3)[:count], torch.arange(count)
+        found = _evaluated(named_loss("cross-entropy"), outputs, targets)
+        assert found == {
+            "loss": pytest.approx(float(F.cross_entropy(outputs.double(), targets)), rel=1e-12),
+            "error": 0,
+            "count": count,
+        }
