@@ -16,7 +16,7 @@ from lossmap.components.data.batches import load_packed
 from lossmap.components.data.files import read_file
 from lossmap.components.data.samples import keep_samples
 from lossmap.components.importing.evaluation import Evaluation
-from lossmap.components.landscape.layers import check_batch_norm
+from lossmap.components.landscape.layers import check_layers
 from lossmap.components.landscape.moving import count_parameters
 from lossmap.components.landscape.objective import named_loss
 from lossmap.components.models import build
@@ -40,7 +40,7 @@ def import_network(run: Run, progress: Progress = silent) -> None:
     start = time.monotonic()
     model = _imported(run.experiment.model)
     network = load_network(model, run.manifest)
-    check_batch_norm(network)
+    check_layers(network)
     evaluation = Evaluation(network, named_loss(model.loss), run.manifest, progress)
     result: dict[str, Any] = {
         "train": _evaluated(run, "train", evaluation),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 _COMPONENTS = Path(__file__).parents[1]
 _ALWAYS = ("core", "data", "models")
-_IMPORTING = tuple(f"landscape/{name}.py" for name in ("forward", "layers", "moving", "objective"))
+_IMPORTING = tuple(f"landscape/{name}.py" for name in ("copies", "forward", "layers", "moving", "objective"))
 TRAINING = (*_ALWAYS, "importing", *_IMPORTING, "training")
 SURVEY = (*_ALWAYS, "landscape", "surveys")
 
