@@ -1,6 +1,5 @@
 """A network, a loss and tensors that were handed over in Python, made into what every run consists of."""
 
-import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from lossmap.components.core.imports import python_object, reason
 from lossmap.components.data.pack import pack_tensors
 from lossmap.components.data.tensors import tensor_source
 from lossmap.components.importing.loaded_code import loaded_code_sha256
+from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.objective import like_parameters, loss_registration, named_loss
 from lossmap.components.models.imported import network_registration, unwrapped
@@ -79,7 +79,7 @@ def _copy(network: nn.Module) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ExperimentError(f"the network is {type(network).__name__}, expected a torch.nn.Module")
     try:
-        return copy.deepcopy(unwrapped(network)).cpu().eval()
+        return copied(unwrapped(network)).cpu().eval()
     except Exception as error:  # whatever the user's module holds
         raise ExperimentError(
             f"the network {type(network).__name__} cannot be copied: {reason(error)}"

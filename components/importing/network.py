@@ -19,7 +19,7 @@ from lossmap.components.data.files import read_file
 from lossmap.components.data.samples import keep_samples
 from lossmap.components.importing.checks import check_function
 from lossmap.components.importing.evaluation import Evaluation
-from lossmap.components.landscape.layers import check_batch_norm
+from lossmap.components.landscape.layers import check_layers
 from lossmap.components.landscape.moving import count_parameters
 from lossmap.components.landscape.objective import experiment_loss, like_parameters
 from lossmap.components.models import build
@@ -43,7 +43,7 @@ def import_network(run: Run, progress: Progress = silent) -> None:
     start = time.monotonic()
     model = _imported(run.experiment.model)
     network = load_network(model, run.manifest)
-    check_batch_norm(network)
+    check_layers(network)
     parameters = count_parameters(network)
     evaluation = Evaluation(network, experiment_loss(run.experiment, run.manifest), run.manifest, progress)
     result: dict[str, Any] = {

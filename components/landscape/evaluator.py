@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lossmap.components.core.errors import ExperimentError
 from lossmap.components.landscape.forward import fixed, losses_of, without_gradients
 from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.objective import Problem, group_means
@@ -96,14 +97,27 @@ def _view(moving: Mapping[str, Tensor], flat: Tensor) -> None:
 
 
 def reestimate(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Give BatchNorm the plain average over the batches of their own means and variances, in place."""
+    """Give BatchNorm the plain average over the batches of their own means and variances, in place.
+
+    Raises:
+        ExperimentError: a batch is too small to have a variance.
+    """
 
     def collect() -> None:
         with collecting_statistics(network):
             for inputs, _ in batches:
                 network(inputs.clone())
 
-    without_gradients(network, collect)
+    try:
+        without_gradients(network, collect)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        sizes = len(batches[0][0]), len(batches[-1][0])
+        raise ExperimentError(
+            f"batch_norm is reestimated and the batches have {sizes[0]} samples, the last one {sizes[1]},"
+            " expected at least two in each; change samples or batch_size"
+        ) from None
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Frozen BatchNorm folded into the convolution before it: a survey then pays for one layer instead of two."""
 
-import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.evaluator import Directions, tensors
 from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.objective import Problem
@@ -51,7 +51,7 @@ def _folded_problem(problem: Problem, directions: Directions) -> tuple[Problem, 
     pairs = list(_pairs(problem.network, directions))
     if not pairs:
         return problem, directions
-    network = copy.deepcopy(problem.network)
+    network = copied(problem.network)
     folded = _folded(network, directions, pairs)
     if _is_finite(network, folded) and _is_exact(problem, directions, pairs):
         return replace(problem, network=network), folded
@@ -94,7 +94,7 @@ def _deviation(norm: nn.BatchNorm2d) -> Tensor:
 
 def _pairs(network: nn.Module, directions: Directions) -> Iterator[_Pair]:
     """Names of each convolution and norm that can be folded, as a traced copy has them."""
-    nodes = list(fx.Tracer().trace(copy.deepcopy(network).eval()).nodes)
+    nodes = list(fx.Tracer().trace(copied(network).eval()).nodes)
     calls = Counter(str(node.target) for node in nodes if node.op == "call_module")
     named = Counter(id(parameter) for _, parameter in network.named_parameters(remove_duplicate=False))
     for node in nodes:
@@ -135,7 +135,7 @@ def _is_finite(network: nn.Module, directions: Directions) -> bool:
 def _is_exact(problem: Problem, directions: Directions, pairs: Sequence[_Pair]) -> bool:
     inputs = problem.samples.inputs[:_SAMPLES]
     inputs = inputs.double() if inputs.is_floating_point() else inputs
-    network, folded = (copy.deepcopy(problem.network).eval().double() for _ in range(2))
+    network, folded = (copied(problem.network).eval().double() for _ in range(2))
     whole = _in_float64(directions, network)
     left = _folded(folded, whole, pairs)
     points = [(0.0, 0.0), *stream("fold").uniform(-1, 1, (_POINTS, 2)).tolist()]

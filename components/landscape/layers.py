@@ -6,12 +6,21 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from lossmap.components.core.errors import ExperimentError
 
+_QUANTIZED = ("torch.ao.nn.", "torch.nn.quantized")
 
-def check_batch_norm(network: nn.Module) -> None:
+
+def check_layers(network: nn.Module) -> None:
     """Raises:
-    ExperimentError: a BatchNorm has no running statistics, so that the loss depends on the batches.
+    ExperimentError: a BatchNorm has no running statistics, so that the loss depends on the batches; or the
+        weights of a quantized layer are no parameters.
     """
     for name, module in network.named_modules():
+        home = type(module).__module__
+        if home.startswith(_QUANTIZED) and "quantized" in home:
+            raise ExperimentError(
+                f"{_layer(name, module)} of {home} is quantized: its weights cannot be moved; survey the"
+                " network as it was before"
+            )
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise ExperimentError(
                 f"{_layer(name, module)} has no running statistics (track_running_stats=False): it takes"

@@ -38,6 +38,7 @@ class Parameters:
     ):
         self.problem = problem
         _check_stateless(problem.network)
+        _make_dense(problem.network)
         own = dict(problem.network.named_parameters())
         chosen = list(moving_parameters(problem.network)) if names is None else _chosen(own, names)
         elsewhere = {name: tensor.detach() for name, tensor in (weights or {}).items()}
@@ -124,6 +125,13 @@ def _check_stateless(network: nn.Module) -> None:
             " taken at other weights; survey the network that it was made from, or without"
             " landscape.curvature and landscape.convexity"
         )
+
+
+def _make_dense(network: nn.Module) -> None:
+    """Sparse gradients of embeddings have no second derivatives; dense ones are the same numbers."""
+    for module in network.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False
 
 
 def _chosen(own: Mapping[str, Tensor], names: Sequence[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """The paths between two trained networks: walked once, kept in the store, and found there afterwards."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cached_property
@@ -24,6 +23,7 @@ from lossmap.components.landscape.connectivity.repair import (
     with_biases,
 )
 from lossmap.components.landscape.connectivity.symmetries import channel_spaces
+from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.evaluator import reestimate
 from lossmap.components.landscape.grid import from_npz, to_npz
 from lossmap.components.stores import layout, software
@@ -120,7 +120,7 @@ class Connection:
         if networks.have_batch_norm and (name == "repaired" or self._evaluation.batch_norm == "reestimated"):
             settle = _reestimate(batches)
         elif name == "repaired":
-            network = copy.deepcopy(networks.a)
+            network = copied(networks.a)
             path = Path(tuple(with_biases(network, *path.points)))
             settle = _repair(network, path, batches)
         return evaluate(

@@ -29,7 +29,7 @@ from lossmap.components.landscape.directions.trajectory import Principal, princi
 from lossmap.components.landscape.evaluator import tensors
 from lossmap.components.landscape.hessian.lanczos import eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
-from lossmap.components.landscape.layers import check_batch_norm, check_reestimation
+from lossmap.components.landscape.layers import check_layers, check_reestimation
 from lossmap.components.landscape.moving import frozen_parameters, listed, moving_parameters
 from lossmap.components.landscape.parameters import gradient
 from lossmap.components.landscape.precision import narrow_types
@@ -38,7 +38,7 @@ from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Kind, Part, Position, Survey
 from lossmap.components.surveys.checks import check_plane
 from lossmap.components.surveys.determinism import one_blas_thread
-from lossmap.components.surveys.problems import Problems, load_directions
+from lossmap.components.surveys.problems import Problems, in_one_line, load_directions
 
 _EVALUATED_WITH = {"split", "task", "samples", "batch_norm", "batch_size", "device", "seed"}
 
@@ -55,7 +55,7 @@ def plan(run: Run) -> Survey:
     planning = _Planning(run)
     landscape = run.experiment.landscape
     planning.check_layers()
-    with one_blas_thread():
+    with one_blas_thread(), in_one_line(run, "the directions"):
         parts = [_plane(planning, pair) for pair in range(landscape.pairs)]
     plane = parts[0].plane
     if isinstance(run.experiment.model, Imported):
@@ -111,7 +111,7 @@ class _Planning:
 
     def check_layers(self) -> None:
         """Whether the network's layers can be surveyed in this way."""
-        check_batch_norm(self.network)
+        check_layers(self.network)
         if self.landscape.batch_norm == "reestimated":
             check_reestimation(self.network)
 

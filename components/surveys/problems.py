@@ -147,29 +147,33 @@ class TileEvaluator:
             return
         with one_blas_thread():
             if not self._current or self._current[0] != tile.part:
-                with self._in_one_line(tile.part):
+                with in_one_line(self._run, f"the {tile.part.kind}"):
                     self._current = tile.part, self._problems.evaluator(tile.part)
             evaluate_tile(self._run.store, tile, partial(self._point, *self._current))
 
     def _point(self, part: Part, evaluate: Evaluate, x: float, y: float) -> Any:
         self._check()
-        with self._in_one_line(part):
+        with in_one_line(self._run, f"the {part.kind}"):
             return evaluate(x, y)
 
-    @contextmanager
-    def _in_one_line(self, part: Part) -> Iterator[None]:
-        """Whatever a user's network does there is told as an ExperimentError."""
-        try:
-            yield
-        except LossmapError:
+
+@contextmanager
+def in_one_line(run: Run, what: str) -> Iterator[None]:
+    """Whatever a user's network does while this is open is told as an ExperimentError.
+
+    Args:
+        run: of the network; errors of lossmap's own networks stay what they are.
+        what: of the survey is computed.
+    """
+    model = run.experiment.model
+    try:
+        yield
+    except LossmapError:
+        raise
+    except Exception as error:
+        if not isinstance(model, Imported):
             raise
-        except Exception as error:
-            model = self._run.experiment.model
-            if not isinstance(model, Imported):
-                raise
-            raise ExperimentError(
-                f"{model.factory} fails in the survey of {part.kind}: {reason(error)}"
-            ) from error
+        raise ExperimentError(f"{model.factory} fails in {what} of the survey: {reason(error)}") from error
 
 
 def load_directions(store: Store, address: str) -> Directions:

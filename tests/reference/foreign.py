@@ -66,6 +66,14 @@ class Words(nn.Module):
         return self.head(torch.tanh(self.last(torch.tanh(self.middle(self.embedding(x)).mean(dim=1)))))
 
 
+class Sparse(Words):
+    """An embedding with sparse gradients."""
+
+    def __init__(self):
+        super().__init__(tied=False)
+        self.embedding.sparse = True
+
+
 class Bags(nn.Module):
     """A bag of words."""
 
@@ -294,9 +302,25 @@ def _lazy():
     return network
 
 
-def _quantized():
+def _quantized(which):
     with warnings.catch_warnings(action="ignore"):
-        return torch.ao.quantization.quantize_dynamic(_perceptron(), {nn.Linear}, torch.qint8)
+        network = nn.Sequential(nn.Identity(), nn.Linear(6, 8), nn.Tanh())
+        network.append(nn.Linear(8, 3))
+        return torch.ao.quantization.quantize_dynamic(network, which, torch.qint8)
+
+
+class Shy(nn.Module):
+    """Works only where no derivatives are recorded."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(6, 3)
+
+    def forward(self, x):
+        """N x 3."""
+        if torch.is_grad_enabled():
+            raise RuntimeError("made for inference")
+        return self.body(x)
 
 
 def _encoder():
@@ -327,6 +351,8 @@ _MAKERS = {
     "attention": lambda: Attention(nn.MultiheadAttention(8, 2, batch_first=True)),
     "transformer": _encoder,
     "PReLU": lambda: nn.Sequential(nn.Linear(6, 8), nn.PReLU(8), nn.Linear(8, 3)),
+    "batch norm": lambda: _perceptron(norm=nn.BatchNorm1d(8)),
+    "sparse": Sparse,
     "layer norm": lambda: _perceptron(norm=nn.LayerNorm(8)),
     "group norm": lambda: _pooled(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), channels=4),
     "instance norm": lambda: _pooled(
@@ -436,7 +462,9 @@ _REFUSED_MAKERS = {
     "stale": Stale,
     "casts": Casting,
     "vectors": Scale,
-    "quantized": _quantized,
+    "quantized": lambda: _quantized({nn.Linear}),
+    "quantized in part": lambda: _quantized({"3": torch.ao.quantization.default_dynamic_qconfig}),
+    "without derivatives": Shy,
     "zeros": _zeros,
     "no parameters": nn.Flatten,
     "norm without statistics": lambda: _perceptron(norm=nn.BatchNorm1d(8, track_running_stats=False)),
@@ -468,7 +496,7 @@ _INPUTS = {
     **dict.fromkeys(_IMAGES, IMAGES),
     **dict.fromkeys(("one dimension", "LSTM", "LSTM with projection", "GRU", "RNN"), SERIES),
     **dict.fromkeys(("attention", "transformer"), SERIES),
-    **dict.fromkeys(("embedding", "tied embedding", "bag"), TOKENS),
+    **dict.fromkeys(("embedding", "tied embedding", "sparse", "bag"), TOKENS),
     "three dimensions": VOLUMES,
 }
 

@@ -2,7 +2,6 @@
 (Garipov et al. 2018).
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from lossmap.components.core.errors import TrainingError
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.connectivity.paths import Coefficients, State
+from lossmap.components.landscape.copies import copied
+from lossmap.components.landscape.forward import fixed
 from lossmap.components.landscape.moving import moving_parameters
 from lossmap.components.landscape.objective import SampleLoss
 from lossmap.components.landscape.outputs import network_outputs
@@ -133,11 +134,11 @@ def _for_training(network: nn.Module, batch_statistics: bool) -> nn.Module:
     """A copy in evaluation mode, so that nothing is dropped, but for BatchNorm where it takes the
     statistics of each batch.
     """
-    copied = copy.deepcopy(network).eval().requires_grad_(False)
-    for module in copied.modules():
+    training = fixed(copied(network).eval())
+    for module in training.modules():
         if batch_statistics and isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train()
-    return copied
+    return training
 
 
 def _middle(a: Tensor, b: Tensor) -> Tensor:

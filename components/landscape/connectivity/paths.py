@@ -3,7 +3,6 @@
 A path is w(t) = sum over k of c_k(t) p_k for t from 0 to 1, with w(0) the first network and w(1) the second.
 """
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.barriers import Profile
+from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.forward import fixed, losses_of
 from lossmap.components.landscape.objective import SampleLoss, Samples, group_means
 
@@ -78,7 +78,7 @@ def evaluate(
         progress: called after every point.
     """
     # the path's ends may be its own tensors
-    network, loss = fixed(copy.deepcopy(problem[0]).eval()), problem[1]
+    network, loss = fixed(copied(problem[0]).eval()), problem[1]
     groups = {name: chosen.groups() for name, chosen in samples.items()}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in samples}
     for done, t in enumerate(points, start=1):

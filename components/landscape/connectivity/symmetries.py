@@ -7,7 +7,6 @@ where it is read, if all that lies between commutes with r: relu(r x) = r relu(x
 BatchNorm undoes a factor of its input, and has a scale of its own.
 """
 
-import copy
 import inspect
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from torch import fx, nn
 
 from lossmap.components.landscape.connectivity.channels import Channels, Column
 from lossmap.components.landscape.connectivity.flow import trace_channels
+from lossmap.components.landscape.copies import copied
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def channel_spaces(network: nn.Module) -> Symmetries:
     and may be incomplete.
     """
     try:
-        traced = copy.deepcopy(network).eval()
+        traced = copied(network).eval()
         nodes = list(fx.Tracer().trace(traced, concrete_args=_defaults(traced)).nodes)
     except Exception as error:  # a user's code meets symbols where it expects numbers: anything can come out
         return Symmetries(

@@ -6,7 +6,6 @@ A picture that changes while the function does not shows the weights' scale, not
 each neuron.
 """
 
-import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from lossmap.components.config.landscape import Landscape, Normalization
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import reason
 from lossmap.components.core.progress import Progress, silent
+from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.directions.filters import filter_layouts
 from lossmap.components.landscape.directions.random import normalized_direction
 from lossmap.components.landscape.directions.rescaling import Kind, Rescaling, rescaled_copy
@@ -164,7 +164,7 @@ def _rescaling_text(rescaling: Rescaling) -> str:
 
 def _double_copy(network: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(network).double().eval()
+        return copied(network).double().eval()
     except Exception as error:  # whatever the user's module holds
         raise ExperimentError(
             f"the network {type(network).__name__} cannot be copied, which rescaling needs: {reason(error)}"
@@ -196,7 +196,7 @@ def _losses(
     network: nn.Module, problem: Problem, landscape: Landscape, points: Sequence[float]
 ) -> list[float] | None:
     """Along x, then along y. None where the weights cannot be normalised: by neuron, if they are pruned."""
-    network = copy.deepcopy(network)
+    network = copied(network)
     weights = {name: parameter.cpu() for name, parameter in moving_parameters(network).items()}
     layouts = filter_layouts(network)
     try:

@@ -2,7 +2,6 @@
 factors.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.connectivity.symmetries import Scale, channel_spaces
+from lossmap.components.landscape.copies import copied
 
 Kind = Literal["layer", "neuron", "batch-norm"]
 
@@ -51,7 +51,7 @@ def rescaled_copy(network: nn.Module, kind: Kind, seed: int) -> tuple[nn.Module,
     """
     symmetries = channel_spaces(network)
     scales = [scale for scale in symmetries.scales if bool(scale.norms) == (kind == "batch-norm")]
-    changed = copy.deepcopy(network)
+    changed = copied(network)
     for index, scale in enumerate(scales):
         _rescale(changed, scale, _factors(kind, seed, index, scale.channels))
     what = _description(kind, scales) if scales else f"nothing: {symmetries.reason or _NOTHING[kind]}"

@@ -139,11 +139,13 @@ def test_vectors_that_alone_are_trained_move(surveyed):
 REFUSALS = {
     "complex": "the network Spectral has complex parameters (weight), expected real ones; keep real and"
     " imaginary part as a real parameter, and use it by torch.view_as_complex",
+    "no parameters": "the network Flatten has no parameters that can be moved, expected at least one of"
+    " floating point; a quantized, a frozen TorchScript or an exported network keeps its weights elsewhere:"
+    " survey the network that it was made from",
     **{
-        name: f"the network {kind} has no parameters that can be moved, expected at least one of floating"
-        " point; a quantized, a frozen TorchScript or an exported network keeps its weights elsewhere: survey"
-        " the network that it was made from"
-        for name, kind in {"quantized": "Sequential", "no parameters": "Flatten"}.items()
+        name: f"the layer {layer} (Linear) of torch.ao.nn.quantized.dynamic.modules.linear is quantized: its"
+        " weights cannot be moved; survey the network as it was before"
+        for name, layer in {"quantized": 1, "quantized in part": 3}.items()
     },
     "norm without statistics": "the layer 1 (BatchNorm1d) has no running statistics"
     " (track_running_stats=False): it takes those of each batch, so that the loss would depend on"
@@ -235,3 +237,23 @@ def test_a_tile_has_linear_algebra_in_one_thread(imported):
 
 def _blas_threads():
     return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
+
+
+def test_a_last_batch_of_one_sample_is_refused_where_statistics_are_reestimated(surveyed):
+    with pytest.raises(LossmapError) as refused:
+        surveyed("batch norm", batch_norm="reestimated", batch_size=3)
+    assert str(refused.value) == (
+        "batch_norm is reestimated and the batches have 3 samples, the last one 1, expected at least two in"
+        " each; change samples or batch_size"
+    )
+
+
+def test_directions_of_the_loss_that_fail_are_told_in_one_line(surveyed):
+    with pytest.raises(LossmapError) as refused:
+        surveyed("TorchScript", directions="hessian", normalization="model", ignore_bias_and_norm=False)
+    assert "is compiled by TorchScript, whose derivatives cannot be taken" in str(refused.value)
+    with pytest.raises(LossmapError) as refused:
+        surveyed("without derivatives", run="other", directions="hessian", normalization="model")
+    assert str(refused.value).startswith(
+        "reference.foreign:made fails in the directions of the survey: Runtime"
+    )
