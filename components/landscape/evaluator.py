@@ -113,10 +113,9 @@ def reestimate(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> 
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        sizes = len(batches[0][0]), len(batches[-1][0])
         raise ExperimentError(
-            f"batch_norm is reestimated and the batches have {sizes[0]} samples, the last one {sizes[1]},"
-            " expected at least two in each; change samples or batch_size"
+            f"batch_norm is reestimated and the batches have {len(batches[0][0])} samples, expected at least"
+            " two in each; change landscape.samples or landscape.batch_size"
         ) from None
 
 

@@ -239,12 +239,13 @@ def _blas_threads():
     return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
 
 
-def test_a_last_batch_of_one_sample_is_refused_where_statistics_are_reestimated(surveyed):
+def test_batches_of_one_sample_are_refused_where_statistics_are_reestimated(surveyed):
+    surveyed("batch norm", run="even", batch_norm="reestimated", batch_size=3)  # the last of 10 is no batch
     with pytest.raises(LossmapError) as refused:
-        surveyed("batch norm", batch_norm="reestimated", batch_size=3)
+        surveyed("batch norm", batch_norm="reestimated", batch_size=1)
     assert str(refused.value) == (
-        "batch_norm is reestimated and the batches have 3 samples, the last one 1, expected at least two in"
-        " each; change samples or batch_size"
+        "batch_norm is reestimated and the batches have 1 samples, expected at least two in each; change"
+        " landscape.samples or landscape.batch_size"
     )
 
 
@@ -254,6 +255,4 @@ def test_directions_of_the_loss_that_fail_are_told_in_one_line(surveyed):
     assert "is compiled by TorchScript, whose derivatives cannot be taken" in str(refused.value)
     with pytest.raises(LossmapError) as refused:
         surveyed("without derivatives", run="other", directions="hessian", normalization="model")
-    assert str(refused.value).startswith(
-        "reference.foreign:made fails in the directions of the survey: Runtime"
-    )
+    assert str(refused.value).startswith("the network Shy fails on inputs of the shape (10, 6), float32: Run")
