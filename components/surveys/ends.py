@@ -15,7 +15,7 @@ from lossmap.components.landscape.objective import Loss, Samples, named_loss
 from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.problems import Problems, compute_deterministically
 
-_NOT_ARCHITECTURE = {"seed", "weights", "weights_sha256", "source_sha256"}
+_NOT_ARCHITECTURE = {"seed", "weights", "weights_key", "weights_sha256", "source_sha256"}
 
 
 @dataclass(frozen=True)
