@@ -3,7 +3,7 @@
 from math import log, prod
 from typing import Literal
 
-from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lossmap.components.core.frozen import Frozen
 
@@ -88,7 +88,7 @@ class Manifest(Frozen):
     test: tuple[Shard, ...]
     tasks: tuple[PackedTask, ...] = ()
     class_order: str | None = None
-    passed_over: dict[str, NonNegativeInt] = {}
+    passed_over: dict[str, NonNegativeInt] = Field({})
     notes: tuple[str, ...] = ()
 
     @property

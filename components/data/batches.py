@@ -128,7 +128,7 @@ def _padded(pixels: Tensor, padding: int, manifest: Manifest) -> Tensor:
 
 def _joined(shards: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, ...]:
     """Tensors one behind the other, of which one shard at a time is in memory beside the whole."""
-    start, wholes = 0, []
+    start, wholes = 0, list[Tensor]()
     for parts in shards:
         if len(parts[0]) == count:
             return parts

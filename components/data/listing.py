@@ -45,7 +45,7 @@ def listing(names: Iterable[str], source: str) -> Listing:
     Raises:
         DataError: the first thing that is wrong, in one line.
     """
-    names = sorted(names)
+    names = sorted(filter(None, names))  # a prefix in S3 may be an object itself
     visible = [name for name in names if not _is_hidden(name)]
     files = _below_what_is_around(visible)
     folders = _split_folders(files, source)

@@ -1,12 +1,9 @@
 """Tensors that are images: uint8 with data.layout."""
 
-from typing import cast
-
 import numpy as np
 import torch
 
 from lossmap.components.config.data import Data
-from lossmap.components.config.manifest import Split
 from lossmap.components.core.errors import DataError
 from lossmap.components.data.decode import resize_all
 from lossmap.components.data.labelled import Labelled, Source
@@ -25,7 +22,7 @@ def as_images(source: TensorSource, data: Data) -> Source:
     Raises:
         DataError: the targets are no classes, or images of that number of channels cannot be resized.
     """
-    splits = {cast(Split, split): _labelled(pair, data) for split, pair in source.splits.items()}
+    splits = {split: _labelled(pair, data) for split, pair in source.splits.items()}
     return Source(source.classes, splits, notes=source.notes)
 
 

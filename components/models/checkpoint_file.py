@@ -34,7 +34,7 @@ _PLAIN: tuple[Any, ...] = (
     *{type(np.dtype(kind)) for kind in "?bhilqBHILQefd"},
     *(
         (function, f"numpy.{core}.multiarray.{function.__name__}")
-        for function in (np._core.multiarray.scalar, np._core.multiarray._reconstruct)
+        for function in (np.float64().__reduce__()[0], np.empty(0).__reduce__()[0])
         for core in ("core", "_core")
     ),
 )

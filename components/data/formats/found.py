@@ -26,14 +26,15 @@ class Found:
     columns: tuple[str, ...] = ()
 
 
-def as_value(array: Any) -> Value:
+def as_value(value: Any) -> Value:
     """An array as a tensor; texts stay as they are.
 
     Raises:
         TypeError: it holds neither numbers nor texts.
     """
-    array = np.asarray(array)
+    array: NDArray[Any] = np.asarray(value)
     if array.dtype.kind in "US":
-        return array.astype(np.str_)
+        texts: NDArray[np.str_] = array.astype(np.str_)
+        return texts
     native = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch takes no other order
     return torch.from_numpy(np.ascontiguousarray(native).reshape(array.shape))

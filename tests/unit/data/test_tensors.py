@@ -13,6 +13,7 @@ from lossmap.components.core.errors import DataError
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_packed
 from lossmap.components.data.decode import decode, resize_all
+from lossmap.components.data.sizing import Sizing
 from lossmap.components.data.sources import load_source
 from lossmap.components.data.tensors import load_tensors
 from lossmap.components.stores.objects import open_store
@@ -233,8 +234,8 @@ def test_mean_and_deviation_come_together():
 def test_images_in_memory_are_resized_as_files_are(channels, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (2, channels, 5, 5), dtype=np.uint8)
     files = [png(image[0] if channels == 1 else image.transpose(1, 2, 0)) for image in pixels]
-    expected = np.stack([decode(file, "x", 9) for file in files]).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(resize_all(pixels, 9), expected)
+    expected = np.stack([decode(file, "x", Sizing(9)) for file in files]).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(resize_all(pixels, Sizing(9), "x"), expected)
 
 
 def test_named_data_sets_are_resized_too():
