@@ -14,6 +14,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import DataError, LossmapError
+from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.jobs.deployment import of_pipeline_run
 from lossmap.components.stores.runs import Run
@@ -63,6 +64,7 @@ def prepare(
         packed: the data set, where it has been packed just now.
     """
     from lossmap.components.data import pack
+    from lossmap.components.importing.notes import import_notes
 
     run.begin(experiment)
     begun = run.manifest if run.has_data() else None
@@ -76,6 +78,8 @@ def prepare(
             f"{experiment.data.source} has other images than when run {run.name} began; start a new run"
         )
     run.keep_manifest(manifest)
+    for line in (*manifest.notes, *import_notes(experiment, manifest)):
+        tell(line)
     return manifest.digest
 
 

@@ -28,7 +28,11 @@ NAMED_SOURCES = (
     "fashion-mnist",
     "blobs",
 )
-TENSOR_FILES = (".safetensors", ".npz")
+TENSOR_FILES = (".safetensors", ".npz", ".npy", ".pt", ".pth", ".csv", ".tsv")
+TAKEN = (
+    f"a folder or zip of images, or tensors in a {', '.join(TENSOR_FILES[:-1])} or {TENSOR_FILES[-1]} file"
+)
+CLASS_ORDERS = ("names", "numbers")
 TASKS = "tasks"  # the source that is several tasks at once
 TaskName = Literal["images", "digits-images", "digits-tokens", "breast-cancer", "wine"]
 IN_PROCESS = "in process"  # where a network, a loss or tensors were handed over in Python
@@ -43,9 +47,8 @@ class Data(Frozen):
         "digits",
         min_length=1,
         description=(
-            f"{', '.join(NAMED_SOURCES)}, or the path or s3:// URI of a folder or zip of images, or of a"
-            " .safetensors or .npz file with inputs and targets (and test_inputs and test_targets); or"
-            " tasks, several at once"
+            f"{', '.join(NAMED_SOURCES)}, or the path or s3:// URI of {TAKEN} with inputs and targets (and"
+            " test_inputs and test_targets); or tasks, several at once"
         ),
     )
     tasks: tuple[TaskName, ...] = Field(
@@ -81,6 +84,52 @@ class Data(Frozen):
             "pixels a side to which every image is resized; null: as they are, and images of mixed "
             "sizes are refused"
         ),
+    )
+    crop: PositiveInt | None = Field(
+        None,
+        description=(
+            "pixels a side that are cut out of every image's centre, after its shorter side has been resized"
+            " to image_size, as torchvision's Resize and CenterCrop do; null: the whole image, both sides"
+            " resized to image_size"
+        ),
+    )
+    interpolation: Literal["bilinear", "bicubic"] | None = Field(
+        None, description="how images are resized; null: bilinear with a crop, else bicubic"
+    )
+    channels: Literal[1, 3] | None = Field(
+        None,
+        description=(
+            "1: grey, 3: colours, as torchvision's ImageFolder gives them also for grey images; null: 1 where"
+            " all images of a folder are grey, else 3"
+        ),
+    )
+    class_order: str = Field(
+        "names",
+        min_length=1,
+        description=(
+            "how a folder's classes are numbered: names (1, 10, 2: as torchvision's ImageFolder), numbers"
+            " (1, 2, 10, then other names), or the path or s3:// URI of a text file with a class on each line"
+        ),
+    )
+    split: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description=(
+            "share of the samples of each class that are the test set, drawn by the seed, where the source"
+            " has none; null: a fifth of images, none of tensors"
+        ),
+    )
+    target: str | None = Field(
+        None, min_length=1, description="the column of a table that is predicted; null: the last"
+    )
+    layout: Literal["NCHW", "NHWC", "NHW"] | None = Field(
+        None,
+        description=(
+            "what the dimensions of input tensors are, N samples, C channels, H rows, W columns: the network"
+            " gets N x C x H x W, and uint8 is scaled and normalised as images are; null: tensors as they are"
+        ),
+    )
+    not_finite: Literal["refuse", "keep"] = Field(
+        "refuse", description="what becomes of tensors with NaN or infinity in them"
     )
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
         None,
@@ -126,6 +175,14 @@ class Data(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _named_sources_have_splits_of_their_own(self) -> Self:
+        if self.split and self.source in (*NAMED_SOURCES, TASKS):
+            raise ValueError(
+                f"split is {self.split} and source is {self.source}, expected null: it has a test set"
+            )
+        return self
+
     @property
     def files(self) -> dict[str, str]:
         """The fields that give the path or URI of a file or folder and no name of a source, with what they
@@ -134,7 +191,14 @@ class Data(Frozen):
         read = {"source": self.source}
         if self.source == TASKS:
             read = {"images": self.images} if "images" in self.tasks else {}
+        read |= {} if self.class_order in CLASS_ORDERS else {"class_order": self.class_order}
         return {field: place for field, place in read.items() if place not in NAMED_SOURCES}
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The files that the source is: of X.npy,y.npy two."""
+        several = self.source.lower().endswith(".npy")
+        return tuple(self.source.split(",")) if several else (self.source,)
 
     @property
     def holds_tensors(self) -> bool:

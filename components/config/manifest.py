@@ -3,7 +3,7 @@
 from math import log, prod
 from typing import Literal
 
-from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lossmap.components.core.frozen import Frozen
 
@@ -69,6 +69,10 @@ class Manifest(Frozen):
         train: shards of the training samples.
         test: shards of the test samples; tensors may come without any.
         tasks: in the order of their numbers; empty for other kinds.
+        class_order: by what the classes of a folder are ordered, as data.class_order; None for other sources.
+        passed_over: how many files of a folder are not in the data set, by what they are: an ending, hidden,
+            or a folder.
+        notes: lines for people on what was chosen and passed over.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -83,6 +87,9 @@ class Manifest(Frozen):
     train: tuple[Shard, ...]
     test: tuple[Shard, ...]
     tasks: tuple[PackedTask, ...] = ()
+    class_order: str | None = None
+    passed_over: dict[str, NonNegativeInt] = Field({})
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:

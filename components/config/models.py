@@ -315,8 +315,16 @@ class Imported(Frozen):
     weights: str | None = Field(
         None,
         description=(
-            "path or s3:// URI of the network's weights, .safetensors or what torch.save writes; "
-            "null: the factory's own weights"
+            "path or s3:// URI of the network's weights, .safetensors or what torch.save writes, with :key"
+            " behind it where the file holds several; null: the factory's own weights"
+        ),
+    )
+    weights_key: str | None = Field(
+        None,
+        min_length=1,
+        description=(
+            "key of one of several sets of weights in the file, such as state_dict_ema; `.` for what lies"
+            " under no key; null: the one that fits"
         ),
     )
     weights_sha256: str | None = Field(

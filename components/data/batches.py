@@ -1,6 +1,7 @@
 """Packed images in memory, and batches of them: which images, in which order, changed how."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.config.training import Augmentation
 from lossmap.components.core.errors import StoreError
 from lossmap.components.core.randomness import stream
+from lossmap.components.data.space import room
 from lossmap.components.stores.objects import Store
 
 Packed = tuple[Tensor, Tensor]  # inputs and targets as they were packed: images are uint8 pixels
@@ -44,8 +46,9 @@ def load_images(store: Store, manifest: Manifest, split: Split) -> Images:
 def load_packed(store: Store, manifest: Manifest, split: Split) -> Packed:
     """Inputs and targets of a split. The first dimension of both is the sample."""
     inputs, targets = ("images", "labels") if manifest.kind == "images" else ("inputs", "targets")
-    shards = [_load_shard(store, shard) for shard in manifest.shards(split)]
-    return torch.cat([shard[inputs] for shard in shards]), torch.cat([shard[targets] for shard in shards])
+    shards = (_load_shard(store, shard) for shard in manifest.shards(split))
+    whole = _joined(((shard[inputs], shard[targets]) for shard in shards), manifest.count(split))
+    return whole[0], whole[1]
 
 
 def as_inputs(packed: Tensor, manifest: Manifest) -> Tensor:
@@ -121,6 +124,25 @@ def _padded(pixels: Tensor, padding: int, manifest: Manifest) -> Tensor:
     padded = mean.view(1, channels, 1, 1).repeat(count, 1, height + 2 * padding, width + 2 * padding)
     padded[:, :, padding : padding + height, padding : padding + width] = pixels
     return padded
+
+
+def _joined(shards: Iterable[tuple[Tensor, ...]], count: int) -> tuple[Tensor, ...]:
+    """Tensors one behind the other, of which one shard at a time is in memory beside the whole."""
+    start, wholes = 0, list[Tensor]()
+    for parts in shards:
+        if len(parts[0]) == count:
+            return parts
+        wholes = wholes or [_room_for(part, count) for part in parts]
+        for whole, part in zip(wholes, parts, strict=True):
+            whole[start : start + len(part)] = part
+        start += len(parts[0])
+    return tuple(wholes)
+
+
+def _room_for(part: Tensor, count: int) -> Tensor:
+    """For that many samples like those of a part."""
+    size = part[:1].nbytes * count
+    return torch.from_numpy(room((size,))).view(part.dtype).view(count, *part.shape[1:])
 
 
 def _load_shard(store: Store, shard: Shard) -> dict[str, Tensor]:

@@ -30,17 +30,23 @@ def balanced_choice(
 
 
 def one_fifth(labels: NDArray[np.int64], name: str, seed: int) -> NDArray[np.bool_]:
-    """Which samples are the test set: of each class one fifth, drawn by the seed.
+    """Which samples are the test set: of each class one fifth, drawn by the seed, as held_out."""
+    return held_out(labels, 0.2, name, seed)
+
+
+def held_out(labels: NDArray[np.int64], share: float, name: str, seed: int) -> NDArray[np.bool_]:
+    """Which samples are the test set: that share of each class, rounded, drawn by the seed.
 
     Args:
         labels: class of each sample.
+        share: of the samples, between 0 and 1; one sample of each class stays in training.
         name: of the data set, which names the stream of random numbers.
         seed: of the data.
     """
     chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels).tolist():
         members = stream(name, seed, label).permutation(np.flatnonzero(labels == label))
-        chosen[members[: round(len(members) / 5)]] = True
+        chosen[members[: min(round(share * len(members)), len(members) - 1)]] = True
     return chosen
 
 

@@ -6,8 +6,11 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import numpy as np
 from joblib import cpu_count
@@ -17,12 +20,17 @@ from PIL import Image, UnidentifiedImageError
 from lossmap.components.core.errors import DataError
 from lossmap.components.core.processes import process_pool, processes_starting
 from lossmap.components.data.files import Files, Location, open_files
+from lossmap.components.data.sizing import AS_IT_IS, Sizing
+from lossmap.components.data.space import room
 
 MOST_PIXELS = 16 * 2**20
-_CHUNK = 500
+MOST_CHUNK = 500  # images that a process decodes at once, and fewer where they are large:
+_CHUNK_BYTES = 32 * 2**20
+# torchvision's ImageFolder takes these, too
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP")
 # What a worker process keeps between chunks.
-_worker: dict[str, tuple[Location, int | None]] = {}
-_GREY = ("1", "L", "LA")
+_worker: dict[str, tuple[Location, Sizing]] = {}
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -37,100 +45,112 @@ _DAMAGE = (
 
 
 def decode_all(
-    location: Location, names: Sequence[str], image_size: int | None, progress: Callable[[int, int], None]
+    location: Location, names: Sequence[str], sizing: Sizing, progress: Callable[[int, int], None]
 ) -> NDArray[np.uint8]:
     """The images, uint8 N x C x H x W, in the order of their names: one channel if all are grey, else three.
+    They are in memory, or in a temporary file where they are many.
 
     Args:
         location: where the files are.
-        names: which are decoded.
-        image_size: resize to this many pixels a side, by area-aware bicubic filtering; without it all must
-            have one size.
+        names: which are decoded, one at least.
+        sizing: their size and channels; where it leaves the size open, all must have one.
         progress: called with (done, total).
     """
-    images: list[NDArray[np.uint8]] = []
+    done, pixels = 0, np.empty((0, 0, 0, 0), np.uint8)
     with contextlib.closing(
-        _decoded_chunks(location, names, image_size)
+        _decoded_chunks(location, names, sizing)
     ) as parts:  # closed at an error, so that no process outlives it
         for part in parts:
-            images += part
-            _check_sizes(location.source, names, images, len(part))
-            progress(len(images), len(names))
-    channels = max(image.shape[2] for image in images)
-    return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]).transpose(
-        0, 3, 1, 2
-    )
+            for image in part:
+                if not done:
+                    pixels = room((len(names), image.shape[2], *image.shape[:2]))
+                _check_size(location.source, names, image, done, pixels)
+                if image.shape[2] > pixels.shape[1]:
+                    pixels = _coloured(pixels)
+                pixels[done] = image.transpose(2, 0, 1)
+                done += 1
+            progress(done, len(names))
+    return pixels
 
 
-def _check_sizes(source: str, names: Sequence[str], images: Sequence[NDArray[np.uint8]], last: int) -> None:
-    first = images[0].shape[:2]
-    for index in range(len(images) - last, len(images)):
-        if images[index].shape[:2] != first:
-            sizes = " and ".join(
-                f"{names[place]} is {images[place].shape[1]}x{images[place].shape[0]}" for place in (0, index)
-            )
-            raise DataError(
-                f"images in {source} differ in size: {sizes}; resize all: --set data.image_size={first[0]}"
-            )
+def _coloured(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey images with three equal channels."""
+    coloured = room((len(pixels), 3, *pixels.shape[2:]))
+    coloured[:] = pixels
+    return coloured
 
 
-def decode(content: bytes, name: str, image_size: int | None = None) -> NDArray[np.uint8]:
-    """One image, uint8 H x W x C, with one channel if it is grey and three if not; transparency is
-    dropped.
+def _check_size(
+    source: str, names: Sequence[str], image: NDArray[np.uint8], place: int, pixels: NDArray[np.uint8]
+) -> None:
+    height, width = pixels.shape[2:]
+    if image.shape[:2] != (height, width):
+        raise DataError(
+            f"images in {source} differ in size: {names[0]} is {width}x{height} and {names[place]} is"
+            f" {image.shape[1]}x{image.shape[0]}; resize all: --set data.image_size={height}"
+        )
+
+
+def decode(content: bytes, name: str, sizing: Sizing = AS_IT_IS) -> NDArray[np.uint8]:
+    """One image, uint8 H x W x C: the first one of a file that holds several, as it is stored, whatever it
+    says of how to turn it.
     """
     try:
         with (
             warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image,
+            Image.open(io.BytesIO(content), formats=_FORMATS) as image,
         ):
             _check(image, name)
-            converted = image.convert("L" if image.mode in _GREY else "RGB")
+            return sizing.array(image, name)
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
         if isinstance(error, UnidentifiedImageError):
-            reason = "not a PNG or JPEG image"
+            reason = f"not a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} image"
         raise DataError(f"{name} cannot be decoded: {reason}; replace it or remove it") from None
-    return _as_array(converted, image_size)
 
 
-def resize_all(pixels: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+def resize_all(pixels: NDArray[np.uint8], sizing: Sizing, source: str) -> NDArray[np.uint8]:
     """Images in memory, uint8 N x C x H x W with one channel or three, resized as files are."""
     images = (Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)) for image in pixels)
-    resized = [_as_array(image, image_size) for image in images]
+    resized = [sizing.array(image, f"an image of {source}") for image in images]
     if not resized:
-        return np.empty((0, pixels.shape[1], image_size, image_size), np.uint8)
+        side = sizing.side()
+        return np.empty((0, sizing.channels or pixels.shape[1], side or 1, side or 1), np.uint8)
     return np.stack(resized).transpose(0, 3, 1, 2)
-
-
-def _as_array(image: Image.Image, image_size: int | None) -> NDArray[np.uint8]:
-    array = np.asarray(
-        image.resize((image_size, image_size), Image.Resampling.BICUBIC) if image_size else image
-    )
-    return array[:, :, None] if array.ndim == 2 else array
 
 
 def _check(image: Image.Image, name: str) -> None:
     if image.width * image.height > MOST_PIXELS:
         raise DataError(f"{name} is {image.width}x{image.height}, expected at most {MOST_PIXELS} pixels")
     # Pillow would cut 16-bit colour to 8 bits without a word
-    if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
+    if image.mode.startswith(("I", "F")) or _is_deep(image):
         raise DataError(f"{name} has more than 8 bits a channel, expected 8; convert it")
 
 
+def _is_deep(image: Image.Image) -> bool:
+    tiles = getattr(image, "tile", ())
+    if image.format == "PPM":  # its last argument is the greatest value
+        return any(isinstance(part, int) and part > 255 for tile in tiles for part in _arguments(tile))
+    return ";16" in str(tiles)
+
+
+def _arguments(tile: Any) -> tuple[Any, ...]:
+    return tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+
+
 def _decoded_chunks(
-    location: Location, names: Sequence[str], image_size: int | None
+    location: Location, names: Sequence[str], sizing: Sizing
 ) -> Generator[list[NDArray[np.uint8]]]:
-    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    size = _chunk_size(location, names, sizing)
+    chunks = [names[start : start + size] for start in range(0, len(names), size)]
     workers = min(cpu_count(), len(chunks))
     if workers == 1 or len(chunks) < 4:  # starting processes would take longer
         files = open_files(location)
-        yield from (_decode_chunk(files, part, image_size) for part in chunks)
+        yield from (_decode_chunk(files, part, sizing) for part in chunks)
         return
-    executor = process_pool(workers, _start, location, image_size)
+    executor = process_pool(workers, _start, location, sizing)
     try:
-        with processes_starting():
-            parts = executor.map(_decode_in_worker, chunks)
-        yield from parts
+        yield from _in_order(executor, chunks, 2 * workers)
     except BrokenProcessPool:
         raise DataError(
             f"a process decoding images of {location.source} was killed, perhaps out of memory; run"
@@ -140,17 +160,40 @@ def _decoded_chunks(
         executor.shutdown(cancel_futures=True)
 
 
-def _decode_chunk(files: Files, names: Sequence[str], image_size: int | None) -> list[NDArray[np.uint8]]:
-    return [decode(files.read(name), name, image_size) for name in names]
+def _chunk_size(location: Location, names: Sequence[str], sizing: Sizing) -> int:
+    """As many images as fit into a part of memory, by the size of the first."""
+    side = sizing.side()
+    if side:
+        return max(1, min(MOST_CHUNK, _CHUNK_BYTES // (3 * side**2)))
+    first = decode(open_files(location).read(names[0]), names[0], sizing)
+    return max(1, min(MOST_CHUNK, _CHUNK_BYTES // first.nbytes))
 
 
-def _start(location: Location, image_size: int | None) -> None:
-    _worker["source"] = location, image_size
+def _in_order(
+    executor: ProcessPoolExecutor, chunks: Sequence[Sequence[str]], most: int
+) -> Iterator[list[NDArray[np.uint8]]]:
+    """Decoded chunks, and no more than `most` that wait to be taken."""
+    waiting: deque[Future[list[NDArray[np.uint8]]]] = deque()
+    for chunk in chunks:
+        if len(waiting) == most:
+            yield waiting.popleft().result()
+        with processes_starting():
+            waiting.append(executor.submit(_decode_in_worker, chunk))
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _decode_chunk(files: Files, names: Sequence[str], sizing: Sizing) -> list[NDArray[np.uint8]]:
+    return [decode(files.read(name), name, sizing) for name in names]
+
+
+def _start(location: Location, sizing: Sizing) -> None:
+    _worker["source"] = location, sizing
 
 
 def _decode_in_worker(names: Sequence[str]) -> list[NDArray[np.uint8]]:
-    location, image_size = _worker["source"]
-    return _decode_chunk(_opened(location), names, image_size)
+    location, sizing = _worker["source"]
+    return _decode_chunk(_opened(location), names, sizing)
 
 
 # Opened at the first chunk, not at the start, so that an error there reaches the parent as it is; a zip's

@@ -11,16 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote, urlparse
 
+from lossmap.components.config.data import TAKEN
 from lossmap.components.core.errors import DataError
 from lossmap.components.stores.objects import Store, open_store
 
-# folders that are looked into: <folder>/train/<class>, and one below, so that an image there is told, not
-# lost
-DEEPEST = 4
 MOST_FILES = 5_000_000
-MOST_BYTES = 64 * 2**30
+MOST_BYTES = 2**40
 MOST_BYTES_OF_A_FILE = 64 * 2**20
-MOST_COMPRESSION = 200  # times; PNG and JPEG hardly shrink in a zip
+MOST_COMPRESSION = 200  # times; images hardly shrink in a zip
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,24 @@ def read_file(source: str, field: str) -> bytes:
         ) from None
 
 
+def split_key(place: str) -> tuple[str, str | None]:
+    """A file's place without the key behind it, and the key: of file.pt:generator, file.pt and generator.
+
+    A place is taken whole where there is such a file, or where nothing behind its last colon can be a key.
+    """
+    path, colon, key = place.rpartition(":")
+    if not (path and colon and key) or {"/", "\\"} & set(key) or _is_file(place):
+        return place, None
+    return path, key
+
+
+def _is_file(place: str) -> bool:
+    if place.startswith("s3://"):
+        folder, _, name = place.rpartition("/")
+        return open_store(folder).exists(name)
+    return Path(unquote(place.removeprefix("file://")) if "://" in place else place).expanduser().is_file()
+
+
 class Files(Protocol):
     """Files by name."""
 
@@ -108,7 +124,7 @@ class FolderFiles:
     def names(self) -> list[str]:
         """Names of all files and folders, with / between their parts; a folder's name ends with /."""
         try:
-            return list(_below(self._folder, "", DEEPEST))
+            return list(_below(self._folder, "", ()))
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
 
@@ -130,7 +146,9 @@ class ZipFiles:
         try:
             self._zip = zipfile.ZipFile(location.place)
         except (zipfile.BadZipFile, EOFError, struct.error, ValueError, NotImplementedError):
-            raise DataError(f"{self._source} is neither a folder nor a zip archive") from None
+            raise DataError(
+                f"{self._source} is neither a folder nor a zip archive, expected {TAKEN}"
+            ) from None
         except OSError as error:
             raise DataError(f"{self._source} cannot be read: {error.strerror}") from None
         self._check()
@@ -196,12 +214,16 @@ class StoreFiles:
         return self._store.read(name)
 
 
-def _below(folder: Path, prefix: str, deepest: int) -> Iterator[str]:
+def _below(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Names below a folder. Links to folders are followed, but for those that lead back to one above."""
+    state = folder.stat()
+    place = (state.st_dev, state.st_ino)
+    if place in above:
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():  # links too: large folders are often kept elsewhere
                 yield f"{prefix}{entry.name}/"
-                if deepest:
-                    yield from _below(Path(entry.path), f"{prefix}{entry.name}/", deepest - 1)
+                yield from _below(Path(entry.path), f"{prefix}{entry.name}/", (*above, place))
             else:
                 yield prefix + entry.name

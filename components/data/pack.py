@@ -3,9 +3,9 @@ from.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -14,16 +14,38 @@ from lossmap.components.config.data import TASKS, Data
 from lossmap.components.config.manifest import Manifest, Shard, Split
 from lossmap.components.core.errors import DataError
 from lossmap.components.core.frozen import canonical_json
-from lossmap.components.data.sources import Count, Labelled, Source, load_source
+from lossmap.components.data.labelled import Labelled, Source
+from lossmap.components.data.sources import Count, load_source
 from lossmap.components.data.statistics import Statistics, channel_statistics
 from lossmap.components.data.tasks import LoadedTask, load_tasks, packed_task, rows
+from lossmap.components.data.tensor_files import is_tensor_folder
+from lossmap.components.data.tensor_images import are_images, as_images
 from lossmap.components.data.tensors import TensorSource, load_tensors
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 
-SHARD_IMAGES = 10_000
+SHARD_IMAGES = 10_000  # at most, and fewer where they are more than
+SHARD_IMAGE_BYTES = 256 * 2**20
 SHARD_BYTES = 32 * 2**20  # of tensors
-Contents = dict[Split, list[tuple[int, bytes]]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the shards of a split hold: tensors by name, so many samples in each shard. Every walk through
+    them makes the contents anew, so that one at a time is in memory.
+    """
+
+    tensors: Mapping[str, Tensor]
+    size: int
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        count = len(next(iter(self.tensors.values())))
+        for start in range(0, count, self.size):
+            part = {name: tensor[start : start + self.size] for name, tensor in self.tensors.items()}
+            yield min(self.size, count - start), save({name: _whole(tensor) for name, tensor in part.items()})
+
+
+Contents = dict[Split, Parts]
 
 
 def prepare(data: Data, store: Store, progress: Count = lambda _done, _total: None) -> Manifest:
@@ -34,12 +56,18 @@ def prepare(data: Data, store: Store, progress: Count = lambda _done, _total: No
         store: gets the shards, and the manifest after them.
         progress: called with (done, total) while images are decoded.
     """
-    if data.holds_tensors:
-        return pack_tensors(data.source, load_tensors(data), store)
     if data.source == TASKS:
         return pack_tasks(load_tasks(data, progress), store)
-    source = load_source(data, progress)
-    contents = {split: _shards(images) for split, images in source.splits.items()}
+    if not data.holds_tensors and not is_tensor_folder(data.source):
+        return _pack_images(data, load_source(data, progress), store)
+    tensors = load_tensors(data)
+    if are_images(tensors, data):
+        return _pack_images(data, as_images(tensors, data), store)
+    return pack_tensors(data.source, tensors, store)
+
+
+def _pack_images(data: Data, source: Source, store: Store) -> Manifest:
+    contents = {split: _image_parts(images) for split, images in source.splits.items()}
     digest = _digest(source, contents, data)
     shards = {split: _write(store, digest, split, parts) for split, parts in contents.items()}
     return _keep(store, _manifest(data, source, digest, shards))
@@ -53,19 +81,21 @@ def pack_tensors(name: str, source: TensorSource, store: Store) -> Manifest:
         source: the tensors.
         store: gets the shards, and the manifest after them.
     """
-    contents = {split: _tensor_shards(*pair) for split, pair in source.splits.items()}
-    digest = _sha256(canonical_json({"kind": "tensors", **_digests(contents)}).encode())
+    contents = {split: _tensor_parts(*pair) for split, pair in source.splits.items()}
+    named = {"classes": source.names} if source.names else {}
+    digest = _sha256(canonical_json({"kind": "tensors", **named, **_digests(contents)}).encode())
     shards = {split: _write(store, digest, split, parts) for split, parts in contents.items()}
     manifest = Manifest(
         digest=digest,
         source=name,
         kind="tensors",
-        classes=tuple(str(label) for label in range(source.classes)),
+        classes=source.classes,
         shape=tuple(source.splits["train"][0].shape[1:]),
         mean=(),
         deviation=(),
         train=shards["train"],
         test=shards["test"],
+        notes=source.notes,
     )
     return _keep(store, manifest)
 
@@ -79,7 +109,7 @@ def pack_tasks(loaded: Sequence[LoadedTask], store: Store) -> Manifest:
     """
     splits: tuple[Split, ...] = ("train", "test")
     pairs = {split: rows(loaded, split) for split in splits}
-    contents = {split: _tensor_shards(*pair) for split, pair in pairs.items()}
+    contents = {split: _tensor_parts(*pair) for split, pair in pairs.items()}
     tasks = tuple(packed_task(task) for task in loaded)
     described = [task.model_dump(mode="json") for task in tasks]
     digest = _sha256(canonical_json({"kind": "tasks", "tasks": described, **_digests(contents)}).encode())
@@ -107,31 +137,21 @@ def is_whole(store: Store, manifest: Manifest) -> bool:
     )
 
 
-def _shards(images: Labelled) -> list[tuple[int, bytes]]:
-    """Count and content of each shard."""
-    parts = []
-    for start in range(0, len(images.labels), SHARD_IMAGES):
-        pixels, labels = (
-            images.pixels[start : start + SHARD_IMAGES],
-            images.labels[start : start + SHARD_IMAGES],
-        )
-        tensors = {
-            "images": torch.from_numpy(np.ascontiguousarray(pixels)),
-            "labels": torch.from_numpy(labels),
-        }
-        parts.append((len(labels), save(tensors)))
-    return parts
+def _image_parts(images: Labelled) -> Parts:
+    pixels, labels = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
+    bytes_each = pixels.nbytes // max(1, len(pixels))
+    size = max(1, min(SHARD_IMAGES, SHARD_IMAGE_BYTES // max(1, bytes_each)))
+    return Parts({"images": pixels, "labels": labels}, size)
 
 
-def _tensor_shards(inputs: Tensor, targets: Tensor) -> list[tuple[int, bytes]]:
-    """Count and content of each shard."""
+def _tensor_parts(inputs: Tensor, targets: Tensor) -> Parts:
     size = max(1, SHARD_BYTES * max(1, len(inputs)) // max(1, inputs.nbytes + targets.nbytes))
-    pairs = zip(inputs.split(size), targets.split(size), strict=True)
-    return [
-        (len(part), save({"inputs": part.clone(), "targets": aims.clone()}))
-        for part, aims in pairs
-        if len(part)
-    ]
+    return Parts({"inputs": inputs, "targets": targets}, size)
+
+
+def _whole(part: Tensor) -> Tensor:
+    """For itself, without what lies around it in memory."""
+    return part.clone(memory_format=torch.contiguous_format)
 
 
 def _digest(source: Source, contents: Contents, data: Data) -> str:
@@ -140,10 +160,10 @@ def _digest(source: Source, contents: Contents, data: Data) -> str:
 
 
 def _digests(contents: Contents) -> dict[Split, list[str]]:
-    return {split: [_sha256(content) for _, content in shards] for split, shards in contents.items()}
+    return {split: [_sha256(content) for _, content in parts] for split, parts in contents.items()}
 
 
-def _write(store: Store, digest: str, split: Split, parts: list[tuple[int, bytes]]) -> tuple[Shard, ...]:
+def _write(store: Store, digest: str, split: Split, parts: Parts) -> tuple[Shard, ...]:
     shards = []
     for index, (count, content) in enumerate(parts):
         key = layout.dataset_shard(digest, split, index)
@@ -166,6 +186,9 @@ def _manifest(data: Data, source: Source, digest: str, shards: dict[Split, tuple
         deviation=deviation,
         train=shards["train"],
         test=shards["test"],
+        class_order=source.class_order,
+        passed_over=source.passed_over or {},
+        notes=source.notes,
     )
 
 

@@ -3,38 +3,22 @@
 import difflib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lossmap.components.config.data import NAMED_SOURCES, TASKS, Data
+from lossmap.components.config.data import NAMED_SOURCES, TAKEN, TASKS, Data
 from lossmap.components.config.manifest import Split
 from lossmap.components.core.errors import DataError
 from lossmap.components.core.randomness import stream
 from lossmap.components.data.choose import balanced_choice, one_fifth
 from lossmap.components.data.decode import resize_all
 from lossmap.components.data.folders import read_folder
+from lossmap.components.data.labelled import Labelled, Source
+from lossmap.components.data.sizing import Sizing
 
 Count = Callable[[int, int], None]  # done, total
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Images of one split: `pixels` uint8 N x C x H x W, `labels` int64 N."""
-
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Both splits, and the names of the classes that the labels count."""
-
-    classes: tuple[str, ...]
-    splits: dict[Split, Labelled]
 
 
 def load_source(data: Data, progress: Count) -> Source:
@@ -52,13 +36,9 @@ def load_source(data: Data, progress: Count) -> Source:
     if "://" not in data.source and not _is_there(data.source):
         near = difflib.get_close_matches(data.source, [*NAMED_SOURCES, TASKS], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        accepted = (
-            f"expected {', '.join(NAMED_SOURCES)}, tasks, or the path or s3:// URI of a folder or zip of"
-            " images, or of a .safetensors or .npz file"
-        )
+        accepted = f"expected {', '.join(NAMED_SOURCES)}, tasks, or the path or s3:// URI of {TAKEN}"
         raise DataError(f"data.source is {data.source!r}, which is no data set and no file; {hint}{accepted}")
-    classes, splits = read_folder(data, progress)
-    return Source(classes, {split: Labelled(*arrays) for split, arrays in splits.items()})
+    return read_folder(data, progress)
 
 
 def _is_there(source: str) -> bool:
@@ -75,8 +55,9 @@ def _limited(data: Data, split: Split, images: Labelled) -> Labelled:
         images.labels, data.limit if split == "train" else data.test_limit, data.seed, split
     )
     pixels = images.pixels[chosen]
-    if data.image_size:
-        pixels = resize_all(pixels, data.image_size)
+    sizing = Sizing.of(data)
+    if not sizing.is_plain or sizing.channels not in (None, pixels.shape[1]):
+        pixels = resize_all(pixels, sizing, data.source)
     return Labelled(np.ascontiguousarray(pixels), images.labels[chosen])
 
 

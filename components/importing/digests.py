@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.models import Imported
-from lossmap.components.data.files import read_file
+from lossmap.components.data.files import read_file, split_key
 
 
 def with_digests(experiment: Experiment) -> Experiment:
@@ -32,7 +32,7 @@ def with_digests(experiment: Experiment) -> Experiment:
     if not model.weights_sha256:
         model = model.model_copy(update={"weights_sha256": factory_weights_sha256(model)})
     if data.holds_tensors:
-        data = data.model_copy(update={"source": _absolute(data.source)})
+        data = data.model_copy(update={"source": ",".join(map(_absolute, data.places))})
     return experiment.model_copy(update={"data": data, "model": model})
 
 
@@ -51,9 +51,11 @@ def with_weights_digest(experiment: Experiment) -> Experiment:
 def _with_weights(model: Imported) -> Imported:
     if model.weights is None:
         return model
-    weights = _absolute(model.weights)
+    place, key = (model.weights, model.weights_key) if model.weights_sha256 else split_key(model.weights)
+    weights = _absolute(place)
     digest = model.weights_sha256 or _sha256(read_file(weights, "model.weights"))
-    return model.model_copy(update={"weights": weights, "weights_sha256": digest})
+    noted = {"weights": weights, "weights_key": key or model.weights_key, "weights_sha256": digest}
+    return model.model_copy(update=noted)
 
 
 def _absolute(place: str) -> str:

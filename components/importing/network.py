@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from lossmap.components.config.manifest import Manifest, Split
 from lossmap.components.config.models import Imported, Model
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.data.batches import as_inputs, load_packed
 from lossmap.components.data.files import read_file
@@ -23,7 +24,8 @@ from lossmap.components.landscape.layers import check_layers
 from lossmap.components.landscape.moving import count_parameters
 from lossmap.components.landscape.objective import experiment_loss, like_parameters
 from lossmap.components.models import build
-from lossmap.components.models.state import load_state, network_bytes, read_state
+from lossmap.components.models.checkpoint_file import read_checkpoint
+from lossmap.components.models.state import check_finite, load_state, network_bytes
 from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run
 
@@ -109,6 +111,7 @@ def load_network(model: Imported, manifest: Manifest) -> nn.Module:
     """The network with its weights, which are checked against the SHA-256 that the run began with."""
     network = build(model, manifest).eval()
     if model.weights is None:
+        check_finite(network, model.factory)
         return network
     content = read_file(model.weights, "model.weights")
     if model.weights_sha256 not in (None, hashlib.sha256(content).hexdigest()):
@@ -116,7 +119,9 @@ def load_network(model: Imported, manifest: Manifest) -> nn.Module:
             f"{model.weights} has changed since the run was made: its SHA-256 is not {model.weights_sha256};"
             " start a new run"
         )
-    load_state(network, read_state(content, model.weights), model.weights)
+    checkpoint = read_checkpoint(content, model.weights, model.weights_key)
+    for line in load_state(network, checkpoint, model.weights):
+        tell(line)
     return network
 
 

@@ -22,14 +22,19 @@ def survey(  # noqa: PLR0913  # the options of the command
         str | None,
         typer.Option(
             "--weights",
-            metavar="FILE",
-            help=".safetensors, or .pt or .pth with weights only; path or s3:// URI",
+            metavar="FILE[:KEY]",
+            help=(
+                ".safetensors, or what torch.save wrote; path or s3:// URI; a key chooses one of several sets"
+                " of weights, such as state_dict_ema"
+            ),
         ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", metavar="SOURCE", help="images: cifar10 …, folder, zip; tensors: .safetensors, .npz"
+            "--data",
+            metavar="SOURCE",
+            help="images: cifar10 …, folder, zip; tensors: .safetensors, .npz, .npy,.npy, .pt, .csv, .tsv",
         ),
     ] = None,
     loss: Annotated[
@@ -83,7 +88,7 @@ def survey(  # noqa: PLR0913  # the options of the command
         if not data:
             raise ExperimentError(
                 "--data is missing, expected where the samples come from: cifar10, a folder or zip of images,"
-                " or a .npz or .safetensors file"
+                " or a file of tensors such as .npz or .csv"
             )
         network = Network(model, arguments, weights, loss)
         experiment = imported_experiment(network, data, study, name, sets or [])

@@ -246,6 +246,7 @@ def network_source(run: RunSummary) -> str:
         parts.append(f"source and what it imports, SHA-256 {model.source_sha256}")
     if model.weights_sha256:
         place = f"from {model.weights}" if model.weights else "as they were"
+        place += f" under {model.weights_key}" if model.weights_key else ""
         parts.append(f"weights {place}, SHA-256 {model.weights_sha256}")
     return "; ".join(parts) + "."
 

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from reference.data import decoded, png, write_folder, write_zip
+from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms import CenterCrop, Compose, Grayscale, InterpolationMode, Resize
 
-from lossmap.components.config.data import Data
+from lossmap.components.config.data import TAKEN, Data
 from lossmap.components.core.errors import DataError, StoreError
 from lossmap.components.data import decode, files, pack
 from lossmap.components.data.batches import load_images
@@ -20,6 +23,8 @@ from lossmap.components.data.choose import balanced_choice
 from lossmap.components.data.folders import read_folder
 from lossmap.components.data.sources import load_source
 from lossmap.components.stores.objects import open_store
+
+NO_IMAGE = "not a PNG, JPEG, PPM, BMP, TIFF or WEBP image"
 
 
 def _noise(*shape, seed=0):
@@ -37,7 +42,16 @@ def _files(make=lambda index: png(_noise(5, 4, 3, seed=index)), labels=("cat", "
 
 
 def _read(source, **settings):
-    return read_folder(Data(source=str(source), **settings), lambda _done, _total: None)
+    """Classes, and pixels and labels by split."""
+    return _unpacked(read_folder(Data(source=str(source), **settings), lambda _done, _total: None))
+
+
+def _notes(source, **settings):
+    return read_folder(Data(source=str(source), **settings), lambda _done, _total: None).notes
+
+
+def _unpacked(source):
+    return source.classes, {split: (part.pixels, part.labels) for split, part in source.splits.items()}
 
 
 def _expected(contents, split, channels=3):
@@ -158,16 +172,64 @@ def test_transparency_is_dropped_not_blended():
     np.testing.assert_array_equal(decode.decode(png(pixels), "x.png"), pixels[:, :, :3])
 
 
-@pytest.mark.parametrize(
-    ("labels", "order"),
-    [
-        (("10", "9", "1"), ("1", "9", "10")),
-        (("b", "10", "a", "9"), ("9", "10", "a", "b")),
-        (("B", "a"), ("B", "a")),
-    ],
-)
-def test_classes_are_in_the_order_of_their_numbers_then_of_their_names(tmp_path, labels, order):
-    assert _read(write_folder(tmp_path, _files(labels=labels)))[0] == order
+ORDERS = [
+    (("10", "9", "1"), ("1", "10", "9"), ("1", "9", "10")),
+    (("b", "10", "a", "9"), ("10", "9", "a", "b"), ("9", "10", "a", "b")),
+    (("a", "B", "é", "Ä", "Z"), ("B", "Z", "a", "Ä", "é"), ("B", "Z", "a", "Ä", "é")),
+    (("01", "1", "002"), ("002", "01", "1"), ("01", "1", "002")),
+    (("-1", "-10", "2"), ("-1", "-10", "2"), ("2", "-1", "-10")),
+    (("n02124075", "n01443537"), ("n01443537", "n02124075"), ("n01443537", "n02124075")),
+    (("class_10", "class_9"), ("class_10", "class_9"), ("class_10", "class_9")),
+]
+
+
+@pytest.mark.parametrize(("labels", "names", "numbers"), ORDERS)
+def test_classes_are_in_the_order_of_torchvision_or_of_their_numbers(tmp_path, labels, names, numbers):
+    folder = write_folder(tmp_path, _files(labels=labels))
+    assert _read(folder)[0] == names == tuple(ImageFolder(folder / "train").classes)
+    assert _read(folder, class_order="numbers")[0] == numbers
+
+
+@pytest.mark.parametrize("order", ["names", "numbers"])
+def test_labels_follow_the_order_in_both_splits(tmp_path, order):
+    contents = {
+        f"{split}/{label}/0.png": png(np.full((2, 2), label, np.uint8))
+        for split in ("train", "test")
+        for label in range(12)
+    }
+    classes, splits = _read(write_folder(tmp_path, contents), class_order=order)
+    for pixels, labels in splits.values():
+        assert [int(classes[label]) for label in labels] == pixels[:, 0, 0, 0].tolist()
+
+
+def test_two_orders_that_differ_are_told_and_equal_ones_are_not(tmp_path):
+    def told(labels, **settings):
+        place = write_folder(tmp_path / str(len(labels)), _files(labels=labels))
+        return " ".join(_notes(place, **settings))
+
+    assert "order of the classes" not in told(("cat", "dog"))
+    labels = ("1", "2", "10")
+    assert (
+        "order of the classes: by names, as torchvision's ImageFolder has them: 1, 10, 2; by numbers: 1, 2,"
+        " 10; a network that was trained with that one needs data.class_order=numbers"
+    ) in told(labels)
+    assert "needs data.class_order=names" in told(labels, class_order="numbers")
+
+
+def test_the_order_of_the_classes_can_come_from_a_file(tmp_path):
+    folder = write_folder(tmp_path / "x", _files(labels=("cat", "dog", "owl")))
+    order = tmp_path / "order.txt"
+    order.write_text("owl\ncat\n\ndog\n")
+    assert _read(folder, class_order=str(order))[0] == ("owl", "cat", "dog")
+    order.write_text("owl\ncat\n")
+    assert "whose classes are not those of the folders: dog; expected" in _message(
+        folder, class_order=str(order)
+    )
+
+
+def test_a_list_of_classes_in_another_order_beside_them_is_told(tmp_path):
+    folder = write_folder(tmp_path, {**_files(), "classes.txt": b"dog\ncat\n"})
+    assert "classes.txt beside them has another" in " ".join(_notes(folder))
 
 
 def test_other_and_hidden_files_are_passed_over(tmp_path):
@@ -180,7 +242,13 @@ def test_other_and_hidden_files_are_passed_over(tmp_path):
         "train/list.png",
     ]
     folder = write_folder(tmp_path, _files() | dict.fromkeys(more, b"not an image"))
-    assert len(_read(folder)[1]["train"][1]) == 6
+    source = read_folder(Data(source=str(folder)), lambda _done, _total: None)
+    assert len(source.splits["train"].labels) == 6
+    assert source.passed_over == {".txt": 1, "outside the class folders": 1, "hidden": 4}
+    assert source.notes == (
+        f"files passed over in {folder}: 1 .txt (train/cat/notes.txt); 1 outside the class folders"
+        " (train/list.png); 4 hidden",
+    )
 
 
 def test_endings_may_be_in_capitals_and_of_jpeg(tmp_path):
@@ -190,6 +258,96 @@ def test_endings_may_be_in_capitals_and_of_jpeg(tmp_path):
         tmp_path, _files() | {"train/cat/x.JPEG": file.getvalue(), "train/cat/y.Jpg": file.getvalue()}
     )
     assert len(_read(folder)[1]["train"][1]) == 8
+
+
+FORMATS = {
+    "jpg": ("JPEG", "RGB"),
+    "jpeg": ("JPEG", "CMYK"),
+    "png": ("PNG", "P"),
+    "ppm": ("PPM", "RGB"),
+    "pgm": ("PPM", "L"),
+    "bmp": ("BMP", "RGB"),
+    "tif": ("TIFF", "RGB"),
+    "tiff": ("TIFF", "RGBA"),
+    "webp": ("WEBP", "RGBA"),
+}
+
+
+def _saved(image, form, **options):
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("ending", FORMATS)
+def test_every_ending_of_torchvision_is_read_as_torchvision_reads_it(tmp_path, ending):
+    form, mode = FORMATS[ending]
+    image = Image.fromarray(_noise(9, 7, 4), "RGBA").convert(mode)
+    more = {f"{split}/dog/x.{ending}": _saved(image, form) for split in ("train", "test")}
+    folder = write_folder(tmp_path, _files(lambda index: png(_noise(9, 7, 3, seed=index))) | more)
+    _, splits = _read(folder)
+    for split, (pixels, labels) in splits.items():
+        theirs = ImageFolder(folder / split)
+        assert labels.tolist() == theirs.targets
+        for mine, (image, _) in zip(pixels, theirs, strict=True):
+            np.testing.assert_array_equal(mine.transpose(1, 2, 0), np.asarray(image))
+    assert tuple(sorted(IMG_EXTENSIONS)) == tuple(sorted(decode.ENDINGS))
+
+
+def test_the_first_image_of_several_is_taken_and_orientation_is_left_as_torchvision_does(tmp_path):
+    first, second = (Image.fromarray(_noise(9, 7, 3, seed=seed)) for seed in (1, 2))
+    turned = first.getexif()
+    turned[0x0112] = 6
+    contents = {
+        "train/cat/x.tif": _saved(first, "TIFF", save_all=True, append_images=[second]),
+        "train/cat/x.webp": _saved(first, "WEBP", save_all=True, append_images=[second], lossless=True),
+        "train/cat/x.jpg": _saved(first, "JPEG", exif=turned),
+    }
+    for name, content in contents.items():
+        path = write_folder(tmp_path, {name: content}) / name
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(decode.decode(content, name), np.asarray(image.convert("RGB")))
+
+
+def test_grey_images_have_three_channels_where_they_are_asked_for(tmp_path):
+    folder = write_folder(tmp_path, _files(lambda index: png(_noise(5, 4, seed=index))))
+    assert "torchvision's ImageFolder gives three equal ones" in _notes(folder)[0]
+    pixels = _read(folder, channels=3)[1]["train"][0]
+    theirs = ImageFolder(folder / "train")
+    for mine, (image, _) in zip(pixels, theirs, strict=True):
+        np.testing.assert_array_equal(mine.transpose(1, 2, 0), np.asarray(image))
+    assert not _notes(folder, channels=3)
+
+
+def test_coloured_images_become_grey_where_that_is_asked_for(tmp_path):
+    folder = write_folder(tmp_path, _files())
+    pixels = _read(folder, channels=1)[1]["train"][0]
+    theirs = ImageFolder(folder / "train", Grayscale())
+    for mine, (image, _) in zip(pixels, theirs, strict=True):
+        np.testing.assert_array_equal(mine[0], np.asarray(image))
+
+
+@pytest.mark.parametrize("interpolation", [None, "bicubic"])
+@pytest.mark.parametrize(("height", "width"), [(20, 31), (31, 20), (12, 12), (40, 17)])
+def test_a_centre_crop_is_that_of_torchvision(tmp_path, height, width, interpolation):
+    folder = write_folder(tmp_path, _files(lambda index: png(_noise(height + index, width, 3, seed=index))))
+    pixels = _read(folder, image_size=16, crop=11, interpolation=interpolation)[1]["train"][0]
+    mode = InterpolationMode(interpolation or "bilinear")
+    theirs = ImageFolder(folder / "train", Compose([Resize(16, mode), CenterCrop(11)]))
+    for mine, (image, _) in zip(pixels, theirs, strict=True):
+        np.testing.assert_array_equal(mine.transpose(1, 2, 0), np.asarray(image))
+
+
+def test_a_crop_alone_is_cut_out_and_one_that_is_too_large_is_refused(tmp_path):
+    folder = write_folder(tmp_path, _files(lambda index: png(_noise(9 + index, 8, 3, seed=index))))
+    pixels = _read(folder, crop=5)[1]["test"][0]
+    for mine, (image, _) in zip(pixels, ImageFolder(folder / "test", CenterCrop(5)), strict=True):
+        np.testing.assert_array_equal(mine.transpose(1, 2, 0), np.asarray(image))
+    assert _message(folder, crop=9) == (
+        "train/cat/0.png is 8x9 and data.crop is 9, expected at most 8; resize first by data.image_size, or"
+        " crop less"
+    )
 
 
 def test_images_are_resized_as_pillow_does(tmp_path):
@@ -220,10 +378,7 @@ def source(request, tmp_path):
 
 def test_a_file_that_is_no_image_is_named(source):
     place = source(_files() | {"train/cat/1.png": b"not an image"})
-    assert (
-        _message(place)
-        == "train/cat/1.png cannot be decoded: not a PNG or JPEG image; replace it or remove it"
-    )
+    assert _message(place) == f"train/cat/1.png cannot be decoded: {NO_IMAGE}; replace it or remove it"
 
 
 def test_a_truncated_png_is_named(source):
@@ -244,12 +399,9 @@ def test_a_truncated_jpeg_is_named(source):
 
 def test_other_formats_under_the_name_of_a_png_are_refused(source):
     file = io.BytesIO()
-    Image.fromarray(_noise(5, 4, 3)).save(file, "BMP")
+    Image.fromarray(_noise(5, 4, 3)).save(file, "GIF")
     place = source(_files() | {"train/cat/1.png": file.getvalue()})
-    assert (
-        _message(place)
-        == "train/cat/1.png cannot be decoded: not a PNG or JPEG image; replace it or remove it"
-    )
+    assert _message(place) == f"train/cat/1.png cannot be decoded: {NO_IMAGE}; replace it or remove it"
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
@@ -267,9 +419,13 @@ def test_a_damaged_image_is_an_image_or_an_error_in_one_line(form):
             assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize("mode", ["I;16", "RGB;16"])
+@pytest.mark.parametrize("mode", ["I;16", "RGB;16", "PPM"])
 def test_more_than_8_bits_a_channel_are_refused(source, mode):
-    content = png(_noise(4, 4).astype(np.uint16) * 257) if mode == "I;16" else _png_with_16_bit_colour()
+    content = {
+        "I;16": lambda: png(_noise(4, 4).astype(np.uint16) * 257),
+        "RGB;16": _png_with_16_bit_colour,
+        "PPM": lambda: b"P6 2 2 65535\n" + bytes(24),
+    }[mode]()
     place = source(_files() | {"train/cat/1.png": content})
     assert _message(place) == "train/cat/1.png has more than 8 bits a channel, expected 8; convert it"
 
@@ -315,16 +471,25 @@ def test_a_picture_whose_pixels_pillow_warns_of_is_not_decoded(source):
     assert _message(place) == "train/cat/1.png is 10000x10000, expected at most 16777216 pixels"
 
 
-@pytest.mark.parametrize("top", ["", "top/"])
-def test_an_image_below_its_class_is_refused_not_lost(source, top):
+@pytest.mark.parametrize("top", ["", "top/", "archive/top/"])
+def test_an_image_in_a_folder_below_its_class_belongs_to_it(source, top):
+    contents = _files() | {"train/cat/more/images/x.png": png(_noise(5, 4, 3, seed=7))}
+    classes, splits = _read(source({f"{top}{name}": content for name, content in contents.items()}))
+    assert (classes, splits["train"][1].tolist()) == (("cat", "dog"), [0] * 4 + [1] * 3)
+    np.testing.assert_array_equal(splits["train"][0], _expected(contents, "train"))
+
+
+def test_splits_below_the_classes_are_refused(source):
     contents = {
-        f"{top}{name}": content
-        for name, content in (_files() | {"train/cat/more/x.png": png(_noise(5, 4, 3))}).items()
+        f"{label}/{split}/{index}.png": png(_noise(5, 4, 3))
+        for label in ("cat", "dog")
+        for split in ("train", "test")
+        for index in range(3)
     }
     place = source(contents)
-    assert (
-        _message(place)
-        == f"{top}train/cat/more/x.png in {place} is deeper than train/<class>/; move it up, or out of train/"
+    assert _message(place) == (
+        f"cat/test/0.png in {place} is in a split below the class cat, expected the classes below the splits:"
+        " train/<class>/ and test/<class>/"
     )
 
 
@@ -352,33 +517,127 @@ def test_a_class_of_one_split_only_is_named(source, here, there):
     )
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_a_missing_split_is_named(source, split):
-    place = source({name: content for name, content in _files().items() if not name.startswith(split)})
-    assert (
-        _message(place)
-        == f"{place} has no images under {split}/<class>/, expected .png, .jpg, .jpeg files there"
+def _renamed(contents, **names):
+    """The files with other names of their splits."""
+    renamed = {}
+    for name, content in contents.items():
+        split, _, rest = name.partition("/")
+        renamed[f"{names.get(split, f'{split}/')}{rest}"] = content
+    return renamed
+
+
+SPLITS = {
+    "val": ({"train": "train/", "test": "val/"}, "the test split is val/"),
+    "validation": ({"train": "Train/", "test": "Validation/"}, "the test split is Validation/"),
+    "val and test": ({"train": "val/", "test": "test/"}, "the training split is val/, the test split test/"),
+    "training and testing": ({"train": "training/", "test": "testing/"}, None),
+}
+
+
+@pytest.mark.parametrize("case", SPLITS)
+def test_splits_have_the_names_that_people_give_them(source, case):
+    names, note = SPLITS[case]
+    contents = _files()
+    place = source(_renamed(contents, **names))
+    _, splits = _read(place)
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(splits[split][0], _expected(contents, split))
+    assert _notes(place) == ((note,) if note else ())
+
+
+def test_of_three_splits_val_is_passed_over_and_told(source):
+    extra = {f"val/{label}/9.png": png(_noise(5, 4, 3)) for label in ("cat", "dog")}
+    place = source(_files() | extra)
+    assert len(_read(place)[1]["test"][1]) == 4
+    assert _notes(place) == (
+        "the test split is test/",
+        f"files passed over in {place}: 2 in val/ (val/cat/9.png, val/dog/9.png)",
     )
 
 
-def test_an_empty_folder_has_no_images(tmp_path):
-    assert (
-        _message(tmp_path)
-        == f"{tmp_path} has no images under train/<class>/, expected .png, .jpg, .jpeg files there"
+def test_a_test_folder_without_classes_gives_way_to_val(source):
+    contents = _renamed(_files(), test="val/") | {"test/images/0.png": png(_noise(5, 4, 3))}
+    place = source(contents)
+    assert _read(place)[1]["test"][1].tolist() == [0, 0, 1, 1]
+    assert _notes(place) == (
+        "the test split is val/",
+        f"files passed over in {place}: 1 in test/ (test/images/0.png)",
     )
 
 
-def test_an_empty_zip_has_no_images(tmp_path):
-    place = write_zip(tmp_path / "x.zip", {})
-    assert (
-        _message(place)
-        == f"{place} has no images under train/<class>/, expected .png, .jpg, .jpeg files there"
+@pytest.mark.parametrize("top", ["", "top/", "val/", "train/"])
+def test_one_folder_of_classes_is_divided_class_by_class(source, top):
+    images = {
+        f"{top}{label}/{index}.png": png(np.full((2, 2), 10 * place + index, np.uint8))
+        for place, label in enumerate(("cat", "dog"))
+        for index in range(10)
+    }
+    place = source(images)
+    _, splits = _read(place)
+    assert {split: labels.tolist() for split, (_, labels) in splits.items()} == {
+        "train": [0] * 8 + [1] * 8,
+        "test": [0, 0, 1, 1],
+    }
+    values = np.concatenate([pixels[:, 0, 0, 0] for pixels, _ in splits.values()])
+    assert sorted(values.tolist()) == list(range(20))
+    for pixels, labels in splits.values():
+        assert (pixels[:, 0, 0, 0] // 10).tolist() == labels.tolist()
+    assert _notes(place)[0] == (
+        f"the test set is 4 of the 20 images of {place}, drawn by data.seed; data.split sets the share"
+    )
+    assert [len(labels) for _, labels in _read(place, split=0.5)[1].values()] == [10, 10]
+    assert (_read(place, seed=1)[1]["test"][0] != splits["test"][0]).any()
+
+
+def test_a_class_called_train_is_a_class_beside_others(source):
+    images = {f"{label}/{index}.png": png(_noise(3, 3)) for label in ("bus", "train") for index in range(5)}
+    assert _read(source(images))[0] == ("bus", "train")
+
+
+def test_a_share_for_a_source_with_a_test_set_is_refused(source):
+    place = source(_files())
+    assert _message(place, split=0.5) == f"data.split is 0.5 and {place} has a test set, expected null"
+
+
+def test_one_split_beside_other_folders_of_images_is_refused(source):
+    place = source(_renamed(_files(), test="more/"))
+    assert _message(place) == (
+        f"{place} has train/ and beside it more, train, expected train/ and test/ (or val/), or nothing but a"
+        " folder for each class"
+    )
+
+
+def _no_images(place):
+    return (
+        f"{place} has no images under train/<class>/, expected .jpg, .jpeg, .png, .ppm, .bmp, .pgm,"
+        " .tif, .tiff, .webp files there and under test/<class>/ (or val/<class>/), or in folders of two"
+        " classes at least"
+    )
+
+
+@pytest.mark.parametrize("files", [{}, {"0.png": png(_noise(3, 3))}, {"train/0.png": png(_noise(3, 3))}])
+def test_a_source_without_classes_is_told_what_is_expected(source, tmp_path, files):
+    (tmp_path / "x").mkdir(exist_ok=True)
+    place = source(files)
+    assert _message(place) == _no_images(place)
+
+
+def test_a_split_without_images_is_named(source):
+    place = source(_files() | {"val/notes.txt": b""})
+    assert len(_read(place)[1]["test"][1]) == 4
+    only_text = {name.replace(".png", ".gif"): b"" for name in _files() if name.startswith("test")}
+    train = {name: content for name, content in _files().items() if name.startswith("train")}
+    assert "has no images under test/<class>/, expected .jpg" in _message(
+        write_zip(Path(f"{place}.second.zip"), train | only_text)
     )
 
 
 def test_a_file_that_is_no_zip_is_named(tmp_path):
     (tmp_path / "x.tar").write_bytes(b"something else" * 100)
-    assert _message(tmp_path / "x.tar") == f"{tmp_path}/x.tar is neither a folder nor a zip archive"
+    assert (
+        _message(tmp_path / "x.tar")
+        == f"{tmp_path}/x.tar is neither a folder nor a zip archive, expected {TAKEN}"
+    )
 
 
 def test_a_damaged_zip_is_one_line_whatever_is_damaged(tmp_path):
@@ -525,10 +784,7 @@ def test_a_missing_zip_in_s3_is_named(s3):
 
 
 def test_an_empty_prefix_in_s3_has_no_images(s3):
-    assert (
-        _message(f"{s3}/none")
-        == f"{s3}/none has no images under train/<class>/, expected .png, .jpg, .jpeg files there"
-    )
+    assert _message(f"{s3}/none") == _no_images(f"{s3}/none")
 
 
 def test_an_object_that_vanishes_is_named(upload, s3):
@@ -555,7 +811,9 @@ def test_several_processes_decode_what_one_does_and_say_how_far_they_are(many):
     place, contents = many
     write_zip(place, contents)
     said = []
-    _, splits = read_folder(Data(source=str(place)), lambda done, total: said.append((done, total)))
+    _, splits = _unpacked(
+        read_folder(Data(source=str(place)), lambda done, total: said.append((done, total)))
+    )
     for split, (pixels, _) in splits.items():
         expected = [
             decode.decode(contents[name], name)[None, :, :, 0]
@@ -579,10 +837,7 @@ def test_mixed_sizes_are_told_at_once_and_no_process_is_left(many):
 def test_an_error_in_another_process_is_the_same_line(many):
     place, contents = many
     write_zip(place, contents | {"train/b/0100.png": b"no image"})
-    assert (
-        _message(place)
-        == "train/b/0100.png cannot be decoded: not a PNG or JPEG image; replace it or remove it"
-    )
+    assert _message(place) == f"train/b/0100.png cannot be decoded: {NO_IMAGE}; replace it or remove it"
 
 
 def test_a_killed_process_is_told(many):

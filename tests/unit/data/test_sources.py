@@ -14,13 +14,12 @@ import pytest
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from lossmap.components.config.data import Blobs, Data
+from lossmap.components.config.data import TAKEN, Blobs, Data
 from lossmap.components.core.errors import DataError
 from lossmap.components.data.sources import load_source
 
 ACCEPTED = (
-    "expected digits, cifar10, cifar100, fashion-mnist, blobs, tasks, or the path or s3:// URI of a folder or"
-    " zip of images, or of a .safetensors or .npz file"
+    f"expected digits, cifar10, cifar100, fashion-mnist, blobs, tasks, or the path or s3:// URI of {TAKEN}"
 )
 
 

@@ -13,6 +13,7 @@ from lossmap.components.core.errors import DataError
 from lossmap.components.data import pack
 from lossmap.components.data.batches import load_packed
 from lossmap.components.data.decode import decode, resize_all
+from lossmap.components.data.sizing import Sizing
 from lossmap.components.data.sources import load_source
 from lossmap.components.data.tensors import load_tensors
 from lossmap.components.stores.objects import open_store
@@ -20,6 +21,12 @@ from lossmap.components.stores.runs import load_manifest
 
 BLOBS = Data(source="blobs", blobs=Blobs(classes=3, train_per_class=20, test_per_class=7, image_size=5))
 TOKENS = {"inputs": np.arange(60).reshape(10, 6), "targets": np.arange(60).reshape(10, 6)[:, ::-1] % 50}
+
+
+NAMES = (
+    "expected inputs and targets, and perhaps test_inputs and test_targets (or x and y, images and labels,"
+    " features and target, each with train, val or test before or behind)"
+)
 
 
 @pytest.fixture
@@ -112,23 +119,13 @@ def test_a_limit_keeps_classes_even_and_anything_else_at_random(written):
 @pytest.mark.parametrize(
     ("arrays", "line"),
     [
-        (
-            {"inputs": [1]},
-            "{source} holds inputs, expected inputs and targets, and perhaps test_inputs and test_targets",
-        ),
-        (
-            {"x": [1], "targets": [1]},
-            (
-                "{source} holds targets, x, expected inputs and targets, and perhaps test_inputs and"
-                " test_targets"
-            ),
-        ),
+        ({"inputs": [1]}, "{source} holds inputs, {names}"),
+        ({"a": [1], "targets": [1]}, "{source} holds a, targets, {names}"),
+        ({"x": [1], "inputs": [1], "targets": [1]}, "{source} holds inputs, targets, x, {names}"),
+        ({"test_x": [1], "test_y": [1]}, "{source} holds test_x, test_y, {names}"),
         (
             {"inputs": [1], "targets": [1], "test_inputs": [1]},
-            (
-                "{source} holds inputs, targets, test_inputs, expected inputs and targets, and perhaps"
-                " test_inputs and test_targets"
-            ),
+            "{source} holds inputs, targets, test_inputs, {names}",
         ),
         (
             {"inputs": [[1, 2]], "targets": [1, 2]},
@@ -152,7 +149,7 @@ def test_a_limit_keeps_classes_even_and_anything_else_at_random(written):
 )
 def test_tensors_that_do_not_belong_together_are_refused(arrays, line, written):
     source = written(**{name: np.array(values) for name, values in arrays.items()})
-    assert _refused(source) == line.format(source=source)
+    assert _refused(source) == line.format(source=source, names=NAMES)
 
 
 def test_objects_damaged_and_missing_files_are_refused(written, tmp_path):
@@ -168,7 +165,7 @@ def test_objects_damaged_and_missing_files_are_refused(written, tmp_path):
         == f"data.source is '{tmp_path / 'no.npz'}', which cannot be read: No such file or directory"
     )
     assert _refused(written(**TOKENS), image_size=3).endswith(
-        "data.image_size, data.mean and data.deviation are for images"
+        "data.image_size, data.crop, data.mean and data.deviation are for images: uint8 with data.layout"
     )
 
 
@@ -233,8 +230,8 @@ def test_mean_and_deviation_come_together():
 def test_images_in_memory_are_resized_as_files_are(channels, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (2, channels, 5, 5), dtype=np.uint8)
     files = [png(image[0] if channels == 1 else image.transpose(1, 2, 0)) for image in pixels]
-    expected = np.stack([decode(file, "x", 9) for file in files]).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(resize_all(pixels, 9), expected)
+    expected = np.stack([decode(file, "x", Sizing(9)) for file in files]).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(resize_all(pixels, Sizing(9), "x"), expected)
 
 
 def test_named_data_sets_are_resized_too():
@@ -258,3 +255,202 @@ def test_load_samples_takes_images_in_the_order_that_is_asked_for(store, tmp_pat
     grey = inputs[:, 0, 0, 0] * manifest.deviation[0] + manifest.mean[0]
     np.testing.assert_allclose(grey, np.array([100, 0, 60]) / 255, atol=1e-6)  # float32
     assert targets.tolist() == [1, 0, 1]
+
+
+X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 2, 1])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x", "y"),
+        ("X", "Y"),
+        ("images", "labels"),
+        ("features", "target"),
+        ("data", "labels"),
+        ("X_train", "y_train"),
+        ("train_images", "train_labels"),
+        ("xtrain", "ytrain"),
+    ],
+)
+def test_pairs_have_the_names_that_people_give_them(names, written):
+    found = load_tensors(Data(source=written(**dict(zip(names, (X, Y), strict=True))))).splits["train"]
+    np.testing.assert_array_equal(found[0], X)
+    np.testing.assert_array_equal(found[1], Y)
+
+
+def test_val_is_the_test_set_where_there_is_no_other_and_is_told(written):
+    pairs = {"x_train": X, "y_train": Y, "x_val": X[:2], "y_val": Y[:2]}
+    source = written(**pairs)
+    found = load_tensors(Data(source=source))
+    assert (len(found.splits["test"][1]), found.notes) == (2, (f"the test set is val of {source}",))
+    found = load_tensors(Data(source=written(**pairs, x_test=X[:3], y_test=Y[:3])))
+    assert len(found.splits["test"][1]) == 3
+    assert found.notes == (f"val of {source} is passed over; the test set is test",)
+
+
+def _saved(path, value):
+    torch.save(value, path)
+    return str(path)
+
+
+INPUTS, TARGETS = torch.from_numpy(X), torch.from_numpy(Y)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (INPUTS, TARGETS),
+        [INPUTS, TARGETS],
+        {"x": INPUTS, "y": TARGETS},
+        {"train": (INPUTS, TARGETS)},
+        {"train": {"images": INPUTS, "labels": TARGETS}},
+        [(one, int(target)) for one, target in zip(INPUTS, TARGETS, strict=True)],
+        (X, Y),
+    ],
+)
+def test_what_torch_save_wrote_of_pairs_is_taken(value, tmp_path):
+    inputs, targets = load_tensors(Data(source=_saved(tmp_path / "a.pt", value))).splits["train"]
+    assert torch.equal(inputs, INPUTS)
+    assert torch.equal(targets, TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        (INPUTS, "cannot be read as tensors: TypeError: it holds Tensor, expected (inputs, targets), "),
+        ([INPUTS] * 3, "cannot be read as tensors: TypeError: it holds list of Tensor, expected (inputs"),
+        ({"x": INPUTS}, "holds x, expected inputs and targets"),
+        (torch.nn.Linear(1, 1), "is damaged: UnpicklingError: "),
+    ],
+)
+def test_what_is_no_pair_is_one_line(value, line, tmp_path):
+    source = _saved(tmp_path / "a.pt", value)
+    assert _refused(source).startswith(f"{source} {line}")
+
+
+def test_two_npy_files_are_inputs_and_targets_by_their_names_or_their_order(tmp_path):
+    for name, array in {"y": Y, "X": X, "a": X, "b": Y, "X_test": X[:2], "y_test": Y[:2]}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+
+    def read(*names):
+        return load_tensors(Data(source=",".join(f"{tmp_path}/{name}.npy" for name in names))).splits
+
+    for names in (("X", "y"), ("y", "X"), ("a", "b"), ("X", "y", "X_test", "y_test")):
+        np.testing.assert_array_equal(read(*names)["train"][0], X)
+        np.testing.assert_array_equal(read(*names)["train"][1], Y)
+    assert len(read("X", "y", "X_test", "y_test")["test"][1]) == 2
+    assert "holds X, expected inputs and targets" in _refused(f"{tmp_path}/X.npy")
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv"])
+def test_a_folder_of_files_of_tensors_is_one_data_set(ending, tmp_path, store):
+    if ending == "npy":
+        for name, array in {"X_train": X, "y_train": Y, "X_test": X[:2], "y_test": Y[:2]}.items():
+            np.save(tmp_path / f"{name}.npy", array)
+    else:
+        rows = "".join(f"{a},{b},{c},{y}\n" for (a, b, c), y in zip(X.tolist(), Y.tolist(), strict=True))
+        (tmp_path / "train.csv").write_text(f"a,b,c,y\n{rows}")
+        (tmp_path / "test.csv").write_text("a,b,c,y\n0,1,2,0\n3,4,5,1\n")
+    manifest = pack.prepare(Data(source=str(tmp_path)), store)
+    assert (manifest.kind, manifest.count("train"), manifest.count("test")) == ("tensors", 4, 2)
+    np.testing.assert_array_equal(load_packed(store, manifest, "train")[0], X)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["inputs", "targets", "test_inputs", "test_targets"])
+def test_values_that_are_not_finite_are_refused_by_name_and_place_and_can_be_kept(
+    name, value, written, store
+):
+    arrays = {"inputs": X, "targets": X[:, 0], "test_inputs": X, "test_targets": X[:, 0]}
+    arrays[name] = arrays[name].copy()
+    arrays[name][2:] = value
+    source, place = written(**arrays), "sample 2, column 0" if "inputs" in name else "sample 2"
+    count, kind = 6 if "inputs" in name else 2, "NaN" if np.isnan(value) else "infinite"
+    assert _refused(source) == (
+        f"{name} of {source} has values that are not finite: {count} {kind}, the first in {place} (counted"
+        " from"
+        " 0); leave these samples out or fill them in, or keep them by data.not_finite=keep"
+    )
+    kept = pack.prepare(Data(source=source, not_finite="keep"), store)
+    assert kept.count("train") == 4
+
+
+def test_a_share_of_tensors_is_the_test_set(written):
+    labels = np.repeat([0, 1], [10, 20])
+    source = written(inputs=np.arange(30), targets=labels)
+    found = load_tensors(Data(source=source, split=0.3))
+    assert np.bincount(found.splits["test"][1]).tolist() == [3, 6]
+    assert sorted(torch.cat([pair[0] for pair in found.splits.values()]).tolist()) == list(range(30))
+    for inputs, targets in found.splits.values():
+        np.testing.assert_array_equal(targets, labels[inputs])
+    assert found.notes == (f"the test set is 9 of the 30 samples of {source}, drawn by data.seed",)
+    assert "has a test set, expected null" in _refused(
+        written(inputs=X, targets=Y, test_inputs=X, test_targets=Y), split=0.3
+    )
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)  # N x H x W x C
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("layout", "array", "expected"),
+    [
+        ("NHWC", IMAGES, IMAGES.transpose(0, 3, 1, 2)),
+        ("NCHW", IMAGES.transpose(0, 3, 1, 2), IMAGES.transpose(0, 3, 1, 2)),
+        ("NHW", IMAGES[..., 0], IMAGES[:, None, :, :, 0]),
+    ],
+)
+@pytest.mark.parametrize("labels", [LABELS, LABELS[:, None].astype(np.uint8)])
+def test_uint8_with_a_layout_is_images(layout, array, expected, labels, written, store):
+    manifest = pack.prepare(
+        Data(
+            source=written(images=array, labels=labels),
+            layout=layout,
+            mean=(0.5,) * expected.shape[1],
+            deviation=(0.25,) * expected.shape[1],
+        ),
+        store,
+    )
+    assert (manifest.kind, manifest.shape, manifest.classes) == (
+        "images",
+        expected.shape[1:],
+        ("0", "1", "2"),
+    )
+    inputs, targets = load_samples(store, manifest, "train", torch.arange(6))
+    # three roundings of float32
+    np.testing.assert_allclose(inputs, (expected / 255 - 0.5) / 0.25, atol=1e-6)
+    assert targets.tolist() == LABELS.tolist()
+
+
+def test_uint8_without_a_layout_is_as_it_is_and_told(written, store):
+    manifest = pack.prepare(Data(source=written(images=IMAGES, labels=LABELS)), store)
+    assert (manifest.kind, manifest.shape) == ("tensors", (5, 4, 3))
+    assert "are uint8, N x 5 x 4 x 3, and given to the network as they are" in manifest.notes[0]
+    assert "data.layout=NHWC" in manifest.notes[0]
+
+
+def test_floats_with_a_layout_only_change_places(written):
+    source = written(inputs=IMAGES / 255, targets=LABELS)
+    inputs, _ = load_tensors(Data(source=source, layout="NHWC")).splits["train"]
+    np.testing.assert_array_equal(inputs, IMAGES.transpose(0, 3, 1, 2) / 255)
+    assert _refused(source, layout="NHW").endswith("are (6, 5, 4, 3), expected 3 dimensions")
+
+
+def test_images_in_tensors_are_resized_and_cropped(written, store):
+    source = written(inputs=IMAGES, targets=LABELS)
+    manifest = pack.prepare(Data(source=source, layout="NHWC", image_size=8, crop=6), store)
+    images, _ = load_packed(store, manifest, "train")
+    expected = [decode(png(image), "x", Sizing(8, 6)).transpose(2, 0, 1) for image in IMAGES]
+    np.testing.assert_array_equal(images, np.stack(expected))
+
+
+def test_texts_are_classes_in_the_order_of_their_names(written, store):
+    manifest = pack.prepare(
+        Data(source=written(x=X, y=np.array(["b", "a", "b", "c"]), x_test=X[:1], y_test=np.array(["c"]))),
+        store,
+    )
+    assert manifest.classes == ("a", "b", "c")
+    assert load_packed(store, manifest, "train")[1].tolist() == [1, 0, 1, 2]
+    assert load_packed(store, manifest, "test")[1].tolist() == [2]

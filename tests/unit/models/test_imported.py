@@ -3,8 +3,10 @@ import io
 import pickle
 import re
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from reference.manifests import manifest
@@ -19,8 +21,9 @@ from lossmap.components.config.parse import override, parse
 from lossmap.components.config.training import Training
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.models import build
+from lossmap.components.models.checkpoint_file import read_checkpoint
 from lossmap.components.models.imported import network_registration, source_sha256
-from lossmap.components.models.state import load_state, read_state
+from lossmap.components.models.state import check_finite, load_state
 
 HERE = manifest(1, 8)
 
@@ -33,6 +36,11 @@ def _saved(value):
     file = io.BytesIO()
     torch.save(value, file)
     return file.getvalue()
+
+
+def _load(network, value, key=None):
+    """Load what torch.save writes of a value; returns the lines for people."""
+    return load_state(network, read_checkpoint(_saved(value), "a.pt", key), "a.pt")
 
 
 def _refused(call, *arguments):
@@ -185,23 +193,22 @@ STATE = {name: value.clone() for name, value in Language().state_dict().items()}
 )
 def test_weights_are_found_in_every_usual_wrapping(content, name):
     network = Language()
-    load_state(network, read_state(content, name), name)
+    load_state(network, read_checkpoint(content, name), name)
     assert all(torch.equal(value, STATE[key]) for key, value in network.state_dict().items())
 
 
 def test_weights_take_the_type_of_the_network():
     network = Language()
-    load_state(network, {name: value.half() for name, value in STATE.items()}, "a.pt")
+    _load(network, {name: value.half() for name, value in STATE.items()})
     assert network.head.weight.dtype == torch.float32
     assert torch.equal(network.head.weight, STATE["head.weight"].half().float())
 
 
 def test_old_statistics_of_batch_norm_have_no_count_and_are_taken():
     network = nn.BatchNorm1d(3)
-    load_state(
+    _load(
         network,
         {name: value + 2 for name, value in network.state_dict().items() if name != "num_batches_tracked"},
-        "a.pt",
     )
     assert network.running_mean.tolist() == [2.0] * 3
 
@@ -209,8 +216,8 @@ def test_old_statistics_of_batch_norm_have_no_count_and_are_taken():
 def test_tied_weights_are_loaded_from_a_file_that_holds_them_once(tmp_path):
     trained, network = Language(tied=True), Language(tied=True)
     save_model(trained, str(tmp_path / "a.safetensors"))
-    state = read_state((tmp_path / "a.safetensors").read_bytes(), "a.safetensors")
-    assert len(state) == 1
+    state = read_checkpoint((tmp_path / "a.safetensors").read_bytes(), "a.safetensors")
+    assert len(state.tensors) == 1
     load_state(network, state, "a.safetensors")
     assert torch.equal(network.head.weight, trained.embedding.weight)
 
@@ -218,27 +225,237 @@ def test_tied_weights_are_loaded_from_a_file_that_holds_them_once(tmp_path):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda state: {"head.weight": state["head.weight"]}, "missing: embedding.weight"),
+        (
+            lambda state: {"head.weight": state["head.weight"]},
+            ": missing: embedding.weight; take the factory that wrote the file, or set its arguments by"
+            " model.arguments",
+        ),
         (
             lambda state: {**state, "head.bias": torch.zeros(11), "other": torch.zeros(1)},
-            "unexpected: head.bias, other",
+            " (all its names are there): unexpected: head.bias, other; take the factory that wrote the"
+            " file, or"
+            " set its arguments by model.arguments",
         ),
         (
             lambda state: {**state, "head.weight": torch.zeros(1000, 6)},
-            "of another shape: head.weight is 1000×6, not 11×6",
+            " (all its names are there): of another shape: head.weight is 1000×6, not 11×6; only the layer"
+            " head"
+            " differs, which has 1000 outputs in the file: set the factory's number by model.arguments,"
+            " such as"
+            " --factory-arguments '{\"num_classes\": 1000}'",
+        ),
+        (
+            lambda state: {f"net.{name}": tensor[:, :2] for name, tensor in state.items()},
+            " (all its names are there after net.): of another shape: embedding.weight is 11×2, not 11×6,"
+            " head.weight is 11×2, not 11×6; set the factory's arguments by model.arguments",
         ),
         (
             lambda state: {f"{n}.w": torch.zeros(1) for n in range(6)},
-            "missing: embedding.weight, head.weight; unexpected: 0.w, 1.w, 2.w, 3.w and 2 more",
+            ": the network has embedding.weight, head.weight; the file has 0.w, 1.w, 2.w, 3.w and 2 more;"
+            " none"
+            " of the names agree: take the file of this network, or the factory that wrote the file",
+        ),
+        (
+            lambda state: {f"{n}.w": tensor for n, tensor in enumerate(state.values())},
+            ": the network has embedding.weight, head.weight; the file has 0.w, 1.w; all shapes agree in"
+            " their"
+            " order, so only the names differ: rename them in the file",
+        ),
+        (
+            lambda state: {**state, "head.weight": torch.zeros(11, 6, dtype=torch.int8)},
+            " (all its names are there): of another type: head.weight is int8, not float32; write the weights"
+            " as floating-point numbers, from the network that they are loaded in",
         ),
     ],
 )
 def test_weights_that_do_not_fit_are_named(change, what):
-    line = _refused(load_state, Language(), change(STATE), "a.pt")
+    line = _refused(_load, Language(), change(STATE))
+    assert line == f"a.pt does not fit the network Language{what}"
+
+
+def _small():
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+
+
+SMALL = {name: torch.rand_like(value, dtype=torch.float32) for name, value in _small().state_dict().items()}
+SMALL["1.num_batches_tracked"] = torch.tensor(7)
+HALF = {name: value / 2 if value.is_floating_point() else value for name, value in SMALL.items()}
+
+
+def _after(prefix, state):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+class _Around(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = _small()
+
+
+FOUND = {
+    "averaged": (
+        {**_after("module.", SMALL), "n_averaged": torch.tensor(3)},
+        ["left aside in a.pt: n_averaged"],
+    ),
+    "sharded": (
+        {name.replace(".", "._fsdp_wrapped_module.", 1): value for name, value in SMALL.items()},
+        [],
+    ),
+    "compiled in the middle": (
+        {"state_dict": _after("net._orig_mod.", SMALL)},
+        ["weights are state_dict.net.* of a.pt"],
+    ),
+    "parallel in the middle": ({name.replace("1.", "1.module."): value for name, value in SMALL.items()}, []),
+    "a criterion beside it": (
+        {"state_dict": {**_after("model.", SMALL), "criterion.weight": torch.ones(3)}},
+        ["weights are state_dict.model.* of a.pt", "left aside in a.pt: state_dict.criterion.weight"],
+    ),
+    "a criterion among it": (
+        {**SMALL, "criterion.weight": torch.ones(3)},
+        ["left aside in a.pt: criterion.weight"],
+    ),
+    "another network beside it": (
+        {"state_dict": {**_after("encoder.", SMALL), **_after("decoder.", {"0.weight": torch.ones(2, 2)})}},
+        ["weights are state_dict.encoder.* of a.pt", "left aside in a.pt: state_dict.decoder.0.weight"],
+    ),
+    "deep": ({"a": {"params": {"weights": SMALL}}, "epoch": 3}, []),
+    "twice the same": ({"best": SMALL, "last": SMALL}, ["weights are best.* of a.pt"]),
+    "settings and numbers": (
+        {
+            "model": SMALL,
+            "args": argparse.Namespace(lr=0.1, folder=Path("x")),
+            "best": np.float64(0.5),
+            "curve": np.ones(3),
+        },
+        ["weights are model.* of a.pt"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_the_one_set_of_weights_that_fits_is_found_and_told(case):
+    value, notes = FOUND[case]
+    network = _small()
+    assert _load(network, value) == notes
+    assert all(torch.equal(tensor, SMALL[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("make", "notes"),
+    [
+        (_Around, ["weights are * of a.pt as network.*"]),
+        (lambda: nn.DataParallel(_small()), []),
+        (lambda: torch.compile(_small()), []),
+    ],
+)
+def test_a_factory_that_wraps_the_network_gets_its_plain_weights(make, notes):
+    network = make()
+    assert _load(network, SMALL) == notes
+    pairs = zip(network.state_dict().values(), SMALL.values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+SETS = {
+    "state_dict_ema": {"state_dict": SMALL, "state_dict_ema": HALF},
+    "discriminator": {"generator": SMALL, "discriminator": HALF},
+    "net.discriminator": {"net": {**_after("generator.", SMALL), **_after("discriminator.", HALF)}},
+    "models.1": {"models": [SMALL, HALF]},
+    "ema": {**SMALL, "ema": HALF},
+}
+
+
+@pytest.mark.parametrize("key", SETS)
+def test_of_several_sets_that_fit_one_is_chosen_by_its_key(key):
+    line = _refused(_load, _small(), SETS[key])
+    assert line.startswith("a.pt holds 2 sets of weights that fit the network Sequential: ")
+    assert key in line
+    assert "choose one: --weights a.pt:" in line
+    for chosen in {key, key.rpartition(".")[2] if not key.endswith("1") else key}:
+        network = _small()
+        _load(network, SETS[key], chosen)
+        assert all(torch.equal(tensor, HALF[name]) for name, tensor in network.state_dict().items())
+
+
+def test_the_key_of_the_file_itself_is_a_dot():
+    network = _small()
+    _load(network, SETS["ema"], ".")
+    assert torch.equal(network[0].weight, SMALL["0.weight"])
+
+
+def test_a_key_that_is_not_there_is_told_with_those_that_are():
+    line = _refused(_load, _small(), SETS["state_dict_ema"], "ema")
     assert (
-        line
-        == f"a.pt does not fit the network Language: {what}; set the factory's arguments by model.arguments"
+        line == "a.pt has no weights under ema; it holds state_dict (9 tensors), state_dict_ema (9 tensors)"
     )
+    two = {"a": {"net": SMALL}, "b": {"net": HALF}}
+    assert _refused(_load, _small(), two, "net").startswith(
+        "a.pt has weights under a.net and b.net, expected"
+    )
+
+
+def _normed(parametrized, kind):
+    home = nn.utils.parametrizations if parametrized else nn.utils
+    with warnings.catch_warnings(action="ignore"):  # the older ones are deprecated, and in many files
+        return nn.Sequential(getattr(home, kind)(nn.Linear(4, 8))).eval()
+
+
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm"])
+@pytest.mark.parametrize("to_newer", [True, False])
+def test_older_and_newer_parametrizations_read_each_others_weights(kind, to_newer):
+    one, other = _normed(not to_newer, kind), _normed(to_newer, kind)
+    assert _load(other, one.state_dict()) == []
+    inputs = torch.randn(5, 4)
+    torch.testing.assert_close(other(inputs), one(inputs))
+
+
+def test_tied_weights_that_differ_in_the_file_are_refused():
+    line = _refused(_load, Language(tied=True), {**STATE, "head.weight": torch.ones(11, 6)})
+    assert line == (
+        "embedding.weight and head.weight are one tensor in the network and differ in a.pt; give a factory"
+        " that"
+        " does not tie them, or a file with one of them"
+    )
+
+
+def test_weights_that_are_not_finite_are_refused_by_name():
+    line = _refused(_load, _small(), {**SMALL, "2.weight": torch.full((3, 8), torch.nan)})
+    assert line == (
+        "a.pt gives the network 2.weight with 24 of 24 values that are not finite, first nan at (0, 0), so"
+        " that"
+        " its loss is no number; take a checkpoint from before the training diverged"
+    )
+    variance = {**SMALL, "1.running_var": torch.tensor([1.0] * 7 + [torch.nan])}
+    assert "1.running_var with 1 of 8 values" in _refused(_load, _small(), variance)
+    overflow = {**SMALL, "2.bias": torch.tensor([1, 1e300, 1], dtype=torch.float64)}
+    assert "2.bias with 1 of 3 values that are not finite, first inf at (1)" in _refused(
+        _load, _small(), overflow
+    )
+
+
+def test_infinity_in_a_mask_is_left():
+    network = _small()
+    network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    check_finite(network, "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "line"),
+    [
+        (
+            {"optimizer_state_dict": {"fp32_flat_groups": [torch.ones(2)]}},
+            "a.pt",
+            "a.pt is one process's part of a DeepSpeed checkpoint; make one file of all parts by its"
+            " zero_to_fp32.py",
+        ),
+        (
+            {},
+            "model.safetensors.index.json",
+            "model.safetensors.index.json lists the parts of a model that is in several files, expected one",
+        ),
+    ],
+)
+def test_parts_of_checkpoints_are_told_as_what_they_are(value, name, line):
+    assert _refused(read_checkpoint, _saved(value), name).startswith(line)
 
 
 class _Dangerous:
@@ -250,13 +467,12 @@ class _Dangerous:
     "content",
     [
         _saved(_Dangerous()),
-        _saved(argparse.Namespace(a=1)),
         _saved(nn.Linear(1, 1)),
         pickle.dumps(_Dangerous()),
     ],
 )
 def test_a_file_that_needs_pickle_is_refused_with_the_cure_and_nothing_of_it_runs(content, capsys):
-    line = _refused(read_state, content, "a.pt")
+    line = _refused(read_checkpoint, content, "a.pt")
     assert "torch.save(model.state_dict(), FILE)" in line or line.startswith(
         "a.pt cannot be read as weights: "
     )
@@ -272,17 +488,14 @@ def test_a_file_that_needs_pickle_is_refused_with_the_cure_and_nothing_of_it_run
         (
             _saved({"epoch": 3}),
             "a.pt",
-            (
-                "a.pt holds epoch, expected tensors by name, perhaps under state_dict, model_state_dict,"
-                " model, net"
-            ),
+            "a.pt holds epoch, expected tensors by name, perhaps under a key such as state_dict",
         ),
         (_saved([torch.zeros(1)]), "a.pt", "a.pt holds list, expected tensors by name"),
         (_saved({}), "a.pt", "a.pt holds nothing, expected tensors by name"),
     ],
 )
 def test_a_file_without_weights_is_refused(content, name, line):
-    assert _refused(read_state, content, name).startswith(line)
+    assert _refused(read_checkpoint, content, name).startswith(line)
 
 
 @pytest.mark.parametrize("factory", ["resnet18", "a:", ":b", "a b:c", "a:b()", "os.system"])

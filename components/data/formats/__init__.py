@@ -1,0 +1,1 @@
+"""Files of tensors, each format by itself: from the content of a file to arrays by name."""
