@@ -33,8 +33,11 @@ _PLAIN: tuple[Any, ...] = (
     np.dtype,
     *{type(np.dtype(kind)) for kind in "?bhilqBHILQefd"},
     *(
-        (function, f"numpy.{core}.multiarray.{function.__name__}")
-        for function in (np.float64().__reduce__()[0], np.empty(0).__reduce__()[0])
+        (function, f"numpy.{core}.multiarray.{name}")
+        for name, function in (
+            ("scalar", np.float64().__reduce__()[0]),
+            ("_reconstruct", np.empty(0).__reduce__()[0]),
+        )
         for core in ("core", "_core")
     ),
 )
