@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from lossmap.components.config.study import Study
+from lossmap.components.core.estimates import ENDS
 from lossmap.components.studies.cells import Cell, Outcome, SeedPair
 from lossmap.components.studies.effects import Effect, study_effects
 from lossmap.components.studies.samples import Measurements, Sample
@@ -73,6 +74,7 @@ def _mean_record(row: Sequence[Sample]) -> dict[str, Any]:
         record |= {
             sample.measure: sample.mean,
             f"{sample.measure}_deviation": sample.deviation,
+            **{f"{sample.measure}_{end}": getattr(sample.estimate, end, None) for end in ENDS},
             f"{sample.measure}_n": len(sample.values),
         }
     return record

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from lossmap.components.config.study import Study
 from lossmap.components.figures import numbers
-from lossmap.components.figures.study.figures import mean_interval
 from lossmap.components.studies.effects import Bounds, Effect, share_interval
 from lossmap.components.studies.samples import BARRIER, Measurements, Sample
 from lossmap.components.studies.summary import StudySummary
@@ -71,16 +70,13 @@ def _mean_and_deviation(value: float, deviation: float | None) -> str:
 
 
 def mean_with_interval(sample: Sample) -> str:
-    """Mean over the seeds with its 95 % interval."""
+    """Mean over the seeds with its 95 % interval, or the range of the runs."""
     if sample.mean is None:
         return ABSENT
-    value, bounds = numbers.scalar(sample.measure, sample.mean), mean_interval(sample)
-    if bounds is None or bounds[0] >= bounds[1]:
+    value, estimate = numbers.scalar(sample.measure, sample.mean), sample.estimate
+    if estimate is None or estimate.low is None or estimate.low == estimate.high:
         return value
-    low, high = bounds
-    if numbers.is_share(sample.measure):
-        low, high = max(0.0, low), min(1.0, high)
-    return f"{value} ({numbers.scalar(sample.measure, low)} to {numbers.scalar(sample.measure, high)})"
+    return f"{value} ({numbers.ends(sample.measure, estimate, 'runs')})"
 
 
 def difference(effect: Effect) -> str:
