@@ -156,6 +156,6 @@ USUAL = Scale("log", 0.01, 100.0)  # of cross-entropies, and of all that lies wh
 
 def label(loss: float) -> str:
     """A loss as it stands at a tick."""
-    text = f"{loss:g}".replace("-", "\N{MINUS SIGN}", loss < 0)
+    text = f"{loss:g}".replace("-", "\N{MINUS SIGN}", int(loss < 0))
     mantissa, exponent, power = text.partition("e")
     return f"{mantissa}e{int(power)}" if exponent else text

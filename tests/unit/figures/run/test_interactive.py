@@ -5,15 +5,10 @@ import pytest
 from plotly import graph_objects as go
 from reference.summaries import bowl, evaluate, summary, with_values
 
+from lossmap.components.figures.frame import frame
 from lossmap.components.figures.pages import figures_json
-from lossmap.components.figures.run.interactive import (
-    epochs_figure,
-    height_axis,
-    map_figure,
-    profile_figure,
-    surface_figure,
-)
-from lossmap.components.figures.scale import frame
+from lossmap.components.figures.run.interactive import height_axis, map_figure, surface_figure
+from lossmap.components.figures.run.interactive_curves import epochs_figure, profile_figure
 from lossmap.components.landscape.grid import Surface
 
 X, Y = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)

@@ -13,16 +13,17 @@ from PIL import Image
 from reference.summaries import bowl, evaluate, rugged, summary, with_values
 
 from lossmap.components.core.errors import LossmapError
+from lossmap.components.figures.axis import use_axis
+from lossmap.components.figures.curves import CurveAxis
+from lossmap.components.figures.frame import frame
 from lossmap.components.figures.run import plots
 from lossmap.components.figures.run.panels import (
     draw_epochs,
     draw_map,
     draw_profile,
     draw_surface,
-    use_log_scale,
 )
 from lossmap.components.figures.run.summary import RunSummary
-from lossmap.components.figures.scale import frame
 from lossmap.components.landscape.grid import Surface
 
 X, Y = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -95,8 +96,19 @@ def test_points_beyond_the_scale_have_the_colours_of_its_ends():
 
 
 def test_every_run_is_drawn_on_the_same_scale():
-    norms = [cells(map_axes(evaluate(formula, X, Y))).norm for formula in (bowl, rugged, flat(1e6))]
+    norms = [cells(map_axes(evaluate(formula, X, Y))).norm for formula in (bowl, rugged, flat(2.0))]
     assert {(norm.vmin, norm.vmax, float(norm(1.0))) for norm in norms} == {(0.01, 100.0, 0.5)}
+
+
+def test_runs_beside_each_other_are_drawn_on_one_scale():
+    tiny, usual = (evaluate(lambda x, y, size=size: size * (1e-3 + bowl(x, y)), X, Y) for size in (1e-5, 1.0))
+    axes, shared = [Figure().add_subplot() for _ in range(2)], frame([tiny, usual])
+    for panel, surface in zip(axes, (tiny, usual), strict=True):
+        draw_map(panel, summary(plane=surface), shared)
+    norms = [cells(panel).norm for panel in axes]
+    assert len({(norm.vmin, norm.vmax) for norm in norms}) == 1
+    assert norms[0].vmin <= 1e-7
+    assert norms[0].vmax == 100.0
 
 
 def test_non_finite_points_are_hatched_and_missing_points_dotted():
@@ -284,7 +296,7 @@ def test_logarithmic_ticks_are_plain_numbers_on_short_and_on_long_axes(
     axes = figure.add_subplot()
     axes.plot([0, 1], losses)
     with matplotlib.rc_context({"text.parse_math": False}):
-        use_log_scale(axes, losses)
+        use_axis(axes, CurveAxis.of([np.array(losses)]))
         figure.canvas.draw()
         shown = {
             label.get_text() for minor in (False, True) for label in axes.get_yticklabels(minor=minor)
