@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike
 from lossmap.components.config.pictures import Pictures
 from lossmap.components.figures.scale import STEPS, USUAL, Array, Kind, Scale
 
+_MOST = float(np.finfo(float).max)
+_FARTHEST = 1e307  # of a loss from 0, on a linear scale
+
 
 def scale_of(surfaces: Sequence[Array], pictures: Pictures | None = None) -> Scale:
     """The one scale of the finite losses of several surfaces: as set, or as they need it.
@@ -142,30 +145,30 @@ def _span(heights: Array, kind: Kind) -> tuple[float, float]:
 def _rounded(low: float, high: float, kind: Kind) -> tuple[float, float]:
     if kind == "log":
         if high <= low * (1 + 1e-9):
-            low, high = low / 3, high * 3
+            low, high = low / 3, min(high, _FARTHEST) * 3
         return _step_below(low), -_step_below(-high)
     if high <= low:
         half = abs(low) / 10 or 1.0
         low, high = low - half, high + half
+    low, high = max(low, -_FARTHEST), min(high, _FARTHEST)  # their difference is finite
+    low = min(low, high / 2) if high == _FARTHEST else low
     if kind == "symlog":
         return _step_below(low), -_step_below(-high)
     step = _step_below((high - low) / 10)
-    return _decimal(step * math.floor(low / step + 1e-9)), _decimal(step * math.ceil(high / step - 1e-9))
+    return _decimal(step * math.floor(low / step)), _decimal(step * math.ceil(high / step))
 
 
 def _decimal(value: float) -> float:
     """Without the error of a multiplication: a limit is the number that it looks like."""
-    most = float(np.finfo(float).max)
-    return max(-most, min(float(f"{value:.12g}"), most))
+    return float(f"{value:.12g}")
 
 
 def _step_below(value: float) -> float:
     """The greatest of 0 and ± 1, 2, 5 times powers of ten that is not above the value."""
     if value == 0:
         return 0.0
-    most = float(np.finfo(float).max)
-    sign, size = math.copysign(1, value), min(abs(value) * (1 + math.copysign(1e-9, value)), most)
-    power = 10.0 ** math.floor(math.log10(size))
-    steps = [step * power for step in (*STEPS, 10.0)]
-    found = max(step for step in steps if step <= size) if sign > 0 else min(s for s in steps if s >= size)
-    return sign * min(found, most)
+    power = math.floor(math.log10(min(abs(value), _MOST)))
+    steps = [float(f"{step}e{power + shift}") for shift in (-1, 0, 1) for step in STEPS]
+    if value > 0:
+        return max(step for step in steps if step <= value)
+    return -min([_MOST, *(step for step in steps if step >= min(-value, _MOST))])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lossmap.components.config.pictures import Pictures
 from lossmap.components.figures.choice import scale_of
@@ -87,6 +88,15 @@ def facets(surface: Surface, scale: Scale) -> Array:
     """
     corners = clipped_heights(surface, scale)
     return (corners[:-1, :-1] + corners[:-1, 1:] + corners[1:, :-1] + corners[1:, 1:]) / 4
+
+
+def lonely(surface: Surface) -> NDArray[np.bool_]:
+    """(Y, X) True where the loss is finite and no facet around it is."""
+    finite = surface.finite
+    whole = finite[:-1, :-1] & finite[:-1, 1:] & finite[1:, :-1] & finite[1:, 1:]
+    padded = np.pad(whole, 1)
+    joined = padded[:-1, :-1] | padded[:-1, 1:] | padded[1:, :-1] | padded[1:, 1:]
+    return np.asarray(finite & ~joined)
 
 
 def lowest(surface: Surface) -> Place | None:

@@ -27,6 +27,7 @@ COLOURS = (
     "#999999",
 )
 READABLE_IN_WHITE = math.log10(500) / 4  # of the scale, above which the colours are too light for white lines
+_APART = 0.06  # of a scale: its labels do not lie on each other
 _DEEPEST = 1e-10  # of the least loss on a logarithmic scale: how far below it a loss can be told
 STEPS = (1.0, 2.0, 5.0)
 _NAMES = {"log": "Logarithmic", "linear": "Linear", "symlog": "Symmetric logarithmic"}
@@ -101,7 +102,7 @@ class Scale:
     @property
     def name(self) -> str:
         """Of what lines between points interpolate linearly."""
-        return {"log": "log loss", "linear": "the loss", "symlog": "the scale's height"}[self.kind]
+        return {"log": "log loss", "linear": "loss", "symlog": "height on the scale"}[self.kind]
 
     def ticks(self) -> list[float]:
         """Losses that are labelled: powers of ten, or steps of 1, 2 and 5 where the scale is short."""
@@ -110,8 +111,16 @@ class Scale:
         if self.kind == "log" and self.high < 100 * self.low:
             return self._factors(STEPS)
         powers = self._factors((1.0,))
-        skip = -(-len(powers) // 8)
-        return [power for power in powers if power == 0 or round(math.log10(abs(power))) % skip == 0]
+        skip, apart = -(-len(powers) // 8), _APART * (self.ends[1] - self.ends[0])
+        return [
+            power
+            for power in powers
+            if power == 0 or (round(math.log10(abs(power))) % skip == 0 and self._is_apart(power, apart))
+        ]
+
+    def _is_apart(self, loss: float, distance: float) -> bool:
+        """Whether a tick is legible beside that of 0."""
+        return self.kind == "log" or abs(self.height(loss)) >= distance
 
     def levels(self) -> list[list[float]]:
         """Losses at which there are lines, in groups of evenly spaced heights: 1, 2 and 5 times powers of ten

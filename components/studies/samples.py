@@ -138,8 +138,8 @@ class Measurements:
         return [cell for cell in first if dict(cell.levels) == dict(levels)]
 
     def sample(self, network: str, levels: Mapping[str, str], measure: str) -> Sample:
-        """A measure of a network at given levels. `barrier_<path>` is one of pairs of networks, in nats;
-        any other is one of runs.
+        """A measure of a network at given levels. `barrier_<path>` is one of pairs of networks; any
+        other is one of runs.
         """
         if measure.startswith(BARRIER):
             observations = self._barriers(network, levels, measure.removeprefix(BARRIER))

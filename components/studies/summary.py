@@ -118,7 +118,7 @@ def _sample_record(sample: Sample) -> dict[str, float | None]:
 
 
 def connection_records(summary: StudySummary) -> list[dict[str, Any]]:
-    """One for each path between two networks, barriers in nats."""
+    """One for each path between two networks, barriers in units of their loss."""
     return [_path_record(pair, path) for pair in summary.measurements.pairs for path in pair.barriers]
 
 
@@ -133,7 +133,7 @@ def _path_record(pair: SeedPair, path: str) -> dict[str, Any]:
         "barrier": barrier,
         "barrier_low": low,
         "barrier_high": high,
-        "connected": high <= pair.threshold,
+        "connected": None if pair.threshold is None else high <= pair.threshold,
     }
 
 

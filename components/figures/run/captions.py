@@ -15,6 +15,7 @@ from lossmap.components.figures.run.summary import RunSummary, profile_axis
 from lossmap.components.figures.scale import Scale
 from lossmap.components.landscape.grid import Surface
 
+_FINE = "1, 2 and 5 times powers of ten"
 MOST_CLASSES = 100  # that are named one by one
 
 _DIRECTIONS = {
@@ -78,7 +79,7 @@ def lines(scale: Scale) -> str:
     """At which losses there are lines of equal loss."""
     if scale.kind == "linear":
         return f"every {scale.step:g}"
-    return "1, 2 and 5 times powers of ten" if len(scale.levels()) > 1 else "powers of ten"
+    return "powers of ten" if scale.kind == "symlog" or len(scale.levels()) == 1 else _FINE
 
 
 def facets(scale: Scale) -> str:

@@ -14,6 +14,7 @@ from lossmap.components.figures.frame import (
     Frame,
     clipped_heights,
     clipped_loss,
+    lonely,
     lowest,
     true_heights,
 )
@@ -38,7 +39,10 @@ def surface_figure(run: RunSummary, limits: Frame) -> go.Figure:
     """
     surface, scale = run.plane, limits.scale
     is_sheet = min(surface.loss.shape) >= FEWEST_FOR_LINES
-    traces = [_sheet(surface, scale) if is_sheet else _beads(surface, scale)]
+    is_alone = lonely(surface) if is_sheet else surface.finite
+    traces = [_sheet(surface, scale)] if is_sheet else []
+    if is_alone.any():
+        traces.append(_beads(surface, scale, is_alone))
     traces += [_mark3d(*place, scale) for place in _places(run)]
     scene = {
         "xaxis": {"title": {"text": "first direction"}, "range": limits.x},
@@ -64,10 +68,11 @@ def surface_figure(run: RunSummary, limits: Frame) -> go.Figure:
 def colour_axis(scale: Scale) -> dict[str, Any]:
     """The scale of colours, with a bar that says where losses lie beyond its ends."""
     ticks, (below, above) = scale.ticks(), scale.beyond
-    texts = [label(tick) for tick in ticks]
-    if texts:
-        texts[0] = f"loss {'≤ ' if below and ticks[0] == scale.low else ''}{texts[0]}"
-        texts[-1] = f"≥ {texts[-1]}" if above and ticks[-1] == scale.high else texts[-1]
+    ticks = [scale.low] * (below and scale.low not in ticks) + ticks
+    ticks += [scale.high] * (above and scale.high not in ticks)
+    texts = [label(tick) for tick in ticks] or [""]
+    texts[0] = f"loss {'≤ ' if below else ''}{texts[0]}"
+    texts[-1] = f"≥ {texts[-1]}" if above else texts[-1]
     return {
         "colorscale": COLOUR_MAP,
         "cmin": scale.ends[0],
@@ -170,17 +175,17 @@ def _sheet(surface: Surface, scale: Scale) -> go.Surface:
     )
 
 
-def _beads(surface: Surface, scale: Scale) -> go.Scatter3d:
-    """A single row or column of points."""
-    x, y = (axis.ravel() for axis in np.meshgrid(surface.x, surface.y))
-    marker = {"color": clipped_heights(surface, scale).ravel(), "coloraxis": "coloraxis", "size": 4}
+def _beads(surface: Surface, scale: Scale, shown: NDArray[np.bool_]) -> go.Scatter3d:
+    """Points that no facet joins: a single row or column, or what missing ones are around."""
+    x, y = (axis[shown] for axis in np.meshgrid(surface.x, surface.y))
+    marker = {"color": clipped_heights(surface, scale)[shown], "coloraxis": "coloraxis", "size": 4}
     return go.Scatter3d(
         x=x,
         y=y,
-        z=_raised(surface, scale).ravel(),
+        z=_raised(surface, scale)[shown],
         mode="markers",
         marker=marker,
-        customdata=point_details(surface).reshape(-1, 3),
+        customdata=point_details(surface)[shown],
         hovertemplate=_hover(surface),
     )
 

@@ -110,9 +110,15 @@ def _render(template: str, runs: Sequence[RunSummary], pictures: Pictures | None
         sentences=sentences,
         colours=COLOURS,
         has_line=any(run.line is not None for run in runs),
+        has_line_errors=has_line_errors(runs),
         has_epochs=any(run.epochs for run in runs),
         **values,
     )
+
+
+def has_line_errors(runs: Sequence[RunSummary]) -> bool:
+    """Whether some run has errors along its line."""
+    return any(run.line is not None and run.line.has_errors for run in runs)
 
 
 def _row(runs: Sequence[RunSummary], name: str) -> list[str]:
@@ -129,8 +135,9 @@ def _figures(runs: Sequence[RunSummary], limits: Frame, pictures: Pictures | Non
     if any(run.epochs for run in runs):
         figures |= {f"epochs-{quantity}": epochs_figure(runs, quantity) for quantity in _QUANTITIES}
     if any(run.line is not None for run in runs):
-        for quantity in _QUANTITIES:
-            figures[f"profile-{quantity}"] = profile_figure(runs, quantity, pictures)
+        figures["profile-loss"] = profile_figure(runs, "loss", pictures)
+    if has_line_errors(runs):
+        figures["profile-error"] = profile_figure(runs, "error", pictures)
     return figures
 
 

@@ -16,6 +16,7 @@ from lossmap.components.figures.frame import (
     clipped_loss,
     edges,
     facets,
+    lonely,
     lowest,
     true_heights,
 )
@@ -168,6 +169,9 @@ def draw_surface(axes: Axes3D, run: RunSummary, frame: Frame) -> None:
         )
     else:
         _draw_facets(axes, x, y, height, scale.position(facets(surface, scale)))
+        alone = lonely(surface)
+        colours = matplotlib.colormaps[COLOUR_MAP](scale.position(height[alone]))
+        axes.scatter(x[alone], y[alone], height[alone], c=colours, s=12, depthshade=False)
     axes.set(xlim=frame.x, ylim=frame.y, zlim=ends, xlabel="first direction", ylabel="second direction")
     ticks = scale.ticks()
     axes.set_zticks(scale.heights(ticks), [label(tick) for tick in ticks])
@@ -219,18 +223,18 @@ def draw_epochs(
         )
 
 
-def draw_profile(loss: Axes, error: Axes, line: Surface, colour: str, name: str | None = None) -> None:
-    """Loss with its confidence band, and error in percent, along a line. Lengths without a finite loss are
-    shaded. On a logarithmic axis what of the band is not positive goes on below it.
+def draw_profile(loss: Axes, error: Axes | None, line: Surface, colour: str, name: str | None = None) -> None:
+    """Loss with its confidence band, and error in percent where there is one, along a line. Lengths without a
+    finite loss are shaded. On a logarithmic axis what of the band is not positive goes on below it.
     """
     row = np.where(line.finite[0], line.loss[0], np.nan)
     half = CONFIDENCE * line.loss_standard_error[0]
     loss.fill_between(line.x, row - half, row + half, color=colour, alpha=0.25, linewidth=0)
     loss.plot(line.x, row, ".-", color=colour, markersize=3, label=name)
-    error.plot(
-        line.x, 100 * np.where(line.finite[0], line.error[0], np.nan), ".-", color=colour, markersize=3
-    )
+    if error:
+        share = np.where(line.finite[0], line.error[0], np.nan)
+        error.plot(line.x, 100 * share, ".-", color=colour, markersize=3)
     borders = edges(line.x)
     for index in np.flatnonzero(~line.finite[0]):
-        for axes in (loss, error):
+        for axes in filter(None, (loss, error)):
             axes.axvspan(borders[index], borders[index + 1], facecolor="#dddddd", linewidth=0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from lossmap.components.config.pictures import Pictures
 from lossmap.components.core.errors import LossmapError
@@ -84,16 +85,20 @@ def line_profile(run: RunSummary) -> bytes:
         )
     with house_style():
         figure = figure_with_caption(7.2, 5.2, captions.line_caption(run, run.line), captions.title(run))
-        loss, error = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        draw_profile(loss, error, run.line, COLOURS[0])
+        heights = (3, 2) if run.line.has_errors else (5,)
+        panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)
+        loss, *others = panels[:, 0]
+        draw_profile(loss, others[0] if others else None, run.line, COLOURS[0])
         use_axis(loss, profile_axis([run], run.pictures))
         if run.guessing_loss is not None:
             loss.axhline(run.guessing_loss, color="#555555", linestyle="--", linewidth=1)
-        for axes in (loss, error):
+        for axes in (loss, *others):
             axes.axvline(0, color="#555555", linestyle=":", linewidth=1)
         loss.set(ylabel="loss", xlim=(run.line.x[0], run.line.x[-1]))
-        error.set(xlabel="first direction", ylabel="error, percent")
-        error.set_ylim(bottom=0)
+        for error in others:
+            error.set_ylabel("error, percent")
+            error.set_ylim(bottom=0)
+        figure.axes[-1].set_xlabel("first direction")
         return png(figure)
 
 
@@ -160,5 +165,6 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, shrink: floa
         mappable(scale), ax=list(axes), extend=extend[scale.beyond], shrink=shrink, aspect=28, pad=0.04
     )
     bar.set_ticks(scale.ticks(), labels=[label(tick) for tick in scale.ticks()])
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.set_label("loss")
     bar.outline.set_visible(False)

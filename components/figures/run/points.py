@@ -25,4 +25,4 @@ def point_details(surface: Surface) -> Any:
 
 def point_text(surface: Surface) -> str:
     """What of a point's details is told: no error where there are no classes."""
-    return _LOSS if np.isnan(surface.error).all() else f"{_LOSS}{_ERROR}"
+    return _LOSS if not surface.has_errors else f"{_LOSS}{_ERROR}"

@@ -137,15 +137,16 @@ def paths(measurements: Measurements) -> list[str]:
 
 
 def connected_shares(measurements: Measurements) -> list[ConnectedShare]:
-    """For each network at all levels and each path: how many pairs it connects."""
+    """For each network at all levels and each path: how many pairs it connects; of no path where nobody has
+    said which barrier is low.
+    """
+    limit = threshold(measurements)
+    if limit is None:
+        return []
     samples = [
         (name, sample) for name in paths(measurements) for sample in measurements.samples(BARRIER + name)
     ]
-    return [
-        _connected_share(name, sample, threshold(measurements))
-        for name, sample in samples
-        if sample.observations
-    ]
+    return [_connected_share(name, sample, limit) for name, sample in samples if sample.observations]
 
 
 def _connected_share(path: str, sample: Sample, threshold: float) -> ConnectedShare:
@@ -153,9 +154,15 @@ def _connected_share(path: str, sample: Sample, threshold: float) -> ConnectedSh
     return ConnectedShare(sample, path, count, share_interval(count, len(sample.observations)))
 
 
-def threshold(measurements: Measurements) -> float:
-    """Up to which barrier, in nats, networks count as connected."""
+def threshold(measurements: Measurements) -> float | None:
+    """Up to which barrier networks count as connected; None where nobody has said so."""
     return measurements.pairs[0].threshold
+
+
+def unit(measurements: Measurements) -> str:
+    """Of the barriers."""
+    losses = {pair.first.experiment.loss for pair in measurements.pairs}
+    return "nats" if losses == {"cross-entropy"} else "units of the loss"
 
 
 def levels(chosen: Mapping[str, str]) -> str:
