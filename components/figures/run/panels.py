@@ -169,9 +169,7 @@ def draw_surface(axes: Axes3D, run: RunSummary, frame: Frame) -> None:
         )
     else:
         _draw_facets(axes, x, y, height, scale.position(facets(surface, scale)))
-        alone = lonely(surface)
-        colours = matplotlib.colormaps[COLOUR_MAP](scale.position(height[alone]))
-        axes.scatter(x[alone], y[alone], height[alone], c=colours, s=12, depthshade=False)
+        _draw_points(axes, *(layer[lonely(surface)] for layer in (x, y, height)), scale)
     axes.set(xlim=frame.x, ylim=frame.y, zlim=ends, xlabel="first direction", ylabel="second direction")
     ticks = scale.ticks()
     axes.set_zticks(scale.heights(ticks), [label(tick) for tick in ticks])
@@ -182,6 +180,13 @@ def draw_surface(axes: Axes3D, run: RunSummary, frame: Frame) -> None:
     axes.set_box_aspect((1, 1, 0.72), zoom=0.95)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color("#f6f6f6")
+
+
+def _draw_points(axes: Axes3D, x: Array, y: Array, height: Array, scale: Scale) -> None:
+    """Those that no facet joins."""
+    if len(x):
+        colours = matplotlib.colormaps[COLOUR_MAP](scale.position(height))
+        axes.scatter(x, y, height, c=colours, s=12, depthshade=False)
 
 
 def _draw_facets(axes: Axes3D, x: Array, y: Array, height: Array, positions: Array) -> None:
