@@ -92,7 +92,7 @@ class CurveAxis:
             ticks = self.scale.ticks()
             places = {"tickvals": self.scale.heights(ticks).tolist(), "ticktext": [label(t) for t in ticks]}
             return {"type": "linear", "tickmode": "array", "range": self.ends(), **places}
-        kind = {"type": self.scale.kind, "exponentformat": "none"}
+        kind: dict[str, Any] = {"type": self.scale.kind, "exponentformat": "none"}
         if not 1e-4 <= abs(self.low) <= self.high < 1e6:
             kind["exponentformat"] = "e"
         if self.scale.kind == "log" and self.high < 1e6 * self.low:
@@ -104,4 +104,5 @@ class CurveAxis:
 
 def _finite(arrays: Sequence[Array]) -> Array:
     values = np.concatenate([np.asarray(array, dtype=float).ravel() for array in (*arrays, np.array([]))])
-    return values[np.isfinite(values)]
+    finite: Array = values[np.isfinite(values)]
+    return finite

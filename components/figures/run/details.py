@@ -65,9 +65,9 @@ def trajectory_figure(snapshots: tuple[Snapshot, ...]) -> go.Figure:
         "its projection onto the plane": [snapshot.plane_loss for snapshot in snapshots],
     }
     axis = CurveAxis.of([np.array(losses) for losses in curves.values()])
-    curves = {name: axis.place(np.array(losses)) for name, losses in curves.items()}
-    layout = _curves("epoch", "loss")
-    return go.Figure(_over_epochs(snapshots, curves), layout.update(yaxis=axis.layout()))
+    placed = {name: axis.place(np.array(losses)) for name, losses in curves.items()}
+    layout = _curves("epoch", "loss").update(yaxis=axis.layout())
+    return go.Figure(_over_epochs(snapshots, placed), layout)
 
 
 def distance_figure(snapshots: tuple[Snapshot, ...]) -> go.Figure:

@@ -64,7 +64,7 @@ def profile_figure(runs: Sequence[RunSummary], quantity: str, pictures: Pictures
     if axis:
         for guess in sorted(guess for guess in guessing_losses if guess is not None):
             line = {"dash": "dash", "color": "#888888", "width": 1}
-            figure.add_hline(y=float(axis.place(np.float64(guess))), line=line)
+            figure.add_hline(y=float(axis.place(np.array(guess))), line=line)
     figure.add_vline(x=0, line={"dash": "dot", "color": "#888888", "width": 1})
     return figure
 

@@ -169,7 +169,8 @@ def draw_surface(axes: Axes3D, run: RunSummary, frame: Frame) -> None:
         )
     else:
         _draw_facets(axes, x, y, height, scale.position(facets(surface, scale)))
-        _draw_points(axes, *(layer[lonely(surface)] for layer in (x, y, height)), scale)
+        alone = lonely(surface)
+        _draw_points(axes, x[alone], y[alone], height[alone], scale)
     axes.set(xlim=frame.x, ylim=frame.y, zlim=ends, xlabel="first direction", ylabel="second direction")
     ticks = scale.ticks()
     axes.set_zticks(scale.heights(ticks), [label(tick) for tick in ticks])
