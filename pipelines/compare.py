@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.pictures import Pictures
 from lossmap.components.core.serialization import as_csv
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
@@ -48,14 +49,22 @@ def rows_as_csv(rows: Sequence[Row]) -> str:
     return as_csv(row_records(rows))
 
 
-def write_page(store: Store, runs: Sequence[Run]) -> str:
-    """Draw the comparison page of some runs and return its key in the store."""
+def write_page(store: Store, runs: Sequence[Run], pictures: Pictures | None = None) -> str:
+    """Draw the comparison page of some runs and return its key in the store.
+
+    Args:
+        store: where it is kept.
+        runs: finished ones.
+        pictures: how the loss is drawn; without it as in the experiments, where these agree.
+    """
     from lossmap.components.figures.run import plots
     from lossmap.components.figures.run.page import comparison_page
     from lossmap.components.figures.run.report import summarize_run
+    from lossmap.components.figures.run.summary import common_pictures
 
     summaries = [summarize_run(run) for run in runs]
+    drawn = pictures or common_pictures(summaries)
     name = hashlib.sha256(" ".join(run.name for run in runs).encode()).hexdigest()[:12]
-    store.write(layout.comparison(name, "comparison.png"), plots.comparison(summaries))
-    store.write(layout.comparison(name, "page.html"), comparison_page(summaries).encode())
+    store.write(layout.comparison(name, "comparison.png"), plots.comparison(summaries, drawn))
+    store.write(layout.comparison(name, "page.html"), comparison_page(summaries, drawn).encode())
     return layout.comparison(name, "page.html")

@@ -46,10 +46,15 @@ def connection_settings(run: Run, options: dict[str, Any]) -> Connecting:
         return Connecting(
             evaluation=_evaluation(experiment, chosen),
             curve=None if chosen.get("curve") == "none" else _curve(experiment, chosen),
-            **_part(chosen, threshold="threshold"),
+            **_part(_with_threshold(experiment, chosen), threshold="threshold"),
         )
     except ValidationError as error:
         raise ExperimentError(_option_error(error)) from None
+
+
+def _with_threshold(experiment: Experiment, options: dict[str, Any]) -> dict[str, Any]:
+    """The usual threshold is one of cross-entropies: of another loss nobody knows which barrier is low."""
+    return options if experiment.loss == "cross-entropy" else {"threshold": None, **options}
 
 
 def _part(options: dict[str, Any], **names: str) -> dict[str, Any]:

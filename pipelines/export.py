@@ -16,7 +16,7 @@ def export_surface(run: Run, grid: str, form: str, height: str, output: str | No
         run: a finished one.
         grid: plane or line.
         form: see `figures.export`.
-        height: log or linear.
+        height: scale, log or linear.
         output: where to write; RUN-GRID.FORM in this folder without it.
     """
     from lossmap.components.figures.export.surface import FORMATS, HEIGHTS, export
@@ -31,7 +31,7 @@ def export_surface(run: Run, grid: str, form: str, height: str, output: str | No
             f"--grid is {grid} and run {run.name} has {' and '.join(surfaces)}, expected one of those"
         )
     path = Path(output or f"{run.name}-{grid}.{form}")
-    _write(path, export(surfaces[grid], chosen_form, chosen_height))
+    _write(path, export(surfaces[grid], chosen_form, chosen_height, run.experiment.pictures))
     return path
 
 

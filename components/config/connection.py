@@ -71,7 +71,8 @@ class Connecting(Frozen):
 
     Attributes:
         threshold: barrier, in the units of the loss, up to which two networks count as connected; it decides
-            a sentence and no number.
+            a sentence and no number. None where nobody has said which barrier is low: losses other than
+            cross-entropy have no usual one.
     """
 
     evaluation: Evaluation = Field(Evaluation(), description="how every path is evaluated")
@@ -79,11 +80,11 @@ class Connecting(Frozen):
         Curve(),
         description="the curve that is trained between the networks; null: none",
     )
-    threshold: NonNegativeFloat = Field(
+    threshold: NonNegativeFloat | None = Field(
         0.05,
         description=(
             "largest barrier, in units of the loss, with which two networks count as connected; it "
-            "decides a sentence and no number"
+            "decides a sentence and no number; null: barriers are told and not judged"
         ),
     )
 

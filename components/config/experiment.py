@@ -12,6 +12,7 @@ from lossmap.components.config.cluster import Cluster
 from lossmap.components.config.data import TASKS, Data
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import Imported, Model, MultiModel, ResNet
+from lossmap.components.config.pictures import Pictures
 from lossmap.components.config.training import Augmentation, Training
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.frozen import Frozen, Name, canonical_json
@@ -29,6 +30,7 @@ class Experiment(Frozen):
         description="how the network is trained; null exactly where the model is imported",
     )
     landscape: Landscape = Field(Landscape(), description="what is surveyed of the loss")
+    pictures: Pictures = Field(Pictures(), description="how the report draws the loss")
     cluster: Cluster = Field(
         Cluster(),
         description="what a run asks of a Kubernetes cluster, where it runs on one",

@@ -175,7 +175,7 @@ class Landscape(Frozen):
         None,
         description="the Hessian's extreme eigenvalues on a grid of the plane; null: none",
     )
-    basin_thresholds: tuple[PositiveFloat, ...] = Field(
+    basin_thresholds: tuple[float, ...] = Field(
         (),
         description="losses below which the area of the basin is measured, besides that of guessing",
     )

@@ -1,6 +1,10 @@
 """Scalars as people read them: their names, and their values with few digits."""
 
 from math import isfinite, isnan
+from typing import Protocol
+
+from lossmap.components.config.scalars import support_of
+from lossmap.components.core.estimates import Support
 
 ABSENT = "not available"
 LABELS = {
@@ -43,6 +47,8 @@ LABELS = {
 def label(name: str) -> str:
     """The name of a scalar, spelled out."""
     measure, _, task = name.partition(".")
+    if measure not in LABELS:  # a point in a number, such as a threshold
+        measure, task = name, ""
     spelled = LABELS.get(measure) or measure.replace("_", " ").capitalize()
     return f"{spelled}, {task}" if task else spelled
 
@@ -74,9 +80,39 @@ def scalar(name: str, value: float | None) -> str:
 
 def is_share(measure: str) -> bool:
     """Whether a measure is shown in percent."""
-    if measure in ("trajectory_explained", "dropped_share"):
-        return True
-    return "fraction" in measure or measure.partition(".")[0].endswith("error")
+    return support_of(measure) is Support.SHARE
+
+
+class Ends(Protocol):
+    """What has an interval or a range: see `Estimate`."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end."""
+
+    @property
+    def range_of(self) -> int | None:
+        """How many values the ends are the range of; None of an interval."""
+
+
+def ends(name: str, estimate: Ends, of: str) -> str:
+    """The 95 % interval of a scalar, or its range, called that; empty where it has neither.
+
+    Args:
+        name: of the scalar.
+        estimate: with the ends.
+        of: what a range is of: pairs (of directions) or runs.
+    """
+    if estimate.low is None or estimate.high is None:
+        return ""
+    if estimate.range_of and estimate.low == estimate.high:
+        return f"the same in all {estimate.range_of} {of}"
+    interval = f"{scalar(name, estimate.low)} to {scalar(name, estimate.high)}"
+    return f"range of {estimate.range_of} {of}: {interval}" if estimate.range_of else interval
 
 
 def coordinate(value: float) -> str:

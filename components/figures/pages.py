@@ -34,7 +34,10 @@ def render(
         values: what else the template names.
     """
     return TEMPLATES.get_template(template).render(
-        figures=figures_json(figures, heights), plotly=Markup(get_plotlyjs()), **values
+        figures=figures_json(figures, heights),
+        heights=list(heights or {}),
+        plotly=Markup(get_plotlyjs()),
+        **values,
     )
 
 

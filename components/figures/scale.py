@@ -1,16 +1,18 @@
-"""One colour scale for every surface ever drawn, so that any two pictures can be laid side by side."""
+"""The scale of heights and colours of losses, and the colours of curves."""
 
+import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-
-from lossmap.components.landscape.grid import Surface
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Kind = Literal["log", "linear", "symlog"]
 
-LOW, HIGH = 0.01, 100.0  # loss at the two ends of the scale; beyond them a point takes the end's colour
 COLOUR_MAP = "viridis"  # rises evenly in lightness: readable in grey and with every common colour blindness
 CONFIDENCE = 1.96  # standard errors on each side of a mean that hold 95 % of normal errors
 # Tol's bright scheme and two more
@@ -24,113 +26,145 @@ COLOURS = (
     "#ee7733",
     "#999999",
 )
-READABLE_IN_WHITE = 5.0  # from this loss on the colours are too light for white lines
-FEWEST_FOR_LINES = 2  # rows and columns without which there is nothing to interpolate between
-_TINY = 1e-12  # stands for a loss of exactly 0 where only its logarithm can be drawn
+READABLE_IN_WHITE = math.log10(500) / 4  # of the scale, above which the colours are too light for white lines
+_APART = 0.06  # of a scale: its labels do not lie on each other
+_DEEPEST = 1e-10  # of the least loss on a logarithmic scale: how far below it a loss can be told
+STEPS = (1.0, 2.0, 5.0)
+_NAMES = {"log": "Logarithmic", "linear": "Linear", "symlog": "Symmetric logarithmic"}
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How many points of a surface are what."""
+class Scale:
+    """Heights and colours of losses from `low` to `high`. A loss beyond them takes an end's.
 
-    points: int
-    below: int
-    above: int
-    nan: int
-    infinite: int
-    missing: int
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Limits that several surfaces share: coordinates, and the largest loss that is drawn."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
-    ceiling: float
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place on a surface and the loss there."""
-
-    x: float
-    y: float
-    loss: float
-
-
-def counts(surface: Surface) -> Counts:
-    """Points in all, beyond each end of the scale, NaN, infinite, and not evaluated."""
-    loss, finite, known = surface.loss, surface.finite, surface.known
-    masks = (
-        finite & (loss < LOW),
-        finite & (loss > HIGH),
-        known & np.isnan(loss),
-        known & np.isinf(loss),
-        ~known,
-    )
-    return Counts(loss.size, *(int(mask.sum()) for mask in masks))
-
-
-def clipped_loss(surface: Surface) -> Array:
-    """The loss moved into [LOW, HIGH], (Y, X); NaN where it is not finite or missing."""
-    return np.where(surface.finite, np.clip(surface.loss, LOW, HIGH), np.nan)
-
-
-def exponents(surface: Surface) -> Array:
-    """log10 of the loss as it is, (Y, X), for lines of equal loss; NaN where it is not finite or missing."""
-    return np.log10(np.where(surface.finite, np.maximum(surface.loss, _TINY), np.nan))
-
-
-def facets(surface: Surface) -> Array:
-    """log10 of the clipped loss in the middle of four neighbouring points, (Y - 1, X - 1): the mean of the
-    four, NaN where one is NaN.
+    Attributes:
+        kind: log: log10(loss). linear: the loss. symlog: asinh(loss / width) / ln 10, which is about linear
+            within ± width and logarithmic on either side.
+        low: loss at the lower end.
+        high: at the upper end.
+        width: of the linear part of a symmetric logarithm.
+        origin: where the scale comes from, in words.
+        beyond: whether losses of the surfaces lie below, and above it.
     """
-    corners = np.log10(clipped_loss(surface))
-    return (corners[:-1, :-1] + corners[:-1, 1:] + corners[1:, :-1] + corners[1:, 1:]) / 4
+
+    kind: Kind
+    low: float
+    high: float
+    width: float = 1.0
+    origin: str = field(default="the same for all runs", compare=False)
+    beyond: tuple[bool, bool] = field(default=(True, True), compare=False)
+
+    def heights(self, loss: ArrayLike) -> Array:
+        """Losses as they are, in units of the scale. On a logarithmic one all losses that are not positive
+        lie equally deep below its lower end.
+        """
+        values = np.asarray(loss, dtype=float)
+        if self.kind == "log":
+            return np.asarray(np.log10(np.maximum(values, max(_DEEPEST * self.low, sys.float_info.min))))
+        if self.kind == "symlog":
+            return np.asarray(np.arcsinh(values / self.width) / math.log(10))
+        return values
+
+    def losses(self, heights: ArrayLike) -> Array:
+        """The inverse of `heights`."""
+        values = np.asarray(heights, dtype=float)
+        if self.kind == "log":
+            return np.asarray(10.0**values)
+        if self.kind == "symlog":
+            return np.asarray(np.sinh(values * math.log(10)) * self.width)
+        return values
+
+    def height(self, loss: float) -> float:
+        """Of one loss."""
+        return float(self.heights(loss))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The heights of both ends."""
+        return self.height(self.low), self.height(self.high)
+
+    def clip(self, loss: ArrayLike) -> Array:
+        """Losses moved onto the scale."""
+        return np.asarray(np.clip(np.asarray(loss, dtype=float), self.low, self.high))
+
+    def position(self, heights: ArrayLike) -> Array:
+        """Heights as shares of the way from the lower to the upper end."""
+        low, high = self.ends
+        return (np.asarray(heights, dtype=float) - low) / (high - low)
+
+    @property
+    def text(self) -> str:
+        """Kind, limits and origin in a sentence."""
+        kind = _NAMES[self.kind]
+        part = f" (about linear within ±{label(self.width)})" if self.kind == "symlog" else ""
+        return f"{kind} scale{part} from {label(self.low)} to {label(self.high)}, {self.origin}."
+
+    @property
+    def name(self) -> str:
+        """Of what lines between points interpolate linearly."""
+        return {"log": "log loss", "linear": "loss", "symlog": "height on the scale"}[self.kind]
+
+    def ticks(self) -> list[float]:
+        """Losses that are labelled: powers of ten, or steps of 1, 2 and 5 where the scale is short."""
+        if self.kind == "linear":
+            return self._even(6)
+        if self.kind == "log" and self.high < 100 * self.low:
+            return self._factors(STEPS)
+        powers = self._factors((1.0,))
+        skip, apart = -(-len(powers) // 8), _APART * (self.ends[1] - self.ends[0])
+        return [
+            power
+            for power in powers
+            if power == 0 or (round(math.log10(abs(power))) % skip == 0 and self._is_apart(power, apart))
+        ]
+
+    def _is_apart(self, loss: float, distance: float) -> bool:
+        """Whether a tick is legible beside that of 0."""
+        return self.kind == "log" or abs(self.height(loss)) >= distance
+
+    def levels(self) -> list[list[float]]:
+        """Losses at which there are lines, in groups of evenly spaced heights: 1, 2 and 5 times powers of ten
+        of a logarithm of up to six decades, else powers of ten; even steps of a linear scale.
+        """
+        if self.kind == "linear":
+            return [self._even(12)]
+        if self.kind == "symlog":
+            return [[level] for level in self._factors((1.0,))]
+        steps = STEPS if self.high <= 1.001e6 * self.low else (1.0,)
+        groups = [self._factors((step,)) for step in steps]
+        return [group for group in groups if group]
+
+    @property
+    def step(self) -> float:
+        """Between the lines of a linear scale."""
+        lines = self._even(12)
+        return float(f"{lines[1] - lines[0]:.6g}") if len(lines) > 1 else 0.0
+
+    def _even(self, most: int) -> list[float]:
+        found = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        slack = 1e-9 * (self.high - self.low)
+        return [float(tick) for tick in found if self.low - slack <= tick <= self.high + slack]
+
+    def _factors(self, factors: Sequence[float]) -> list[float]:
+        """Multiples of powers of ten on the scale, and of a symmetric one their opposites, and 0."""
+        largest = max(abs(self.low), abs(self.high))
+        least = self.low if self.kind == "log" else self.width
+        powers = range(math.floor(math.log10(least)), math.floor(math.log10(largest)) + 1)
+        found = sorted(factor * 10.0**power for power in powers for factor in factors)
+        if self.kind == "symlog":
+            found = [*(-level for level in reversed(found)), 0.0, *found]
+        return [level for level in found if self._holds(level)]
+
+    def _holds(self, loss: float) -> bool:
+        slack = 1e-9 * max(abs(self.low), abs(self.high)) if self.kind == "linear" else 1e-3 * abs(loss)
+        return self.low - slack <= loss <= self.high + slack
 
 
-def lowest(surface: Surface) -> Place | None:
-    """The point of smallest finite loss; None where no loss is finite."""
-    if not surface.finite.any():
-        return None
-    index = np.argmin(np.where(surface.finite, surface.loss, np.inf))
-    row, column = np.unravel_index(index, surface.loss.shape)
-    return Place(float(surface.x[column]), float(surface.y[row]), float(surface.loss[row, column]))
+USUAL = Scale("log", 0.01, 100.0)  # of cross-entropies, and of all that lies where they do
 
 
-def edges(coordinates: Array, alone: float = 0.5) -> Array:
-    """Borders of the cells around n points, (n + 1,): half-way between neighbours; `alone` is the half
-    width of a single cell.
-    """
-    if len(coordinates) == 1:
-        return np.array([coordinates[0] - alone, coordinates[0] + alone])
-    middle = (coordinates[:-1] + coordinates[1:]) / 2
-    return np.concatenate(([2 * coordinates[0] - middle[0]], middle, [2 * coordinates[-1] - middle[-1]]))
-
-
-def cell_edges(surface: Surface) -> tuple[Array, Array]:
-    """Borders of the cells along x, (X + 1,), and y, (Y + 1,). A single row or column is as wide as a
-    twentieth of the other axis.
-    """
-    spans = [float(np.ptp(axis)) / 40 or 0.5 for axis in (surface.y, surface.x)]
-    return edges(surface.x, spans[0]), edges(surface.y, spans[1])
-
-
-def levels(low: float, high: float) -> list[float]:
-    """The losses 1, 2 and 5 times a power of ten that lie strictly between two losses and within the
-    scale.
-    """
-    steps = [factor * 10.0**power for power in range(-2, 3) for factor in (1, 2, 5)]
-    return [step for step in steps if max(low, LOW) < step < min(high, HIGH * 1.001)]
-
-
-def frame(surfaces: Sequence[Surface]) -> Frame:
-    """The smallest limits that hold every surface, as far as its loss is on the scale."""
-    borders = [cell_edges(surface) for surface in surfaces]
-    ceilings = [float(np.nanmax(clipped_loss(surface))) for surface in surfaces if surface.finite.any()]
-    return Frame(_span([x for x, _ in borders]), _span([y for _, y in borders]), max(ceilings, default=HIGH))
-
-
-def _span(axes: Sequence[Array]) -> tuple[float, float]:
-    return min(float(edges[0]) for edges in axes), max(float(edges[-1]) for edges in axes)
+def label(loss: float) -> str:
+    """A loss as it stands at a tick."""
+    text = f"{loss:g}".replace("-", "\N{MINUS SIGN}", int(loss < 0))
+    mantissa, exponent, power = text.partition("e")
+    return f"{mantissa}e{int(power)}" if exponent else text

@@ -120,6 +120,11 @@ class Surface:
         """(Y, X) True where the loss is known and finite."""
         return self.known & np.isfinite(self.loss)
 
+    @property
+    def has_errors(self) -> bool:
+        """Whether samples were classified."""
+        return bool((self.known & ~np.isnan(self.error)).any())
+
 
 def to_npz(**arrays: NDArray[np.generic]) -> bytes:
     """Arrays as an .npz archive; equal arrays give equal bytes."""

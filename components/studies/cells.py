@@ -47,12 +47,12 @@ class SeedPair:
     Attributes:
         first: one cell.
         second: the other.
-        barriers: by path (linear, aligned, repaired, curve), in nats: value, lower and upper end of its 95 %
-            interval.
-        threshold: up to which they count as connected.
+        barriers: by path (linear, aligned, repaired, curve), in units of the loss: value, lower and upper end
+            of its 95 % interval.
+        threshold: up to which they count as connected; None where nobody has said so.
     """
 
     first: Cell
     second: Cell
     barriers: Mapping[str, tuple[float, float, float]]
-    threshold: float
+    threshold: float | None

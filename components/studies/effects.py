@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from lossmap.components.config.scalars import support_of
+from lossmap.components.core.estimates import Support
 from lossmap.components.core.randomness import stream
 from lossmap.components.studies.samples import Measurements, Sample
 
@@ -98,7 +100,7 @@ def effect(first: Sample, second: Sample, seed: int) -> Effect:
         first,
         second,
         difference=float(x.mean() - y.mean()),
-        interval=mean_interval(x, y, seed),
+        interval=mean_interval(x, y, seed, support_of(first.measure) is Support.SHARE),
         hedges_g=hedges,
         hedges_interval=hedges_interval,
         cliffs_delta=float(np.sign(x[:, None] - y).mean()),
@@ -107,11 +109,14 @@ def effect(first: Sample, second: Sample, seed: int) -> Effect:
     )
 
 
-def mean_interval(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> Bounds | None:
+def mean_interval(
+    x: NDArray[np.float64], y: NDArray[np.float64], seed: int, of_shares: bool = False
+) -> Bounds | None:
     """95 % interval of the difference of two means.
 
-    Welch's t interval (1947) below 20 values in either group, from 20 on the bias-corrected and accelerated
-    bootstrap (Efron 1987). Simulated with no true difference (400 draws, 999 resamples, both groups of n),
+    Welch's t interval (1947) below 20 values in either group, of shares on the scale atanh, so that it stays
+    between -1 and 1; from 20 on the bias-corrected and accelerated bootstrap (Efron 1987), which does so by
+    itself. Simulated with no true difference (400 draws, 999 resamples, both groups of n),
     the bootstrap's interval holds 0 in 83, 87 and 91 % for normal values and n = 3, 5, 10, in 78, 86 and 90 %
     where one deviation is thrice the other, in 81, 85 and 84 % for log-normal values; Welch's in 94 to 98 %
     of all of these. The bootstrap is too short for few seeds: its resamples know no tails that the values do
@@ -121,9 +126,11 @@ def mean_interval(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> 
         return None
     if _is_constant(x, y):
         return (float(x[0] - y[0]), float(x[0] - y[0]))
-    if min(len(x), len(y)) < FEWEST_FOR_BOOTSTRAP:
-        return _welch(x, y)
-    return _bootstrap(x, y, seed) or _welch(x, y)
+    if min(len(x), len(y)) >= FEWEST_FOR_BOOTSTRAP and (found := _bootstrap(x, y, seed)):
+        return found
+    low, high = _welch(x, y)
+    support = Support.SHARE_DIFFERENCE if of_shares else Support.REAL
+    return support.ends(float(x.mean() - y.mean()), (high - low) / 2)
 
 
 def _bootstrap(x: NDArray[np.float64], y: NDArray[np.float64], seed: int) -> Bounds | None:

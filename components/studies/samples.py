@@ -4,21 +4,31 @@ networks between which barriers were measured.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from statistics import mean, stdev
 
+from lossmap.components.config.scalars import support_of
 from lossmap.components.config.study import Study
+from lossmap.components.core.estimates import Estimate, mean_or_range
 from lossmap.components.studies.cells import Cell, Outcome, SeedPair
 
 BARRIER = "barrier_"
+_ONE_SIDE = 0.025
 
 
 @dataclass(frozen=True)
 class Observation:
-    """A measure in one run, or between one pair of runs. Where it has no 95 % interval, low and high are
-    the value.
+    """A measure in one run, or between one pair of runs.
+
+    Attributes:
+        run: its name, or both.
+        seed: of the run, or of the first.
+        value: of the measure.
+        low: lower end of the 95 % interval, or of the range; where there is neither, the value.
+        high: its upper end.
+        range_of: how many pairs of directions low and high are the range of; None of an interval.
     """
 
     run: str
@@ -26,6 +36,17 @@ class Observation:
     value: float
     low: float
     high: float
+    range_of: int | None = None
+
+    @property
+    def chance(self) -> float:
+        """The probability that the whole interval, or range, lies beyond the truth on one given side: 2.5 %
+        of an interval; 1 / 2^P that all of P pairs lie on that side of their median; 0 of a value that has
+        neither, which is exact.
+        """
+        if self.range_of:
+            return float(0.5**self.range_of)
+        return 0.0 if self.low == self.high else _ONE_SIDE
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,13 @@ class Sample:
     def mean(self) -> float | None:
         """None without values."""
         return mean(self.values) if self.values else None
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        """The mean over all possible seeds, with its 95 % interval (Student's t, on the scale of what the
+        measure can be), or the range of the runs where they are too few; None without values.
+        """
+        return mean_or_range(self.values, support_of(self.measure)) if self.values else None
 
     @property
     def deviation(self) -> float | None:
@@ -110,8 +138,8 @@ class Measurements:
         return [cell for cell in first if dict(cell.levels) == dict(levels)]
 
     def sample(self, network: str, levels: Mapping[str, str], measure: str) -> Sample:
-        """A measure of a network at given levels. `barrier_<path>` is one of pairs of networks, in nats;
-        any other is one of runs.
+        """A measure of a network at given levels. `barrier_<path>` is one of pairs of networks; any
+        other is one of runs.
         """
         if measure.startswith(BARRIER):
             observations = self._barriers(network, levels, measure.removeprefix(BARRIER))
@@ -142,13 +170,9 @@ def _is_of(cell: Cell, network: str, levels: Mapping[str, str]) -> bool:
 
 def _run_observation(outcome: Outcome, measure: str) -> Observation | None:
     scalars = outcome.scalars
-    return _observation(
-        outcome.cell.run,
-        outcome.cell.seed,
-        scalars.get(measure),
-        scalars.get(f"{measure}_low"),
-        scalars.get(f"{measure}_high"),
-    )
+    value, low, high, pairs = (scalars.get(f"{measure}{end}") for end in ("", "_low", "_high", "_range_of"))
+    observation = _observation(outcome.cell.run, outcome.cell.seed, value, low, high)
+    return replace(observation, range_of=int(pairs)) if observation and pairs else observation
 
 
 def _pair_observation(pair: SeedPair, path: str) -> Observation | None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from lossmap.components.config.study import Study
+from lossmap.components.core.estimates import ENDS
 from lossmap.components.studies.cells import Cell, Outcome, SeedPair
 from lossmap.components.studies.effects import Effect, study_effects
 from lossmap.components.studies.samples import Measurements, Sample
@@ -73,6 +74,7 @@ def _mean_record(row: Sequence[Sample]) -> dict[str, Any]:
         record |= {
             sample.measure: sample.mean,
             f"{sample.measure}_deviation": sample.deviation,
+            **{f"{sample.measure}_{end}": getattr(sample.estimate, end, None) for end in ENDS},
             f"{sample.measure}_n": len(sample.values),
         }
     return record
@@ -116,7 +118,7 @@ def _sample_record(sample: Sample) -> dict[str, float | None]:
 
 
 def connection_records(summary: StudySummary) -> list[dict[str, Any]]:
-    """One for each path between two networks, barriers in nats."""
+    """One for each path between two networks, barriers in units of their loss."""
     return [_path_record(pair, path) for pair in summary.measurements.pairs for path in pair.barriers]
 
 
@@ -131,7 +133,7 @@ def _path_record(pair: SeedPair, path: str) -> dict[str, Any]:
         "barrier": barrier,
         "barrier_low": low,
         "barrier_high": high,
-        "connected": high <= pair.threshold,
+        "connected": None if pair.threshold is None else high <= pair.threshold,
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from scipy import stats
+import numpy as np
 
 from lossmap.components.config.study import Statement
 from lossmap.components.studies.effects import (
@@ -19,7 +19,6 @@ from lossmap.components.studies.samples import Measurements, Observation, Sample
 
 Answer = Literal["supported", "not supported", "not decidable here"]
 _OPEN: Answer = "not decidable here"
-_ONE_SIDE = 0.025  # of 95 % intervals lie beyond the truth on one side
 
 
 @dataclass(frozen=True)
@@ -129,16 +128,19 @@ def _somewhere_below(statement: Statement, sample: Sample) -> tuple[Answer, str]
 
 
 def _exceeds_chance(beyond: Sequence[Observation], sample: Sample) -> bool:
-    """Whether so many intervals beyond a bound tell that something is beyond it.
+    """Whether so many intervals, or ranges, beyond a bound tell that something is beyond it.
 
-    An interval lies beyond its truth, on one given side, in 2.5 % of all runs. So k or more of n do by chance
-    with probability P(X >= k), X binomial with n and 0.025, which has to be below 0.05: one of two, two of
-    three to fifteen. A value without an interval is exact.
+    By chance k or more of n are with probability P(X >= k), X the sum of n independent events with the
+    probabilities `Observation.chance`, which has to be below 0.05. Of intervals that is one of two, two of
+    three to fifteen; of ranges of two pairs of directions four of five, of three pairs three of five. A value
+    without either is exact.
     """
-    if any(observation.low == observation.high for observation in beyond):
+    if any(not observation.chance for observation in beyond):
         return True
-    chance = stats.binom.sf(len(beyond) - 1, len(sample.observations), _ONE_SIDE)
-    return bool(beyond) and bool(chance < SIGNIFICANT)
+    counts = np.ones(1)  # probabilities of 0, 1, … events
+    for observation in sample.observations:
+        counts = np.convolve(counts, [1 - observation.chance, observation.chance])
+    return bool(beyond) and bool(counts[len(beyond) :].sum() < SIGNIFICANT)
 
 
 def _chance_note(beyond: Sequence[Observation], sample: Sample) -> str:
@@ -226,4 +228,5 @@ def _size(sample: Sample) -> str:
 def _with_interval(observation: Observation) -> str:
     if observation.low >= observation.high:
         return f"{observation.value:.4g}"
-    return f"{observation.value:.4g} ({observation.low:.4g} to {observation.high:.4g})"
+    of = f"range of {observation.range_of} pairs of directions " if observation.range_of else ""
+    return f"{observation.value:.4g} ({of}{observation.low:.4g} to {observation.high:.4g})"

@@ -44,7 +44,8 @@ def connect(  # noqa: PLR0913  # the options of the command
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", help="barrier of the loss up to which networks count as connected (else 0.05)"
+            "--threshold",
+            help="barrier of the loss up to which networks count as connected (else 0.05 of cross-entropy)",
         ),
     ] = None,
     seed: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lossmap.components.core.errors import ExperimentError, LossmapError
-from lossmap.pipelines.commands.options import Sets, Store, Tracking, settings_of
+from lossmap.pipelines.commands.options import Sets, Store, Tracking, pictures_of, settings_of
 
 
 def run(
@@ -69,6 +69,14 @@ def compare(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="print comma-separated values and draw no page")
     ] = False,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", metavar="SCALE", help="of the loss on the page: auto, log, linear or symlog"),
+    ] = None,
+    limits: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--limits", metavar="LOW HIGH", help="least and greatest loss on that scale"),
+    ] = None,
     store: Store = None,
 ) -> None:
     """Compare finished runs: a table, and a page with their surfaces on one scale."""
@@ -84,13 +92,13 @@ def compare(
     chosen = [Run(opened, name) for name in runs or ()] or finished_runs(opened, study or "")
     if not chosen:
         raise LossmapError(f"{settings.store} has no finished run of study {study}; `lossmap run` makes one")
-    compared = rows(chosen)
+    compared, drawn = rows(chosen), pictures_of(scale, limits)
     if as_json:
         typer.echo(json.dumps(row_records(compared), indent=2))
     elif as_csv:
         typer.echo(rows_as_csv(compared), nl=False)
     else:
-        show_comparison(compared, settings)
+        show_comparison(compared, settings, drawn)
 
 
 def export(
@@ -109,9 +117,12 @@ def export(
         typer.Option(
             "--height",
             metavar="SCALE",
-            help="what lies upwards: log (log10 of the loss) or linear (the loss)",
+            help=(
+                "what lies upwards: scale (the height on the pictures' scale), log (log10 of the loss) or"
+                " linear (the loss)"
+            ),
         ),
-    ] = "log",
+    ] = "scale",
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help="where to write it (else RUN-GRID.FORMAT)"),

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.pictures import Pictures
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted, TrackingError
 from lossmap.components.core.progress import Printed, Progress
@@ -71,14 +72,16 @@ def show_runs(runs: Sequence[Run], settings: Settings) -> None:
     console.print(f"MLflow UI    {_command()} ui{_options(settings)}", soft_wrap=True, markup=False)
 
 
-def show_comparison(rows: Sequence[compare.Row], settings: Settings) -> None:
-    """Show finished runs as a table and say where their reports are; of several, write the comparison
-    page.
+def show_comparison(
+    rows: Sequence[compare.Row], settings: Settings, pictures: Pictures | None = None
+) -> None:
+    """Show finished runs as a table and say where their reports are; of several, and where it is said how
+    the loss is drawn, write the comparison page.
     """
     console.print(_table(rows), _LEGEND, sep="\n")
     pages = [("report", layout.report(row.run.name, "page.html")) for row in rows]
-    if len(rows) > 1:
-        page = compare.write_page(open_store(settings.store), [row.run for row in rows])
+    if len(rows) > 1 or pictures:
+        page = compare.write_page(open_store(settings.store), [row.run for row in rows], pictures)
         pages.append(("comparison", page))
     for name, key in pages:
         console.print(f"{name:12} {local.place(settings.store, key)}", soft_wrap=True, markup=False)

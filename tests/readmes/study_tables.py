@@ -10,11 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lossmap.components.core.estimates import ENDS
 from lossmap.components.figures import numbers
 from lossmap.components.figures.study.tables import ABSENT, mean_and_deviation
 
 STUDIES = Path(__file__).parents[2] / "pipelines/studies"
 README, RESULTS = STUDIES / "README.md", STUDIES / "results"
+PARTS = ("", "_deviation", *(f"_{end}" for end in ENDS), "_n")
 REGION = re.compile(
     r"(?<=<!-- means of )(?P<study>[\w-]+) -->\n(?P<table>.*?)(?=<!-- end of means -->)", re.S
 )
@@ -44,7 +46,7 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
     deviation between seeds; how many runs a mean is of, where there are fewer than the last column says.
     """
     measures = [name for name in rows[0] if f"{name}_n" in rows[0]]
-    parts = {f"{name}{part}" for name in measures for part in ("", "_deviation", "_n")}
+    parts = {f"{name}{part}" for name in measures for part in PARTS}
     labels = [name for name in rows[0] if name not in parts]
     heads = [*labels, *map(numbers.label, measures), "runs"]
     lines = [heads, ["---"] * len(labels) + ["---:"] * (len(measures) + 1)]

@@ -5,10 +5,13 @@ from typing import Any
 import numpy as np
 from plotly import graph_objects as go
 
+from lossmap.components.config.connection import PathName
 from lossmap.components.figures.connection import sentences
-from lossmap.components.figures.connection.summary import SPLITS, ConnectionPath, ConnectionSummary, Quantity
+from lossmap.components.figures.connection.summary import SPLITS, ConnectionSummary, Quantity
+from lossmap.components.figures.curves import CurveAxis
 from lossmap.components.figures.pages import BLANK, render
 from lossmap.components.figures.scale import CONFIDENCE
+from lossmap.components.landscape.connectivity.barriers import Profile
 
 
 def connection_page(summary: ConnectionSummary) -> str:
@@ -33,25 +36,29 @@ def profile_figure(summary: ConnectionSummary, split: str, quantity: Quantity) -
     """Loss or error over t with 95 % bands, one colour for each path, and dotted the chord between the
     ends of the straight line.
     """
-    figure = go.Figure(layout=_layout(quantity, summary.unit))
+    axis = summary.axis(split) if quantity == "loss" else None
+    figure = go.Figure(layout=_layout(axis, summary.unit))
     for path in summary.paths:
-        _add(figure, path, split, quantity, sentences.label(summary, path.name))
-    ends = getattr(summary.paths[0].profiles[split], quantity)[[0, -1]]
+        _add(figure, path.profiles[split], axis, path.name, sentences.label(summary, path.name))
+    heights = summary.chord(split, quantity)
     chord = {
-        "x": [0, 1],
-        "y": ends,
+        "x": summary.chord_t,
+        "y": axis.place(heights) if axis else heights,
         "mode": "lines",
         "line": {"color": "#888888", "dash": "dot", "width": 1.5},
     }
     return figure.add_scatter(**chord, hoverinfo="skip", showlegend=False)
 
 
-def _add(figure: go.Figure, path: ConnectionPath, split: str, quantity: Quantity, name: str) -> None:
-    profile, colour = path.profiles[split], sentences.colour(path.name)
+def _add(figure: go.Figure, profile: Profile, axis: CurveAxis | None, path: PathName, name: str) -> None:
+    """Of a path: the loss on an axis, or without an axis the error."""
+    colour, quantity = sentences.colour(path), "loss" if axis else "error"
     value = getattr(profile, quantity)
     half = CONFIDENCE * getattr(profile, f"{quantity}_standard_error")
     known = np.isfinite(value) & np.isfinite(half)
-    low, high = np.maximum(value - half, 0)[known], (value + half)[known]
+    low, high = (value - half)[known], (value + half)[known]
+    if axis:
+        low, high = axis.place(low), axis.place(high)
     band = {
         "x": np.concatenate([profile.t[known], profile.t[known][::-1]]),
         "y": np.concatenate([high, low[::-1]]),
@@ -67,14 +74,15 @@ def _add(figure: go.Figure, path: ConnectionPath, split: str, quantity: Quantity
         hoverinfo="skip",
         showlegend=False,
     )
-    number = "%{y:.4g} ± %{customdata:.2g}" if quantity == "loss" else "%{y:.2%} ± %{customdata:.2%}"
+    digits = (".4g", ".2g") if axis else (".2%", ".2%")
+    number = f"%{{customdata[0]:{digits[0]}}} ± %{{customdata[1]:{digits[1]}}}"
     shown = np.where(np.isfinite(value), value, np.nan)
     figure.add_scatter(
         x=profile.t,
-        y=shown,
+        y=axis.place(shown) if axis else shown,
         name=name,
         mode="lines+markers",
-        customdata=half,
+        customdata=np.stack([shown, half], axis=-1),
         hovertemplate=f"t %{{x:.3f}}<br>{quantity} {number}",
     )
     figure.data[-1].update(
@@ -82,9 +90,9 @@ def _add(figure: go.Figure, path: ConnectionPath, split: str, quantity: Quantity
     )
 
 
-def _layout(quantity: Quantity, unit: str) -> go.Layout:
+def _layout(axis: CurveAxis | None, unit: str) -> go.Layout:
     up: dict[str, Any] = {"title": {"text": "error"}, "rangemode": "tozero", "tickformat": ".0%"}
-    if quantity == "loss":
-        up = {"title": {"text": f"loss, {unit}"}, "rangemode": "tozero"}
+    if axis:
+        up = {"title": {"text": f"loss, {unit}"}, **axis.layout(), "range": axis.ends()}
     across = {"title": {"text": "t: from the first network (0) to the second (1)"}, "range": [-0.02, 1.02]}
     return go.Layout(template=BLANK, xaxis=across, yaxis=up, margin={"l": 60, "r": 12, "t": 30, "b": 50})

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from lossmap.components.figures.axis import use_axis
 from lossmap.components.figures.connection.sentences import colour, label, statistics, title, verdict
 from lossmap.components.figures.connection.summary import (
     QUANTITIES,
@@ -36,14 +37,14 @@ def _draw(axes: Axes, summary: ConnectionSummary, split: str, quantity: Quantity
         value = factor * getattr(profile, quantity)
         half = factor * CONFIDENCE * getattr(profile, f"{quantity}_standard_error")
         shown = np.where(np.isfinite(value), value, np.nan)
-        axes.fill_between(
-            profile.t, np.maximum(shown - half, 0), shown + half, color=shade, alpha=0.25, linewidth=0
-        )
+        axes.fill_between(profile.t, shown - half, shown + half, color=shade, alpha=0.25, linewidth=0)
         axes.plot(profile.t, shown, ".-", color=shade, markersize=3, label=label(summary, path.name))
-    ends = factor * getattr(summary.paths[0].profiles[split], quantity)[[0, -1]]
-    axes.plot([0, 1], ends, ":", color="#555555", linewidth=1.2)
+    axes.plot(summary.chord_t, factor * summary.chord(split, quantity), ":", color="#555555", linewidth=1.2)
     axes.set(xlim=(0, 1), ylabel=f"{SPLITS[split]} {unit}")
-    axes.set_ylim(bottom=0)
+    if quantity == "error":
+        axes.set_ylim(bottom=0)
+    else:
+        use_axis(axes, summary.axis(split))
 
 
 def _caption(summary: ConnectionSummary) -> str:

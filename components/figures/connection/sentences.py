@@ -35,8 +35,17 @@ def colour(name: PathName) -> str:
 
 
 def verdict(summary: ConnectionSummary) -> str:
-    """One sentence: which paths connect the networks on these samples, by the stated threshold."""
+    """One sentence: which paths connect the networks on these samples, by the stated threshold, or, without
+    one, how high the lowest barrier is.
+    """
     threshold = summary.connecting.threshold
+    if threshold is None:
+        lowest = min(summary.paths, key=lambda path: path.barrier.value)
+        return (
+            f"On these {summary.samples('train')} training samples the lowest barrier is that of the"
+            f" {label(summary, lowest.name)}, {barrier(lowest.barrier)} {summary.unit}; up to which height"
+            " networks count as connected has not been said (--threshold)."
+        )
     connecting = [path for path in summary.paths if path.barrier.high <= threshold]
     apart = [path for path in summary.paths if path.barrier.low > threshold]
     undecided = [path for path in summary.paths if path not in connecting and path not in apart]

@@ -1,17 +1,22 @@
 """Everything that a picture or a page of a connection of two networks needs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
+
+import numpy as np
 
 from lossmap.components.config.connection import Connecting, Note, PathName
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.figures.curves import CurveAxis
+from lossmap.components.figures.scale import CONFIDENCE, Array
 from lossmap.components.landscape.connectivity.barriers import PathMaximum, Profile, barrier, largest_rise
 
 Quantity = Literal["loss", "error"]
 QUANTITIES: tuple[Quantity, ...] = ("loss", "error")
+_NEAR_ZERO = 1.2  # times the least loss up to which the greatest is far above 0
 SPLITS = {"train": "training", "test": "test"}
 Estimates = Mapping[tuple[str, Quantity], PathMaximum | None]  # by split and quantity
 
@@ -80,6 +85,29 @@ class ConnectionSummary:
     def barriers(self) -> dict[PathName, PathMaximum]:
         """Of the training loss, by path."""
         return {name: path.barrier for name, path in self.paths_by_name.items()}
+
+    @property
+    def chord_t(self) -> Array:
+        """(T,) where the chord is told."""
+        return self.paths[0].profiles["train"].t
+
+    def chord(self, split: str, quantity: Quantity) -> Array:
+        """(T,) the chord between the ends of the straight line, which is straight on a linear axis only."""
+        start, end = getattr(self.paths[0].profiles[split], quantity)[[0, -1]]
+        chord: Array = (1 - self.chord_t) * start + self.chord_t * end
+        return chord
+
+    def axis(self, split: str) -> CurveAxis:
+        """Of the loss along all paths, with their bands: linear, on which a barrier is a height, and from 0
+        on where the losses are not all far above it; but not where that would show the greatest loss alone.
+        """
+        profiles = [path.profiles[split] for path in self.paths]
+        losses = [np.where(np.isfinite(profile.loss), profile.loss, np.nan) for profile in profiles]
+        halves = [CONFIDENCE * profile.loss_standard_error for profile in profiles]
+        axis = CurveAxis.of(losses, halves, pictures=self.experiment.pictures, wide=False)
+        if axis.scale.kind == "linear" and axis.low > 0 and axis.high > _NEAR_ZERO * axis.low:
+            return replace(axis, low=0.0)
+        return axis
 
     def samples(self, split: str) -> int:
         """How many samples of a split the paths were evaluated on."""

@@ -2,19 +2,22 @@
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from lossmap.components.config.pictures import Pictures
 from lossmap.components.core.errors import LossmapError
 from lossmap.components.figures.export import vtk_xml
-from lossmap.components.figures.scale import COLOUR_MAP, FEWEST_FOR_LINES, HIGH, LOW, Array, clipped_loss
+from lossmap.components.figures.frame import FEWEST_FOR_LINES, clipped_heights, clipped_loss, frame
+from lossmap.components.figures.scale import COLOUR_MAP, Array, Scale
 from lossmap.components.landscape.grid import Surface, to_npz
 
 Format = Literal["npz", "csv", "vts", "vtp", "gltf", "glb"]
-Height = Literal["log", "linear"]
+Height = Literal["scale", "log", "linear"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 HEIGHTS: tuple[Height, ...] = get_args(Height)
 
@@ -22,7 +25,9 @@ _COLUMNS = ("loss", "error", "loss_standard_error", "evaluated", "interpolated")
 _MATERIAL = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}, "doubleSided": True}
 
 
-def export(surface: Surface, form: Format, height: Height = "log") -> bytes:
+def export(
+    surface: Surface, form: Format, height: Height = "scale", pictures: Pictures | None = None
+) -> bytes:
     """A surface as a file.
 
     Numbers are those of the surface, at its own points: nothing is smoothed, and nothing is interpolated that
@@ -35,32 +40,35 @@ def export(surface: Surface, form: Format, height: Height = "log") -> bytes:
             gltf, glb: the same triangles for viewers, their second coordinate up, as glTF wants it: (x,
             height, -y), in the colours of the pictures. A facet with a corner whose loss is not finite is
             left out.
-        height: log10 of the loss, or the loss, either clipped to the pictures' scale; of the last four forms.
+        height: of the last four forms: the height of the pictures' scale, log10 of the loss, or the loss, all
+            clipped to that scale.
+        pictures: settings of the scale.
 
     Raises:
-        LossmapError: triangles are asked for and the surface has one row or none, such as a line, or no facet
-            is finite.
+        LossmapError: no loss has a logarithm, and that is asked for; or triangles are asked for and the
+            surface has one row or none, such as a line, or no facet is finite.
     """
     if form == "npz":
         return to_npz(**vars(surface))
     if form == "csv":
         return _csv(surface)
-    points = _points(surface, height)
+    scale = frame([surface], pictures).scale
+    points = _points(surface, _height_scale(surface, scale, height))
     if form == "vts":
         return vtk_xml.structured_grid(points, _fields(surface), ~surface.finite)
     triangles = _triangles(surface, form)
     if form == "vtp":
         fields = {name: values[surface.finite] for name, values in _fields(surface).items()}
         return vtk_xml.poly_data(points[surface.finite], triangles, fields)
-    srgb = colours(clipped_loss(surface)[surface.finite])
+    srgb = colours(clipped_loss(surface, scale)[surface.finite], scale)
     return _gltf(points[surface.finite], triangles, srgb, binary=form == "glb")
 
 
-def colours(loss: Array) -> NDArray[np.uint8]:
+def colours(loss: Array, scale: Scale) -> NDArray[np.uint8]:
     """(…, 4) the colours of losses on the pictures' scale: red, green, blue and opacity, 0 to 255, as a
     screen takes them (sRGB).
     """
-    position = np.log(loss / LOW) / np.log(HIGH / LOW)
+    position = scale.position(scale.heights(loss))
     srgb: NDArray[np.uint8] = matplotlib.colormaps[COLOUR_MAP](position, bytes=True)
     return srgb
 
@@ -75,13 +83,25 @@ def _csv(surface: Surface) -> bytes:
     return text.getvalue().encode()
 
 
-def _points(surface: Surface, height: Height) -> Array:
+def _height_scale(surface: Surface, scale: Scale, height: Height) -> Scale:
+    """The pictures' scale with its heights, or with the loss or its logarithm as height."""
+    if height == "linear":
+        return replace(scale, kind="linear")
+    if height == "scale" or scale.kind == "log":
+        return scale
+    logarithmic = frame([surface], Pictures(scale="log")).scale
+    if logarithmic.kind != "log":
+        raise LossmapError("height is log and no loss is positive, expected scale or linear")
+    return logarithmic
+
+
+def _points(surface: Surface, scale: Scale) -> Array:
     """(Y, X, 3) x, y and height; a point without a finite loss lies at the foot of the scale, where
     nothing is drawn of it.
     """
     x, y = np.meshgrid(surface.x, surface.y)
-    loss = np.where(surface.finite, clipped_loss(surface), LOW)
-    return np.stack([x, y, np.log10(loss) if height == "log" else loss], axis=-1)
+    height = np.where(surface.finite, clipped_heights(surface, scale), scale.ends[0])
+    return np.stack([x, y, height], axis=-1)
 
 
 def _fields(surface: Surface) -> dict[str, NDArray[Any]]:

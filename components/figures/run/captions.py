@@ -1,39 +1,22 @@
 """The sentences and captions that stand beside the pictures of a run."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lossmap.components.config.data import IN_PROCESS
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.manifest import PackedTask
 from lossmap.components.config.models import Imported
+from lossmap.components.core.estimates import ENDS
+from lossmap.components.figures.frame import counts, lowest
 from lossmap.components.figures.names import network_on_data
-from lossmap.components.figures.numbers import coordinate, scalar
-from lossmap.components.figures.run.summary import RunSummary
-from lossmap.components.figures.scale import HIGH, LOW, counts, lowest
+from lossmap.components.figures.numbers import coordinate, ends, scalar
+from lossmap.components.figures.run.summary import RunSummary, profile_axis
+from lossmap.components.figures.scale import Scale
 from lossmap.components.landscape.grid import Surface
 
+_FINE = "1, 2 and 5 times powers of ten"
 MOST_CLASSES = 100  # that are named one by one
-
-SCALE = f"Logarithmic scale from {LOW:g} to {HIGH:g}, the same for all runs."
-
-MAP = (
-    "In the map every point has one colour; thin lines (1, 2 and 5 times powers of ten) interpolate log loss"
-    " linearly between points; thick line: the loss of uniform guessing; plus: the trained network; ring: the"
-    " lowest point; hatched: NaN or infinite; dotted: not evaluated."
-)
-
-FACETS = (
-    "Flat facets join neighbouring points and have the colour of the mean log loss of their corners; a facet"
-    " with a corner without a finite loss is left out."
-)
-
-POINTING = (
-    f"{SCALE} The surface joins neighbouring points and blends their colours, with some shading; the map has"
-    " one colour for each evaluated point. Thin lines (1, 2 and 5 times powers of ten) interpolate log loss"
-    " linearly between points; the thick line is the loss of uniform guessing. Filled cross: the trained"
-    " network; ring: the lowest point; thin crosses: NaN or infinite; dots: not evaluated. Point at a place"
-    " for its values."
-)
 
 _DIRECTIONS = {
     "random": "Random directions",
@@ -82,18 +65,71 @@ CARDS = (
 )
 
 
+def map_legend(scale: Scale, guesses: bool) -> str:
+    """What colours, lines and marks of a map are; guesses: whether there is a loss of uniform guessing."""
+    thick = "thick line: the loss of uniform guessing; " if guesses else ""
+    return (
+        f"In the map every point has one colour; thin lines ({lines(scale)}) interpolate {scale.name}"
+        f" linearly between points; {thick}plus: the trained network; ring: the"
+        " lowest point; hatched: NaN or infinite; dotted: not evaluated."
+    )
+
+
+def lines(scale: Scale) -> str:
+    """At which losses there are lines of equal loss."""
+    if scale.kind == "linear":
+        return f"every {scale.step:g}"
+    return "powers of ten" if scale.kind == "symlog" or len(scale.levels()) == 1 else _FINE
+
+
+def facets(scale: Scale) -> str:
+    """What the facets of a surface in perspective are."""
+    return (
+        f"Flat facets join neighbouring points and have the colour of the mean {scale.name} of their corners;"
+        " a facet with a corner without a finite loss is left out."
+    )
+
+
+def pointing(scale: Scale, guesses: bool) -> str:
+    """What the interactive surface and map show."""
+    thick = "the thick line is the loss of uniform guessing. " if guesses else ""
+    return (
+        f"{scale.text} The surface joins neighbouring points and blends their colours, with some shading; the"
+        f" map has one colour for each evaluated point. Thin lines ({lines(scale)}) interpolate"
+        f" {scale.name} linearly between points{'; ' if guesses else '. '}{thick}Filled cross: the trained"
+        " network; ring: the lowest point; thin crosses: NaN or infinite; dots: not evaluated. Point at a"
+        " place for its values."
+    )
+
+
+def scale_note(scale: Scale) -> str:
+    """What to know about the scale when reading the pictures."""
+    usual = (
+        " A bowl on a logarithmic scale is steeper near its bottom than it is on a linear one: switch the"
+        " height of the surface to see both."
+    )
+    return f"{scale.text}{usual if scale.kind == 'log' else ''}"
+
+
+@dataclass(frozen=True)
+class ScalarEnds:
+    """The interval or the range of a scalar."""
+
+    low: float | None
+    high: float | None
+    range_of: int | None
+
+
 def interval(run: RunSummary, name: str) -> str:
-    """The 95 % interval of a scalar; empty where it has none."""
-    low, high = run.scalars.get(f"{name}_low"), run.scalars.get(f"{name}_high")
-    if low is None or high is None:
-        return ""
-    return f"{scalar(name, low)} to {scalar(name, high)}"
+    """The 95 % interval of a scalar, or its range; empty where it has neither."""
+    low, high, pairs = (run.scalars.get(f"{name}_{end}") for end in ENDS)
+    return ends(name, ScalarEnds(low, high, int(pairs) if pairs else None), "pairs")
 
 
 def value_and_interval(run: RunSummary, name: str) -> str:
-    """A scalar with its 95 % interval, where it has one."""
-    value, ends = scalar(name, run.scalars.get(name)), interval(run, name)
-    return f"{value} ({ends})" if ends else value
+    """A scalar with its 95 % interval, or its range, where it has one."""
+    value, known = scalar(name, run.scalars.get(name)), interval(run, name)
+    return f"{value} ({known})" if known else value
 
 
 def title(run: RunSummary) -> str:
@@ -154,9 +190,9 @@ def directions(landscape: Landscape) -> str:
     return f"{kind}, {_NORMALIZATIONS[landscape.normalization]}; {moved}"
 
 
-def tally(surface: Surface) -> str:
+def tally(surface: Surface, scale: Scale) -> str:
     """How many points lie beyond the ends of the scale, and how many have no finite loss."""
-    number = counts(surface)
+    number = counts(surface, scale)
     kinds = {"NaN": number.nan, "infinite": number.infinite, "not evaluated": number.missing}
     holes = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
     beyond = f"{number.below} below and {number.above} above the scale, drawn at its ends"
@@ -166,9 +202,9 @@ def tally(surface: Surface) -> str:
 
 
 def guess(run: RunSummary) -> str:
-    """The loss of guessing uniformly, as a formula; `none` where that means nothing."""
+    """The loss of guessing uniformly, as a formula; empty where that means nothing."""
     if run.guessing_loss is None:
-        return "none"
+        return ""
     if run.manifest.tasks:
         return f"{run.guessing_loss:.3f}, the mean of ln C over the samples, C the classes of a sample's task"
     return f"ln {len(run.manifest.classes)} = {run.guessing_loss:.3f}"
@@ -182,34 +218,37 @@ def markers(surface: Surface) -> str:
     return f"the lowest point, {place.loss:.4g} at ({coordinate(place.x)}, {coordinate(place.y)})"
 
 
-def contour_caption(run: RunSummary) -> str:
+def contour_caption(run: RunSummary, scale: Scale) -> str:
     """The caption of the map."""
+    thick = f"the thick line is {guess(run)} and " if run.guessing_loss is not None else ""
     return (
-        f"{evaluation(run)} {SCALE} {grid(run.plane)}; {tally(run.plane)} {MAP} Here the thick line is"
-        f" {guess(run)} and the ring {markers(run.plane)}."
+        f"{evaluation(run)} {scale.text} {grid(run.plane)}; {tally(run.plane, scale)}"
+        f" {map_legend(scale, bool(thick))} Here {thick}the ring {markers(run.plane)}."
     )
 
 
-def surface_caption(run: RunSummary) -> str:
+def surface_caption(run: RunSummary, scale: Scale) -> str:
     """The caption of the three-dimensional picture."""
-    return f"{evaluation(run)} {SCALE} {grid(run.plane)}; {tally(run.plane)} {FACETS}"
+    return f"{evaluation(run)} {scale.text} {grid(run.plane)}; {tally(run.plane, scale)} {facets(scale)}"
 
 
-def page_caption(run: RunSummary) -> str:
+def page_caption(run: RunSummary, scale: Scale) -> str:
     """What is particular to one run's surface and map on an interactive page."""
+    thick = f" Thick line: {guess(run)}." if run.guessing_loss is not None else ""
     return (
-        f"{evaluation(run)} {grid(run.plane)}; {tally(run.plane)} Thick line: {guess(run)}. Ring:"
-        f" {markers(run.plane)}."
+        f"{evaluation(run)} {grid(run.plane)}; {tally(run.plane, scale)}{thick} Ring: {markers(run.plane)}."
     )
 
 
 def line_caption(run: RunSummary, line: Surface) -> str:
     """The caption of the line profile."""
     dashed = "" if run.guessing_loss is None else f"Dashed: {guess(run)}, uniform guessing. "
+    beyond = profile_axis([run], run.pictures).beyond
+    outside = f" {beyond} lie beyond the axis." if beyond else ""
     return (
         f"{evaluation(run)} {grid(line)}, along the first direction; {int((~line.finite).sum())} have no"
-        f" finite loss and are shaded. Band: 1.96 standard errors of the mean over the {sample_noun(run)}, on"
-        f" either side. {dashed}Dotted: the trained network."
+        f" finite loss and are shaded.{outside} Band: 1.96 standard errors of the mean over the"
+        f" {sample_noun(run)}, on either side. {dashed}Dotted: the trained network."
     )
 
 

@@ -2,11 +2,14 @@
 layer.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 from plotly import graph_objects as go
 
+from lossmap.components.figures.curves import CurveAxis
 from lossmap.components.figures.pages import BLANK
 from lossmap.components.figures.scale import COLOURS
 from lossmap.components.landscape.hessian.lanczos import Density, smoothed_density
@@ -35,7 +38,13 @@ def convexity_figure(convexity: ConvexityMap) -> go.Figure:
         "colorscale": "Cividis",
         "zmin": 0.0,
         "zmax": 1.0,
-        "colorbar": {"title": {"text": "|least / greatest|"}, "thickness": 10, "outlinewidth": 0},
+        "colorbar": {
+            "title": {"text": "|least / greatest|"},
+            "thickness": 10,
+            "outlinewidth": 0,
+            "tickvals": [0.0, 0.25, 0.5, 0.75, 1.0],
+            "ticktext": ["0", "0.25", "0.5", "0.75", "≥ 1" if (ratio > 1).any() else "1"],
+        },
     }
     sheet = go.Heatmap(
         x=convexity.x, y=convexity.y, z=ratio, customdata=details, hovertemplate=hover, **scale
@@ -55,7 +64,10 @@ def trajectory_figure(snapshots: tuple[Snapshot, ...]) -> go.Figure:
         "the snapshot itself": [snapshot.loss for snapshot in snapshots],
         "its projection onto the plane": [snapshot.plane_loss for snapshot in snapshots],
     }
-    return go.Figure(_over_epochs(snapshots, curves), _curves("epoch", "loss", logarithmic=True))
+    axis = CurveAxis.of([np.array(losses) for losses in curves.values()])
+    placed = {name: axis.place(np.array(losses)) for name, losses in curves.items()}
+    layout = _curves("epoch", "loss").update(yaxis=axis.layout())
+    return go.Figure(_over_epochs(snapshots, placed), layout)
 
 
 def distance_figure(snapshots: tuple[Snapshot, ...]) -> go.Figure:
@@ -67,7 +79,7 @@ def distance_figure(snapshots: tuple[Snapshot, ...]) -> go.Figure:
     return go.Figure(_over_epochs(snapshots, curves), _curves("epoch", "Euclidean distance of the weights"))
 
 
-def _over_epochs(snapshots: tuple[Snapshot, ...], curves: dict[str, list[float]]) -> list[go.Scatter]:
+def _over_epochs(snapshots: tuple[Snapshot, ...], curves: Mapping[str, ArrayLike]) -> list[go.Scatter]:
     epochs = [snapshot.position.epoch for snapshot in snapshots]
     styles = zip(curves.items(), ("solid", "dash"), COLOURS[:2], strict=True)
     return [

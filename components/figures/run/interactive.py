@@ -2,8 +2,6 @@
 plotly reads text as markup.
 """
 
-from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,68 +9,50 @@ from numpy.typing import NDArray
 from plotly import graph_objects as go
 
 from lossmap.components.figures import numbers
+from lossmap.components.figures.frame import (
+    FEWEST_FOR_LINES,
+    Frame,
+    clipped_heights,
+    clipped_loss,
+    lonely,
+    lowest,
+    true_heights,
+)
 from lossmap.components.figures.pages import BLANK
+from lossmap.components.figures.run.points import point_details, point_text
 from lossmap.components.figures.run.summary import RunSummary
 from lossmap.components.figures.scale import (
     COLOUR_MAP,
-    COLOURS,
-    CONFIDENCE,
-    FEWEST_FOR_LINES,
-    HIGH,
-    LOW,
     READABLE_IN_WHITE,
     Array,
-    Frame,
-    clipped_loss,
-    edges,
-    exponents,
-    lowest,
+    Scale,
+    label,
 )
 from lossmap.components.landscape.grid import Surface
 
-DECADES = list(range(-2, 3))
-BEYOND = {DECADES[0]: "loss ≤ ", DECADES[-1]: "≥ "}
-MARGIN = 0.03  # of a decade: what lies exactly on the wall of the box flickers
-HOVER = (
-    "x %{x:.3f}, y %{y:.3f}<br>loss %{customdata[0]:.4g} ± %{customdata[1]:.2g}<br>error"
-    " %{customdata[2]:.2%}<extra></extra>"
-)
-COLOUR_AXIS: dict[str, Any] = {
-    "colorscale": COLOUR_MAP,
-    "cmin": float(np.log10(LOW)),
-    "cmax": float(np.log10(HIGH)),
-    "colorbar": {
-        "tickvals": DECADES,
-        "ticktext": [f"{BEYOND.get(power, '')}{10.0**power:g}" for power in DECADES],
-        "orientation": "h",
-        "thickness": 10,
-        "len": 0.9,
-        "y": 0,
-        "yref": "container",
-        "yanchor": "bottom",
-        "outlinewidth": 0,
-    },
-}
+MARGIN = 0.0075  # of the scale: what lies exactly on the wall of the box flickers
 
 
 def surface_figure(run: RunSummary, limits: Frame) -> go.Figure:
-    """The plane in perspective. Heights are losses clipped to the scale, so that the axis can be
-    logarithmic or linear.
+    """The plane in perspective. On a logarithmic scale, heights are losses clipped to it, so that the axis
+    can be logarithmic or linear.
     """
-    surface = run.plane
-    height = clipped_loss(surface)
-    is_sheet = min(height.shape) >= FEWEST_FOR_LINES
-    traces = [_sheet(surface, height) if is_sheet else _beads(surface, height)]
-    traces += [_mark3d(*place) for place in _places(run)]
+    surface, scale = run.plane, limits.scale
+    is_sheet = min(surface.loss.shape) >= FEWEST_FOR_LINES
+    is_alone = lonely(surface) if is_sheet else surface.finite
+    traces = [_sheet(surface, scale)] if is_sheet else []
+    if is_alone.any():
+        traces.append(_beads(surface, scale, is_alone))
+    traces += [_mark3d(*place, scale) for place in _places(run)]
     scene = {
         "xaxis": {"title": {"text": "first direction"}, "range": limits.x},
         "yaxis": {"title": {"text": "second direction"}, "range": limits.y},
-        "zaxis": {"title": {"text": "loss"}, **height_axis(limits)["logarithmic"]},
+        "zaxis": {"title": {"text": "loss"}, **next(iter(height_axis(limits).values()))},
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": 1, "z": 0.72},
         "camera": {"eye": {"x": 1.12, "y": -1.38, "z": 1.17}, "center": {"x": 0, "y": 0, "z": -0.12}},
     }
-    colours = COLOUR_AXIS | {"showscale": False}  # the height axis tells the same
+    colours = colour_axis(scale) | {"showscale": False}  # the height axis tells the same
     return go.Figure(
         traces,
         go.Layout(
@@ -85,43 +65,76 @@ def surface_figure(run: RunSummary, limits: Frame) -> go.Figure:
     )
 
 
-def height_axis(limits: Frame) -> dict[str, dict[str, Any]]:
-    """The two ways to show height, the same for all runs of a page."""
-    labelled = DECADES[1:]  # the lowest label would lie on that of the first direction
-    ticks = {
-        "tickvals": [10.0**power for power in labelled],
-        "ticktext": [f"{10.0**power:g}" for power in labelled],
-    }
+def colour_axis(scale: Scale) -> dict[str, Any]:
+    """The scale of colours, with a bar that says where losses lie beyond its ends."""
+    ticks, (below, above) = scale.ticks(), scale.beyond
+    ticks = [scale.low] * (below and scale.low not in ticks) + ticks
+    ticks += [scale.high] * (above and scale.high not in ticks)
+    texts = [label(tick) for tick in ticks] or [""]
+    texts[0] = f"loss {'≤ ' if below else ''}{texts[0]}"
+    texts[-1] = f"≥ {texts[-1]}" if above else texts[-1]
     return {
-        "logarithmic": {
-            "type": "log",
-            "range": [DECADES[0] - MARGIN, DECADES[-1] + MARGIN],
-            "tickmode": "array",
-            **ticks,
+        "colorscale": COLOUR_MAP,
+        "cmin": scale.ends[0],
+        "cmax": scale.ends[1],
+        "colorbar": {
+            "tickvals": scale.heights(ticks).tolist(),
+            "ticktext": texts,
+            "orientation": "h",
+            "thickness": 10,
+            "len": 0.9,
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+            "outlinewidth": 0,
         },
-        "linear": {"type": "linear", "range": [0.0, 1.02 * limits.ceiling], "tickmode": "auto"},
     }
+
+
+def height_axis(limits: Frame) -> dict[str, dict[str, Any]]:
+    """The ways to show height, the same for all runs of a page, the scale's own first."""
+    scale = limits.scale
+    room = MARGIN * (scale.ends[1] - scale.ends[0])
+    if scale.kind == "linear":
+        return {"linear": {**_linear(scale.low - room, scale.high + room)}}
+    labelled = [tick for tick in scale.ticks() if tick > scale.low]  # that would lie on the first direction's
+    ticks = {"tickmode": "array", "ticktext": [label(tick) for tick in labelled]}
+    ends = [scale.ends[0] - room, scale.ends[1] + room]
+    if scale.kind == "symlog":
+        places = scale.heights(labelled).tolist()
+        return {"symmetric logarithmic": {"type": "linear", "range": ends, "tickvals": places, **ticks}}
+    return {
+        "logarithmic": {"type": "log", "range": ends, "tickvals": labelled, **ticks},
+        "linear": _linear(0.0, 1.02 * limits.ceiling),
+    }
+
+
+def _linear(low: float, high: float) -> dict[str, Any]:
+    return {"type": "linear", "range": [low, high], "tickmode": "auto", "exponentformat": "e"}
 
 
 def map_figure(run: RunSummary, limits: Frame) -> go.Figure:
     """The plane from above: one cell for each point, lines of equal loss over it, marks, the path of
     training, and points without a finite loss.
     """
-    surface = run.plane
+    surface, scale = run.plane, limits.scale
     cells = go.Heatmap(
         x=surface.x,
         y=surface.y,
-        z=np.log10(clipped_loss(surface)),
+        z=clipped_heights(surface, scale),
         zsmooth=False,
         coloraxis="coloraxis",
-        customdata=_details(surface),
+        customdata=point_details(surface),
     )
-    cells.update(hovertemplate=HOVER, hoverongaps=False)
-    traces: list[Any] = [cells, *_lines(surface, run.guessing_loss), *_holes(surface)]
+    cells.update(hovertemplate=_hover(surface), hoverongaps=False)
+    traces: list[Any] = [cells, *_lines(surface, run.guessing_loss, scale), *_holes(surface)]
     traces += [*_evaluated_points(surface), *_path(run)]
     traces += [_mark(*place) for place in _places(run)]
     layout = go.Layout(
-        template=BLANK, coloraxis=COLOUR_AXIS, margin={"l": 60, "r": 10, "t": 30, "b": 90}, showlegend=False
+        template=BLANK,
+        coloraxis=colour_axis(scale),
+        margin={"l": 60, "r": 10, "t": 30, "b": 90},
+        showlegend=False,
     )
     axis = {"constrain": "domain", "zeroline": False, "showgrid": False}
     layout.update(xaxis={"title": {"text": "first direction"}, "range": limits.x, **axis})
@@ -132,179 +145,85 @@ def map_figure(run: RunSummary, limits: Frame) -> go.Figure:
     return go.Figure(traces, layout)
 
 
-def epochs_figure(runs: Sequence[RunSummary], quantity: str) -> go.Figure:
-    """Training (dashed) and test values of `loss` or `error` over epochs, one colour for each run."""
-    figure = go.Figure(layout=_curve_layout("epoch", quantity, logarithmic=quantity == "loss"))
-    if len(runs) == 1:
-        _add_epochs(figure, runs[0], quantity, "", (COLOURS[0], COLOURS[1]))
-    else:
-        for index, run in enumerate(runs):
-            colour = COLOURS[index % len(COLOURS)]
-            _add_epochs(figure, run, quantity, f"{escape(run.run, quote=False)}, ", (colour, colour))
-    # a page of several runs has one legend for all its curves
-    return figure.update_layout(showlegend=len(runs) == 1)
+def _hover(surface: Surface) -> str:
+    return f"x %{{x:.3f}}, y %{{y:.3f}}<br>{point_text(surface)}<extra></extra>"
 
 
-def _add_epochs(
-    figure: go.Figure, run: RunSummary, quantity: str, prefix: str, colours: tuple[str, str]
-) -> None:
-    epochs = [entry["epoch"] for entry in run.epochs]
-    curves = (("train", "training", "dash"), ("test", "test", "solid"))
-    for (split, adjective, dash), colour in zip(curves, colours, strict=True):
-        values = [entry.get(f"{split}_{quantity}") for entry in run.epochs]
-        figure.add_scatter(x=epochs, y=values, name=f"{prefix}{adjective}", mode="lines+markers")
-        figure.data[-1].update(line={"color": colour, "dash": dash, "width": 2}, marker={"size": 4})
+def _raised(surface: Surface, scale: Scale) -> Array:
+    """What plotly draws as heights, which itself takes the logarithm."""
+    return clipped_heights(surface, scale) if scale.kind == "symlog" else clipped_loss(surface, scale)
 
 
-def profile_figure(runs: Sequence[RunSummary], quantity: str) -> go.Figure:
-    """`loss` with its confidence band, or `error`, along the first direction, one colour for each run that
-    has a line.
-    """
-    figure = go.Figure(layout=_curve_layout("first direction", quantity, logarithmic=quantity == "loss"))
-    guessing_losses = set()
-    for index, run in enumerate(runs):
-        if run.line is not None:
-            colour, name = COLOURS[index % len(COLOURS)], escape(run.run, quote=False)
-            _add_profile(figure, run.line, quantity, colour, name)
-            guessing_losses.add(run.guessing_loss)
-    if quantity == "loss":
-        for guess in sorted(guess for guess in guessing_losses if guess is not None):
-            figure.add_hline(y=guess, line={"dash": "dash", "color": "#888888", "width": 1})
-    figure.add_vline(x=0, line={"dash": "dot", "color": "#888888", "width": 1})
-    return figure
-
-
-def _add_profile(figure: go.Figure, line: Surface, quantity: str, colour: str, name: str) -> None:
-    finite = line.finite[0]
-    half = CONFIDENCE * line.loss_standard_error[0]
-    value = np.where(finite, getattr(line, quantity)[0], np.nan)
-    if quantity == "loss":
-        known = finite & np.isfinite(half)
-        low, high = np.maximum(value - half, LOW / 100)[known], (value + half)[known]
-        band = {
-            "x": np.concatenate([line.x[known], line.x[known][::-1]]),
-            "y": np.concatenate([high, low[::-1]]),
-        }
-        figure.add_scatter(
-            **band,
-            fill="toself",
-            fillcolor=_faint(colour),
-            line={"width": 0},
-            mode="lines",
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    hover = "x %{x:.3f}<br>loss %{customdata[0]:.4g} ± %{customdata[1]:.2g}<br>error %{customdata[2]:.2%}"
-    figure.add_scatter(
-        x=line.x, y=value, name=name, mode="lines+markers", customdata=_details(line)[0], hovertemplate=hover
-    )
-    figure.data[-1].update(line={"color": colour, "width": 2}, marker={"size": 4}, connectgaps=False)
-    borders = edges(line.x)
-    for index in np.flatnonzero(~finite):
-        figure.add_vrect(
-            x0=borders[index], x1=borders[index + 1], fillcolor=colour, opacity=0.25, line={"width": 0}
-        )
-
-
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.3)"
-
-
-def _curve_layout(across: str, quantity: str, logarithmic: bool) -> go.Layout:
-    up = {"title": {"text": quantity}, "type": "log" if logarithmic else "linear", "exponentformat": "none"}
-    up |= {"dtick": "D2"} if logarithmic else {"tickformat": ".0%", "rangemode": "tozero"}
-    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    return go.Layout(
-        template=BLANK,
-        xaxis={"title": {"text": across}},
-        yaxis=up,
-        legend=legend,
-        margin={"l": 60, "r": 12, "t": 30, "b": 50},
-        showlegend=False,
-    )
-
-
-def _details(surface: Surface) -> Any:
-    """What is told about a point, (Y, X, 3) float32: loss, half the width of its 95 % interval, error."""
-    layers = np.stack([surface.loss, CONFIDENCE * surface.loss_standard_error, surface.error], axis=-1)
-    return np.where(surface.finite[..., None], layers, np.nan).astype(np.float32)
-
-
-def _sheet(surface: Surface, height: Array) -> go.Surface:
+def _sheet(surface: Surface, scale: Scale) -> go.Surface:
     """The surface. Plotly looks up its custom data by column and row, unlike its heights: they are handed
     over transposed.
     """
-    details = _details(surface).transpose(1, 0, 2)
+    details = point_details(surface).transpose(1, 0, 2)
     sheet = go.Surface(
         x=surface.x,
         y=surface.y,
-        z=height,
-        surfacecolor=np.log10(height),
+        z=_raised(surface, scale),
+        surfacecolor=clipped_heights(surface, scale),
         coloraxis="coloraxis",
         customdata=details,
     )
     return sheet.update(
-        hovertemplate=HOVER,
+        hovertemplate=_hover(surface),
         connectgaps=False,
         contours={"z": {"highlight": False}},
         lighting={"ambient": 0.75, "diffuse": 0.5, "specular": 0.05},
     )
 
 
-def _beads(surface: Surface, height: Array) -> go.Scatter3d:
-    """A single row or column of points."""
-    x, y = (axis.ravel() for axis in np.meshgrid(surface.x, surface.y))
-    marker = {"color": np.log10(height).ravel(), "coloraxis": "coloraxis", "size": 4}
+def _beads(surface: Surface, scale: Scale, shown: NDArray[np.bool_]) -> go.Scatter3d:
+    """Points that no facet joins: a single row or column, or what missing ones are around."""
+    x, y = (axis[shown] for axis in np.meshgrid(surface.x, surface.y))
+    marker = {"color": clipped_heights(surface, scale)[shown], "coloraxis": "coloraxis", "size": 4}
     return go.Scatter3d(
         x=x,
         y=y,
-        z=height.ravel(),
+        z=_raised(surface, scale)[shown],
         mode="markers",
         marker=marker,
-        customdata=_details(surface).reshape(-1, 3),
-        hovertemplate=HOVER,
+        customdata=point_details(surface)[shown],
+        hovertemplate=_hover(surface),
     )
 
 
-def _lines(surface: Surface, guessing_loss: float | None) -> list[go.Contour]:
-    """Losses 1, 2 and 5 times powers of ten, thin, and the loss of guessing where there is one, thick; log
-    loss is linear between points.
+def _lines(surface: Surface, guessing_loss: float | None, scale: Scale) -> list[go.Contour]:
+    """Losses of the scale's levels, thin, and the loss of guessing where there is one, thick; heights are
+    linear between points.
     """
     if min(surface.loss.shape) < FEWEST_FOR_LINES or not surface.finite.any():
         return []
-    change = float(np.log10(READABLE_IN_WHITE)) - 1e-6
     lines = []
-    for factor in (1, 2, 5):
-        first = float(np.log10(factor * LOW))
-        lines.append(_line(surface, (first, change - 0.2), 0.9, "rgba(255,255,255,0.75)"))
-        lines.append(
-            _line(surface, (first + np.ceil(change - first), DECADES[-1] + 1e-6), 0.9, "rgba(40,40,40,0.75)")
-        )
+    for group in scale.levels():
+        heights = scale.heights(group)
+        dark = scale.position(heights) >= READABLE_IN_WHITE
+        for chosen, colour in ((~dark, "rgba(255,255,255,0.75)"), (dark, "rgba(40,40,40,0.75)")):
+            if chosen.any():
+                lines.append(_line(surface, scale, heights[chosen], 0.9, colour))
     if guessing_loss is None:
         return lines
-    guess = float(np.log10(guessing_loss))
-    return [
-        *lines,
-        _line(surface, (guess, guess), 4.5, "#000000"),
-        _line(surface, (guess, guess), 2.5, "#ffffff"),
-    ]
+    guess = scale.heights([guessing_loss])
+    for width, colour in ((4.5, "#000000"), (2.5, "#ffffff")):
+        lines.append(_line(surface, scale, guess, width, colour))
+    return lines
 
 
-def _line(surface: Surface, span: tuple[float, float], width: float, colour: str) -> go.Contour:
-    """Lines at the exponents span[0], span[0] + 1, … up to span[1]; plotly adds a tenth of a step to the
-    end.
-    """
+def _line(surface: Surface, scale: Scale, heights: Array, width: float, colour: str) -> go.Contour:
+    """Lines at evenly spaced heights; plotly draws them up to a tenth of a step beyond the last one."""
     contour = go.Contour(
         x=surface.x,
         y=surface.y,
-        z=exponents(surface).astype(np.float32),
+        z=true_heights(surface, scale).astype(np.float32 if scale.kind == "log" else np.float64),
         autocontour=False,
         showscale=False,
         hoverinfo="skip",
     )
+    step = float(heights[1] - heights[0]) if len(heights) > 1 else 1.0
     contour.update(
-        contours={"start": span[0], "end": span[1], "size": 1.0, "coloring": "none"},
+        contours={"start": float(heights[0]), "end": float(heights[-1]), "size": step, "coloring": "none"},
         line={"width": width, "color": colour},
     )
     return contour.update(connectgaps=False)
@@ -405,8 +324,9 @@ def _mark(text: str, symbol: str, x: float, y: float, loss: float) -> go.Scatter
     )
 
 
-def _mark3d(text: str, symbol: str, x: float, y: float, loss: float) -> go.Scatter3d:
-    height = float(np.clip(loss, LOW, HIGH))
+def _mark3d(text: str, symbol: str, x: float, y: float, loss: float, scale: Scale) -> go.Scatter3d:
+    clipped = scale.clip(loss)
+    height = float(scale.heights(clipped) if scale.kind == "symlog" else clipped)
     marker = {"symbol": symbol, "size": 5, "color": "#d81b60", "line": {"color": "#d81b60", "width": 2}}
     return go.Scatter3d(
         x=[x],

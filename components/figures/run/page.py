@@ -8,19 +8,17 @@ from typing import Any
 
 from plotly import graph_objects as go
 
+from lossmap.components.config.pictures import Pictures
 from lossmap.components.core.errors import LossmapError
+from lossmap.components.core.estimates import ENDS
 from lossmap.components.figures import numbers
+from lossmap.components.figures.frame import Frame, frame
 from lossmap.components.figures.pages import TEMPLATES, render
 from lossmap.components.figures.run import captions, details, sentences
-from lossmap.components.figures.run.interactive import (
-    epochs_figure,
-    height_axis,
-    map_figure,
-    profile_figure,
-    surface_figure,
-)
+from lossmap.components.figures.run.interactive import height_axis, map_figure, surface_figure
+from lossmap.components.figures.run.interactive_curves import epochs_figure, profile_figure
 from lossmap.components.figures.run.summary import RunSummary
-from lossmap.components.figures.scale import COLOURS, Frame, frame
+from lossmap.components.figures.scale import COLOURS
 
 TEMPLATES.filters["label"] = numbers.label
 _QUANTITIES = ("loss", "error")
@@ -44,6 +42,7 @@ def run_page(run: RunSummary) -> str:
     return _render(
         "run.html",
         [run],
+        run.pictures,
         run=run,
         cards=cards,
         sentence=captions.sentence(run),
@@ -51,7 +50,7 @@ def run_page(run: RunSummary) -> str:
     )
 
 
-def comparison_page(runs: Sequence[RunSummary]) -> str:
+def comparison_page(runs: Sequence[RunSummary], pictures: Pictures | None = None) -> str:
     """Several runs side by side on one scale, with cameras that turn together, as one HTML file that needs
     no network.
     """
@@ -59,7 +58,7 @@ def comparison_page(runs: Sequence[RunSummary]) -> str:
         raise LossmapError("no run to compare, expected at least one; name the runs")
     differences = differing_fields(runs)
     unlike = [name for name in _SURVEYED_ALIKE if name in differences]
-    return _render("comparison.html", runs, differences=differences, unlike=unlike)
+    return _render("comparison.html", runs, pictures, differences=differences, unlike=unlike)
 
 
 def differing_fields(runs: Sequence[RunSummary]) -> dict[str, list[str]]:
@@ -93,15 +92,17 @@ def _text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list) else str(value)
 
 
-def _render(template: str, runs: Sequence[RunSummary], **values: Any) -> str:
-    limits = frame([run.plane for run in runs])
+def _render(template: str, runs: Sequence[RunSummary], pictures: Pictures | None, **values: Any) -> str:
+    limits = frame([run.plane for run in runs], pictures)
     every = dict.fromkeys(name for run in runs for name in run.scalars)
-    names = [name for name in every if not name.endswith(("_low", "_high"))]
+    names = [name for name in every if not name.endswith(tuple(f"_{end}" for end in ENDS))]
     scalars = [(name, _row(runs, name)) for name in names]
     return render(
         template,
-        _figures(runs, limits),
+        _figures(runs, limits, pictures),
         height_axis(limits),
+        scale=limits.scale,
+        guesses=any(run.guessing_loss is not None for run in runs),
         runs=runs,
         scalars=scalars,
         captions=captions,
@@ -109,16 +110,22 @@ def _render(template: str, runs: Sequence[RunSummary], **values: Any) -> str:
         sentences=sentences,
         colours=COLOURS,
         has_line=any(run.line is not None for run in runs),
+        has_line_errors=has_line_errors(runs),
         has_epochs=any(run.epochs for run in runs),
         **values,
     )
+
+
+def has_line_errors(runs: Sequence[RunSummary]) -> bool:
+    """Whether some run has errors along its line."""
+    return any(run.line is not None and run.line.has_errors for run in runs)
 
 
 def _row(runs: Sequence[RunSummary], name: str) -> list[str]:
     return [captions.value_and_interval(run, name) for run in runs]
 
 
-def _figures(runs: Sequence[RunSummary], limits: Frame) -> dict[str, go.Figure]:
+def _figures(runs: Sequence[RunSummary], limits: Frame, pictures: Pictures | None) -> dict[str, go.Figure]:
     """Every figure by the id of the element that it is drawn into."""
     figures = _details(runs[0]) if len(runs) == 1 else {}
     for index, run in enumerate(runs):
@@ -128,7 +135,9 @@ def _figures(runs: Sequence[RunSummary], limits: Frame) -> dict[str, go.Figure]:
     if any(run.epochs for run in runs):
         figures |= {f"epochs-{quantity}": epochs_figure(runs, quantity) for quantity in _QUANTITIES}
     if any(run.line is not None for run in runs):
-        figures |= {f"profile-{quantity}": profile_figure(runs, quantity) for quantity in _QUANTITIES}
+        figures["profile-loss"] = profile_figure(runs, "loss", pictures)
+    if has_line_errors(runs):
+        figures["profile-error"] = profile_figure(runs, "error", pictures)
     return figures
 
 

@@ -1,48 +1,52 @@
 """What is drawn into one pair of axes: a map, a surface, curves over epochs, a profile along a line."""
 
-from typing import Any
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.colors import FuncNorm, ListedColormap, LogNorm, Normalize
 from matplotlib.patheffects import withStroke
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 
+from lossmap.components.figures.frame import (
+    FEWEST_FOR_LINES,
+    Frame,
+    cell_edges,
+    clipped_heights,
+    clipped_loss,
+    edges,
+    facets,
+    lonely,
+    lowest,
+    true_heights,
+)
 from lossmap.components.figures.run.summary import RunSummary
 from lossmap.components.figures.scale import (
     COLOUR_MAP,
     COLOURS,
     CONFIDENCE,
-    FEWEST_FOR_LINES,
-    HIGH,
-    LOW,
     READABLE_IN_WHITE,
     Array,
-    Frame,
-    cell_edges,
-    clipped_loss,
-    edges,
-    exponents,
-    facets,
-    levels,
-    lowest,
+    Scale,
+    label,
 )
 from lossmap.components.landscape.grid import Surface
 
 HALO = [withStroke(linewidth=2.6, foreground="black")]
-TICKS = [10.0**power for power in range(-2, 3)]
 
 
-def norm() -> LogNorm:
-    """The one scale of colours."""
-    return LogNorm(LOW, HIGH, clip=True)
+def norm(scale: Scale) -> Normalize:
+    """The scale of colours."""
+    if scale.kind == "log":
+        return LogNorm(scale.low, scale.high, clip=True)
+    if scale.kind == "linear":
+        return Normalize(scale.low, scale.high, clip=True)
+    return FuncNorm((scale.heights, scale.losses), scale.low, scale.high, clip=True)
 
 
-def mappable() -> ScalarMappable:
+def mappable(scale: Scale) -> ScalarMappable:
     """The scale, for a colour bar."""
-    return ScalarMappable(norm(), COLOUR_MAP)
+    return ScalarMappable(norm(scale), COLOUR_MAP)
 
 
 def draw_map(axes: Axes, run: RunSummary, frame: Frame) -> None:
@@ -50,14 +54,14 @@ def draw_map(axes: Axes, run: RunSummary, frame: Frame) -> None:
     surface = run.plane
     axes.pcolormesh(
         *cell_edges(surface),
-        clipped_loss(surface),
-        norm=norm(),
+        clipped_loss(surface, frame.scale),
+        norm=norm(frame.scale),
         cmap=COLOUR_MAP,
         shading="flat",
         rasterized=True,
     )
     _draw_holes(axes, surface)
-    _draw_lines(axes, surface, run.guessing_loss)
+    _draw_lines(axes, surface, run.guessing_loss, frame.scale)
     _draw_path(axes, run)
     _draw_marks(axes, surface)
     axes.set(xlim=frame.x, ylim=frame.y, xlabel="first direction", ylabel="second direction")
@@ -84,30 +88,36 @@ def _draw_holes(axes: Axes, surface: Surface) -> None:
             )
 
 
-def _draw_lines(axes: Axes, surface: Surface, guessing_loss: float | None) -> None:
+def _draw_lines(axes: Axes, surface: Surface, guessing_loss: float | None, scale: Scale) -> None:
     """Lines of equal loss through the evaluated points, and a thick one at the loss of guessing."""
     if min(surface.loss.shape) < FEWEST_FOR_LINES or not surface.finite.any():
         return
-    exponent = np.ma.masked_invalid(exponents(surface))
-    low, high = 10.0 ** float(exponent.min()), 10.0 ** float(exponent.max())
-    if thin := levels(low, high):
-        colours = ["white" if level < READABLE_IN_WHITE else "#303030" for level in thin]
+    heights = np.ma.masked_invalid(true_heights(surface, scale))
+    low, high = float(heights.min()), float(heights.max())
+    levels = sorted(scale.height(level) for group in scale.levels() for level in group)
+    if thin := [level for level in levels if low < level < high]:
+        colours = ["white" if scale.position(level) < READABLE_IN_WHITE else "#303030" for level in thin]
         lines = axes.contour(
             surface.x,
             surface.y,
-            exponent,
-            np.log10(thin),
+            heights,
+            thin,
             colors=colours,
             linewidths=0.7,
             linestyles="solid",
             alpha=0.8,
         )
-        axes.clabel(lines, fmt=lambda value: f"{10**value:g}", fontsize=7)
-    if guessing_loss is not None and low < guessing_loss < high:
+        axes.clabel(lines, fmt=lambda height: _line_label(scale, height), fontsize=7)
+    if guessing_loss is not None and low < scale.height(guessing_loss) < high:
         thick = axes.contour(
-            surface.x, surface.y, exponent, [np.log10(guessing_loss)], colors="white", linewidths=2.2
+            surface.x, surface.y, heights, [scale.height(guessing_loss)], colors="white", linewidths=2.2
         )
         thick.set_path_effects([withStroke(linewidth=3.6, foreground="black")])
+
+
+def _line_label(scale: Scale, height: float) -> str:
+    """The loss of a line; its height's last digits are rounding."""
+    return label(float(f"{float(scale.losses(height)):.6g}"))
 
 
 def _draw_path(axes: Axes, run: RunSummary) -> None:
@@ -142,9 +152,9 @@ def _draw_marks(axes: Axes, surface: Surface) -> None:
 
 
 def draw_surface(axes: Axes3D, run: RunSummary, frame: Frame) -> None:
-    """The plane in perspective; height is log10 of the clipped loss. A single row is a curve."""
-    surface = run.plane
-    height = np.log10(clipped_loss(surface))
+    """The plane in perspective, as high as the clipped loss is on the scale. A single row is a curve."""
+    surface, scale = run.plane, frame.scale
+    height, ends = clipped_heights(surface, scale), scale.ends
     x, y = np.meshgrid(surface.x, surface.y)
     if min(height.shape) < FEWEST_FOR_LINES:
         axes.scatter(
@@ -153,20 +163,17 @@ def draw_surface(axes: Axes3D, run: RunSummary, frame: Frame) -> None:
             height.ravel(),
             c=height.ravel(),
             cmap=COLOUR_MAP,
-            vmin=np.log10(LOW),
-            vmax=np.log10(HIGH),
+            vmin=ends[0],
+            vmax=ends[1],
             depthshade=False,
         )
     else:
-        _draw_facets(axes, x, y, height, facets(surface))
-    axes.set(
-        xlim=frame.x,
-        ylim=frame.y,
-        zlim=(np.log10(LOW), np.log10(HIGH)),
-        xlabel="first direction",
-        ylabel="second direction",
-    )
-    axes.set_zticks(np.log10(TICKS), [f"{tick:g}" for tick in TICKS])
+        _draw_facets(axes, x, y, height, scale.position(facets(surface, scale)))
+        alone = lonely(surface)
+        _draw_points(axes, x[alone], y[alone], height[alone], scale)
+    axes.set(xlim=frame.x, ylim=frame.y, zlim=ends, xlabel="first direction", ylabel="second direction")
+    ticks = scale.ticks()
+    axes.set_zticks(scale.heights(ticks), [label(tick) for tick in ticks])
     axes.set_zlabel("loss", labelpad=2)
     axes.locator_params(axis="x", nbins=5)
     axes.locator_params(axis="y", nbins=5)
@@ -176,11 +183,18 @@ def draw_surface(axes: Axes3D, run: RunSummary, frame: Frame) -> None:
         axis.set_pane_color("#f6f6f6")
 
 
-def _draw_facets(axes: Axes3D, x: Array, y: Array, height: Array, values: Array) -> None:
-    """Flat facets; those without a colour are left out."""
-    colours = matplotlib.colormaps[COLOUR_MAP]((values - np.log10(LOW)) / np.log10(HIGH / LOW))
-    colours[np.isnan(values)] = 0
-    width = min(0.25, 10 / max(values.shape))  # the mesh must not darken a fine grid
+def _draw_points(axes: Axes3D, x: Array, y: Array, height: Array, scale: Scale) -> None:
+    """Those that no facet joins."""
+    if len(x):
+        colours = matplotlib.colormaps[COLOUR_MAP](scale.position(height))
+        axes.scatter(x, y, height, c=colours, s=12, depthshade=False)
+
+
+def _draw_facets(axes: Axes3D, x: Array, y: Array, height: Array, positions: Array) -> None:
+    """Flat facets; those without a place on the scale are left out."""
+    colours = matplotlib.colormaps[COLOUR_MAP](positions)
+    colours[np.isnan(positions)] = 0
+    width = min(0.25, 10 / max(positions.shape))  # the mesh must not darken a fine grid
     axes.plot_surface(
         x,
         y,
@@ -215,42 +229,18 @@ def draw_epochs(
         )
 
 
-def draw_profile(loss: Axes, error: Axes, line: Surface, colour: str, name: str | None = None) -> None:
-    """Loss with its confidence band, and error in percent, along a line. Lengths without a finite loss are
-    shaded.
+def draw_profile(loss: Axes, error: Axes | None, line: Surface, colour: str, name: str | None = None) -> None:
+    """Loss with its confidence band, and error in percent where there is one, along a line. Lengths without a
+    finite loss are shaded. On a logarithmic axis what of the band is not positive goes on below it.
     """
     row = np.where(line.finite[0], line.loss[0], np.nan)
     half = CONFIDENCE * line.loss_standard_error[0]
-    loss.fill_between(
-        line.x, np.maximum(row - half, LOW / 100), row + half, color=colour, alpha=0.25, linewidth=0
-    )
+    loss.fill_between(line.x, row - half, row + half, color=colour, alpha=0.25, linewidth=0)
     loss.plot(line.x, row, ".-", color=colour, markersize=3, label=name)
-    error.plot(
-        line.x, 100 * np.where(line.finite[0], line.error[0], np.nan), ".-", color=colour, markersize=3
-    )
+    if error:
+        share = np.where(line.finite[0], line.error[0], np.nan)
+        error.plot(line.x, 100 * share, ".-", color=colour, markersize=3)
     borders = edges(line.x)
     for index in np.flatnonzero(~line.finite[0]):
-        for axes in (loss, error):
+        for axes in filter(None, (loss, error)):
             axes.axvspan(borders[index], borders[index + 1], facecolor="#dddddd", linewidth=0)
-
-
-def use_log_scale(axes: Axes, *values: Any) -> None:
-    """A logarithmic axis where something positive and finite is on it; a linear one would be empty
-    otherwise.
-    """
-    arrays = [np.asarray(value, dtype=float).ravel() for value in values]
-    everything = np.concatenate([np.array([]), *arrays])
-    if (np.isfinite(everything) & (everything > 0)).any():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: _minor_label(axes, value))
-
-
-def _minor_label(axes: Axes, value: float) -> str:
-    """Label of a tick that is no power of ten: all on a short axis, 2 and 5 on a longer one, none where
-    there are decades enough.
-    """
-    low, high = axes.get_ylim()
-    digit = round(value / 10 ** np.floor(np.log10(value)), 6)
-    is_labelled = high < 4 * low or (high < 20 * low and digit in (2, 5))
-    return f"{value:g}" if is_labelled else ""

@@ -1,5 +1,6 @@
 """Sentences on what a survey found beside the loss, and on how far to trust it."""
 
+from lossmap.components.core.estimates import FEWEST
 from lossmap.components.figures import numbers
 from lossmap.components.figures.run.summary import RunSummary
 
@@ -33,9 +34,15 @@ def _intervals(pairs: int) -> str:
             "Intervals are 95 % and hold the variation of the samples alone: with one pair of directions that"
             " between directions is unknown."
         )
+    if pairs < FEWEST:
+        return (
+            f"Measures are means over {pairs} pairs of directions, too few for an interval: where the pairs"
+            " differ, their range is told, which is no interval. Intervals are 95 % and hold the variation of"
+            " the samples alone."
+        )
     return (
-        f"Intervals are 95 % and hold the variation of the samples and of {pairs} pairs of directions;"
-        " measures are means over the pairs."
+        f"Intervals are 95 % and hold the variation of the samples and of {pairs} pairs of directions, on the"
+        " scale on which a measure lives. Measures are means over the pairs; counts have the pairs' range."
     )
 
 

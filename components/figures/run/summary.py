@@ -1,11 +1,16 @@
 """Everything that a picture or a page of one run needs, without the store it came from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Imported
+from lossmap.components.config.pictures import Pictures
+from lossmap.components.figures.curves import CurveAxis
+from lossmap.components.figures.scale import CONFIDENCE
 from lossmap.components.landscape.grid import Surface
 from lossmap.components.surveys.result import SurveyResult
 
@@ -41,10 +46,34 @@ class RunSummary:
         return guessing_loss(self.experiment, self.manifest)
 
     @property
+    def pictures(self) -> Pictures:
+        """Settings of its pictures."""
+        return self.experiment.pictures
+
+    @property
     def samples(self) -> int:
         """Number of samples on which every point was evaluated."""
         landscape = self.experiment.landscape
         return min(landscape.samples, len(self.manifest.rows(landscape.split, landscape.task)))
+
+
+def common_pictures(runs: Sequence[RunSummary]) -> Pictures | None:
+    """The settings of pictures that are the same in all runs; None where they differ."""
+    settings = {run.pictures for run in runs}
+    return settings.pop() if len(settings) == 1 else None
+
+
+def profile_axis(runs: Sequence[RunSummary], pictures: Pictures | None = None) -> CurveAxis:
+    """The axis of the loss along the first directions of those runs that have a line, with the bands and the
+    losses of guessing.
+    """
+    lines = [run.line for run in runs if run.line is not None]
+    return CurveAxis.of(
+        [np.where(line.finite[0], line.loss[0], np.nan) for line in lines],
+        [CONFIDENCE * line.loss_standard_error[0] for line in lines],
+        [run.guessing_loss for run in runs if run.line is not None and run.guessing_loss is not None],
+        pictures,
+    )
 
 
 def guessing_loss(experiment: Experiment, manifest: Manifest) -> float | None:

@@ -2,7 +2,6 @@
 plotly reads text as markup.
 """
 
-import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from plotly import graph_objects as go
 
-from lossmap.components.core.estimates import student_estimate
+from lossmap.components.core.estimates import FEWEST
 from lossmap.components.figures import numbers
 from lossmap.components.figures.pages import BLANK
 from lossmap.components.figures.scale import COLOURS
@@ -33,17 +32,6 @@ def is_logarithmic(samples: Sequence[Sample]) -> bool:
     return bool(values) and min(values) > 0 and max(values) > WIDE_RANGE * min(values)
 
 
-def mean_interval(sample: Sample) -> Bounds | None:
-    """95 % interval of the mean over all possible seeds (Student's t); None for fewer than two values."""
-    if sample.mean is None or sample.deviation is None:
-        return None
-    standard_error = sample.deviation / math.sqrt(len(sample.values))
-    mean = student_estimate(sample.mean, standard_error, len(sample.values) - 1)
-    if mean.low is None or mean.high is None:
-        return None
-    return mean.low, mean.high
-
-
 def offsets(count: int) -> list[float]:
     """How far each seed's dot lies from the middle of its row."""
     if count == 1:
@@ -57,27 +45,47 @@ def colours(samples: Sequence[Sample]) -> dict[str, str]:
     return {network: COLOURS[index % len(COLOURS)] for index, network in enumerate(networks)}
 
 
-def interval_limits(samples: Sequence[Sample]) -> Bounds:
-    """Between what the means' intervals are drawn: on a logarithmic axis not further than half the least
-    and twice the greatest value.
+def drawn_interval(sample: Sample, samples: Sequence[Sample]) -> Bounds | None:
+    """Between what the interval, or the range, of a sample's mean is drawn beside others; None where there is
+    neither. On a logarithmic axis nothing is drawn further out than half the least and twice the greatest
+    value.
     """
+    estimate = sample.estimate
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return None
     if not is_logarithmic(samples):
-        return -math.inf, math.inf
-    values = [value for sample in samples for value in sample.values]
-    return min(values) / 2, 2 * max(values)
+        return estimate.low, estimate.high
+    values = [value for beside in samples for value in beside.values]
+    return max(estimate.low, min(values) / 2), min(estimate.high, 2 * max(values))
+
+
+def mean_caption(samples: Sequence[Sample]) -> str:
+    """What the diamonds and bars of a figure are, and on which axis."""
+    estimates = [sample.estimate for sample in samples if sample.estimate]
+    ranges = any(estimate.range_of for estimate in estimates)
+    intervals = any(estimate.high is not None and not estimate.range_of for estimate in estimates)
+    kinds = ["95 % intervals of the means (Student's t)"] * intervals
+    kinds += [f"ranges of the runs where these are fewer than {FEWEST}, equal, or counts"] * ranges
+    bars = f"; bars: {', '.join(kinds)}" if kinds else ""
+    axis = (
+        " Logarithmic axis; bars end at half the least and twice the greatest value."
+        if is_logarithmic(samples)
+        else ""
+    )
+    return f"Diamonds: their means{bars}.{axis}"
 
 
 def dots_figure(samples: Sequence[Sample], bound: float | None = None) -> go.Figure:
     """A row for each sample: a dot for each run, a diamond for their mean with its interval; a dashed line
     at the bound.
     """
-    palette, limits = colours(samples), interval_limits(samples)
+    palette = colours(samples)
     rows = [sample for sample in samples if sample.values]
     measure = rows[0].measure if rows else ""
     figure = go.Figure(layout=_layout([sample.label for sample in rows], is_logarithmic(samples), measure))
     for row, sample in enumerate(rows):
         _add_runs(figure, row, sample, palette[sample.network])
-        _add_mean(figure, row, sample, limits)
+        _add_mean(figure, row, sample, drawn_interval(sample, samples))
     if bound is not None:
         figure.add_vline(x=bound, line={"dash": "dash", "color": "#888888", "width": 1})
     return figure
@@ -92,13 +100,12 @@ def _add_runs(figure: go.Figure, row: int, sample: Sample, colour: str) -> None:
     figure.data[-1].update(marker={"color": colour, "size": 9, "opacity": 0.75}, showlegend=False)
 
 
-def _add_mean(figure: go.Figure, row: int, sample: Sample, limits: Bounds) -> None:
+def _add_mean(figure: go.Figure, row: int, sample: Sample, bounds: Bounds | None) -> None:
     text = f"mean {numbers.scalar(sample.measure, sample.mean)}"
-    if bounds := mean_interval(sample):
-        low, high = bounds
-        text += f"<br>{numbers.scalar(sample.measure, low)} to {numbers.scalar(sample.measure, high)}"
+    if bounds and sample.estimate:
+        text += f"<br>{numbers.ends(sample.measure, sample.estimate, 'runs')}"
         figure.add_scatter(
-            x=[min(max(end, limits[0]), limits[1]) for end in bounds],
+            x=bounds,
             y=[row, row],
             mode="lines",
             line={"color": "#888888", "width": 2},
@@ -122,9 +129,7 @@ def _hover_text(measure: str, observation: Observation) -> str:
     text = f"{name}<br>seed {observation.seed}: {numbers.scalar(measure, observation.value)}"
     if observation.low >= observation.high:
         return text
-    return (
-        f"{text} ({numbers.scalar(measure, observation.low)} to {numbers.scalar(measure, observation.high)})"
-    )
+    return f"{text} ({numbers.ends(measure, observation, 'pairs')})"
 
 
 def _layout(labels: Sequence[str], logarithmic: bool, measure: str) -> go.Layout:

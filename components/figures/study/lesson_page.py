@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from plotly import graph_objects as go
 
+from lossmap.components.figures.frame import Frame, frame
 from lossmap.components.figures.pages import render
 from lossmap.components.figures.run import captions
 from lossmap.components.figures.run.interactive import height_axis, surface_figure
-from lossmap.components.figures.run.summary import RunSummary
-from lossmap.components.figures.scale import Frame, frame
+from lossmap.components.figures.run.summary import RunSummary, common_pictures
 from lossmap.components.figures.study import tables
-from lossmap.components.figures.study.figures import distribution_figure, dots_figure, height, is_logarithmic
+from lossmap.components.figures.study.figures import distribution_figure, dots_figure, height, mean_caption
 from lossmap.components.figures.study.lesson import CHAPTERS, LAST_CHAPTER, OPEN_QUESTIONS, Chapter, shows
 from lossmap.components.figures.study.page import final_losses
 from lossmap.components.studies.cells import Cell
@@ -59,7 +59,7 @@ def lesson_page(summary: StudySummary, runs: Mapping[str, RunSummary]) -> str:
     """
     sections = [_section(summary, chapter, runs) for chapter in CHAPTERS]
     losses = [sample for sample in _first_level_samples(summary, tables.FINAL_LOSS) if sample.values]
-    limits = frame([run.plane for run in runs.values()]) if runs else None
+    limits = _limits(list(runs.values())) if runs else None
     figures = _figures(summary, runs, limits, losses)
     return render(
         "lesson.html",
@@ -75,9 +75,15 @@ def lesson_page(summary: StudySummary, runs: Mapping[str, RunSummary]) -> str:
         open_questions=OPEN_QUESTIONS,
         losses=losses,
         height=height,
-        is_logarithmic=is_logarithmic,
+        mean_caption=mean_caption,
+        scale=limits.scale if limits else None,
         has_distribution="distribution" in figures,
     )
+
+
+def _limits(runs: list[RunSummary]) -> Frame:
+    """On one scale: the one that is set, where it is the same in all runs."""
+    return frame([run.plane for run in runs], common_pictures(runs))
 
 
 def _figures(

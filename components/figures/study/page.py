@@ -4,7 +4,7 @@ from plotly import graph_objects as go
 
 from lossmap.components.figures.pages import render
 from lossmap.components.figures.study import tables
-from lossmap.components.figures.study.figures import distribution_figure, dots_figure, height, is_logarithmic
+from lossmap.components.figures.study.figures import distribution_figure, dots_figure, height, mean_caption
 from lossmap.components.studies.samples import BARRIER, Sample
 from lossmap.components.studies.summary import StudySummary
 
@@ -27,7 +27,7 @@ def study_page(summary: StudySummary) -> str:
         paths=paths,
         losses=losses,
         height=height,
-        is_logarithmic=is_logarithmic,
+        mean_caption=mean_caption,
     )
 
 

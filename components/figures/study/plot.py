@@ -8,9 +8,9 @@ from lossmap.components.figures import numbers
 from lossmap.components.figures.pictures import figure_with_caption, house_style, png
 from lossmap.components.figures.study.figures import (
     colours,
-    interval_limits,
+    drawn_interval,
     is_logarithmic,
-    mean_interval,
+    mean_caption,
     offsets,
 )
 from lossmap.components.studies.samples import Sample
@@ -34,7 +34,7 @@ def measure_dots(samples: Sequence[Sample], title: str) -> bytes:
 
 
 def _draw_rows(axes: Axes, samples: Sequence[Sample], factor: int) -> None:
-    palette, limits = colours(samples), interval_limits(samples)
+    palette = colours(samples)
     for row, sample in enumerate(samples):
         axes.scatter(
             [factor * value for value in sample.values],
@@ -44,8 +44,8 @@ def _draw_rows(axes: Axes, samples: Sequence[Sample], factor: int) -> None:
             alpha=0.75,
             linewidths=0,
         )
-        if bounds := mean_interval(sample):
-            drawn = [factor * min(max(end, limits[0]), limits[1]) for end in bounds]
+        if bounds := drawn_interval(sample, samples):
+            drawn = [factor * end for end in bounds]
             axes.plot(drawn, [row, row], color="#888888", linewidth=1.2, zorder=1)
         mean = factor * (sample.mean or 0.0)
         axes.plot([mean], [row], "D", color="white", markeredgecolor="#555555", markersize=5)
@@ -54,10 +54,4 @@ def _draw_rows(axes: Axes, samples: Sequence[Sample], factor: int) -> None:
 def _caption(samples: Sequence[Sample]) -> str:
     sizes = sorted({len(sample.values) for sample in samples})
     runs = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    caption = (
-        f"Dots: runs that differ in nothing but the seed, {runs} in each row. Diamonds: their means; bars: 95"
-        " % intervals of the means (Student's t)."
-    )
-    if not is_logarithmic(samples):
-        return caption
-    return f"{caption} Logarithmic axis; intervals are cut at half the least and twice the greatest value."
+    return f"Dots: runs that differ in nothing but the seed, {runs} in each row. {mean_caption(samples)}"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from lossmap.components.config.study import Study
 from lossmap.components.figures import numbers
-from lossmap.components.figures.study.figures import mean_interval
 from lossmap.components.studies.effects import Bounds, Effect, share_interval
 from lossmap.components.studies.samples import BARRIER, Measurements, Sample
 from lossmap.components.studies.summary import StudySummary
@@ -71,16 +70,13 @@ def _mean_and_deviation(value: float, deviation: float | None) -> str:
 
 
 def mean_with_interval(sample: Sample) -> str:
-    """Mean over the seeds with its 95 % interval."""
+    """Mean over the seeds with its 95 % interval, or the range of the runs."""
     if sample.mean is None:
         return ABSENT
-    value, bounds = numbers.scalar(sample.measure, sample.mean), mean_interval(sample)
-    if bounds is None or bounds[0] >= bounds[1]:
+    value, estimate = numbers.scalar(sample.measure, sample.mean), sample.estimate
+    if estimate is None or estimate.low is None or estimate.low == estimate.high:
         return value
-    low, high = bounds
-    if numbers.is_share(sample.measure):
-        low, high = max(0.0, low), min(1.0, high)
-    return f"{value} ({numbers.scalar(sample.measure, low)} to {numbers.scalar(sample.measure, high)})"
+    return f"{value} ({numbers.ends(sample.measure, estimate, 'runs')})"
 
 
 def difference(effect: Effect) -> str:
@@ -141,15 +137,16 @@ def paths(measurements: Measurements) -> list[str]:
 
 
 def connected_shares(measurements: Measurements) -> list[ConnectedShare]:
-    """For each network at all levels and each path: how many pairs it connects."""
+    """For each network at all levels and each path: how many pairs it connects; of no path where nobody has
+    said which barrier is low.
+    """
+    limit = threshold(measurements)
+    if limit is None:
+        return []
     samples = [
         (name, sample) for name in paths(measurements) for sample in measurements.samples(BARRIER + name)
     ]
-    return [
-        _connected_share(name, sample, threshold(measurements))
-        for name, sample in samples
-        if sample.observations
-    ]
+    return [_connected_share(name, sample, limit) for name, sample in samples if sample.observations]
 
 
 def _connected_share(path: str, sample: Sample, threshold: float) -> ConnectedShare:
@@ -157,9 +154,15 @@ def _connected_share(path: str, sample: Sample, threshold: float) -> ConnectedSh
     return ConnectedShare(sample, path, count, share_interval(count, len(sample.observations)))
 
 
-def threshold(measurements: Measurements) -> float:
-    """Up to which barrier, in nats, networks count as connected."""
+def threshold(measurements: Measurements) -> float | None:
+    """Up to which barrier networks count as connected; None where nobody has said so."""
     return measurements.pairs[0].threshold
+
+
+def unit(measurements: Measurements) -> str:
+    """Of the barriers."""
+    losses = {pair.first.experiment.loss for pair in measurements.pairs}
+    return "nats" if losses == {"cross-entropy"} else "units of the loss"
 
 
 def levels(chosen: Mapping[str, str]) -> str:

@@ -85,7 +85,7 @@ draw().then(() => {
   linkCameras();
   for (const input of document.querySelectorAll("input[name=height]")) {
     input.addEventListener("change", () => setHeights(input.value));
-    if (input.checked && input.value !== "logarithmic") setHeights(input.value);
+    if (input.checked && input.value !== Object.keys(heights)[0]) setHeights(input.value);
   }
   dark.addEventListener("change", () => repaint(dark.matches));
   addEventListener("beforeprint", () => repaint(false));

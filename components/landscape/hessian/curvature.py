@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossmap.components.config.landscape import Curvature
-from lossmap.components.core.estimates import Estimate, scalars_of, student_estimate, with_further_error
+from lossmap.components.config.scalars import support_of
+from lossmap.components.core.estimates import (
+    Estimate,
+    Support,
+    scalars_of,
+    student_estimate,
+    with_further_error,
+)
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.core.randomness import stream
@@ -218,10 +225,12 @@ def _eigenvalues(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int
     rows = zip(
         pairs.values.tolist(), np.diagonal(covariance).tolist(), pairs.residuals.tolist(), strict=False
     )
-    return [
-        Eigenvalue(estimate=student_estimate(value, math.sqrt(variance), groups - 1), residual=residual)
-        for value, variance, residual in rows
-    ]
+    values = []
+    for place, (value, variance, residual) in enumerate(rows):
+        support = support_of("hessian_largest" if place < pairs.top else "hessian_smallest")
+        estimate = student_estimate(value, math.sqrt(variance), groups - 1, support)
+        values.append(Eigenvalue(estimate=estimate, residual=residual))
+    return values
 
 
 def _ratio(pairs: Eigenpairs, covariance: NDArray[np.float64], groups: int) -> Estimate | None:
@@ -243,7 +252,10 @@ def _density(
     density = spectral_density(hessian, settings.density_probes, settings.density_steps, seed)
     return (
         density,
-        density.average(lambda nodes: density.size * np.maximum(nodes, 0) / (np.maximum(nodes, 0) + alpha)),
+        density.average(
+            lambda nodes: density.size * np.maximum(nodes, 0) / (np.maximum(nodes, 0) + alpha),
+            support_of("effective_dimension"),
+        ),
         alpha,
     )
 
@@ -262,7 +274,8 @@ def _other_matrices(
 def _matrix(matrix: CurvatureMatrix, settings: Curvature, seed: int) -> Matrix:
     pair = eigenpairs(matrix, 1, 0, settings.tolerance, seed)
     covariance, groups = matrix.sampling_covariance(np.hstack([pair.vectors, _sign_probes(matrix, seed)]))
-    whole = with_further_error(trace(matrix, settings.trace_products, seed), _probe_error(covariance, 1))
+    probed = trace(matrix, settings.trace_products, seed, Support.POSITIVE)
+    whole = with_further_error(probed, _probe_error(covariance, 1), Support.POSITIVE)
     return Matrix(largest=_eigenvalues(pair, covariance, groups)[0], trace=whole)
 
 

@@ -18,7 +18,7 @@ from scipy.sparse.linalg import LinearOperator
 from scipy.special import stdtrit
 
 from lossmap.components.core.errors import TrainingError
-from lossmap.components.core.estimates import Estimate, mean_estimate
+from lossmap.components.core.estimates import Estimate, Support, mean_estimate
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.core.randomness import stream
 
@@ -71,14 +71,13 @@ class Density(Frozen):
     weights: tuple[tuple[float, ...], ...]
     size: int
 
-    def average(self, function: Callable[[Array], Array]) -> Estimate:
+    def average(self, function: Callable[[Array], Array], support: Support = Support.REAL) -> Estimate:
         """(1/n) sum of function(eigenvalue) over all n eigenvalues, with the interval over the probes."""
-        return mean_estimate(
-            [
-                np.asarray(weights) @ function(np.asarray(nodes))
-                for nodes, weights in zip(self.nodes, self.weights, strict=True)
-            ]
-        )
+        averages = [
+            np.asarray(weights) @ function(np.asarray(nodes))
+            for nodes, weights in zip(self.nodes, self.weights, strict=True)
+        ]
+        return mean_estimate(averages, support)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
+from lossmap.components.config.scalars import support_of
 from lossmap.components.core.estimates import Estimate, mean_estimate, student_estimate, with_further_error
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.core.randomness import stream
@@ -170,7 +171,8 @@ def _of_search(
     displacement = max(reached, key=lambda pair: pair[0])[1]
     rise, error, count = _mean(times * (sample_losses(parameters, centre + displacement) - base), weights)
     maxima = tuple(times * (loss - level) for loss, _ in reached)
-    return Sharpness(kind=kind, radius=radius, rise=student_estimate(rise, error, count - 1), found=maxima)
+    estimate = student_estimate(rise, error, count - 1, support_of(f"{kind}_sharpness"))
+    return Sharpness(kind=kind, radius=radius, rise=estimate, found=maxima)
 
 
 def _weights(problem: Problem) -> Array:

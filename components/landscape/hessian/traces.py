@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from lossmap.components.core.estimates import Estimate, student_estimate
+from lossmap.components.core.estimates import Estimate, Support, student_estimate
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.hessian.lanczos import NotFinite
 
@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 _LEAST_PRODUCTS = 4
 
 
-def trace(operator: LinearOperator, products: int, seed: int) -> Estimate:
+def trace(operator: LinearOperator, products: int, seed: int, support: Support = Support.REAL) -> Estimate:
     """tr A with a 95 % interval over the probes, by Hutch++ (Meyer et al. 2021, algorithm 1).
 
     A third of the products finds an orthonormal Q near the greatest eigenvectors, a third gives tr(Q' A Q)
@@ -28,15 +28,20 @@ def trace(operator: LinearOperator, products: int, seed: int) -> Estimate:
         operator: symmetric, n x n; where n products suffice for its diagonal, the trace is exact.
         products: to spend, 4 at least.
         seed: of the random signs.
+        support: what the trace can be: positive of a positive semidefinite operator.
 
     Raises:
         NotFinite: a product is.
     """
-    return layer_traces(operator, {"": operator.shape[0]}, products, seed)[""]
+    return layer_traces(operator, {"": operator.shape[0]}, products, seed, support)[""]
 
 
 def layer_traces(
-    operator: LinearOperator, sizes: Mapping[str, int], products: int, seed: int
+    operator: LinearOperator,
+    sizes: Mapping[str, int],
+    products: int,
+    seed: int,
+    support: Support = Support.REAL,
 ) -> dict[str, Estimate]:
     """Sums of the diagonal of A over consecutive parts, each with a 95 % interval over the probes, and "" for
     the sum of all: tr A.
@@ -50,6 +55,7 @@ def layer_traces(
         sizes: lengths of the parts, in order, by name.
         products: as in `trace`.
         seed: as in `trace`.
+        support: what each part can be.
     """
     size = operator.shape[0]
     if products >= size:
@@ -65,7 +71,10 @@ def layer_traces(
     probes -= basis @ (basis.T @ probes)
     rest = probes * _products(operator, probes)
     exact, estimates = _by_part(known, sizes), [_by_part(column, sizes) for column in rest.T]
-    return {name: _shifted_mean(exact[name], [estimate[name] for estimate in estimates]) for name in exact}
+    return {
+        name: _shifted_mean(exact[name], [estimate[name] for estimate in estimates], support)
+        for name in exact
+    }
 
 
 def _deflated(operator: LinearOperator, sketch: Array) -> tuple[Array, Array]:
@@ -97,8 +106,8 @@ def _by_part(diagonal: Array, sizes: Mapping[str, int]) -> dict[str, float]:
     return {"": float(diagonal.sum()), **parts}
 
 
-def _shifted_mean(exact: float, estimates: list[float]) -> Estimate:
+def _shifted_mean(exact: float, estimates: list[float], support: Support) -> Estimate:
     count = len(estimates)
-    return student_estimate(
-        exact + float(np.mean(estimates)), float(np.std(estimates, ddof=1)) / math.sqrt(count), count - 1
-    )
+    value = exact + float(np.mean(estimates))
+    error = float(np.std(estimates, ddof=1)) / math.sqrt(count)
+    return student_estimate(value, error, count - 1, support)

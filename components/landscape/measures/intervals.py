@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 from scipy.special import stdtrit
 
-from lossmap.components.core.estimates import Estimate
+from lossmap.components.core.estimates import FEWEST, Estimate, Support
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.grid import Point, Surface
 
 Measure = Callable[[Surface], float | None]
 
-_UNBOUNDED = (-math.inf, math.inf)
+_ROUNDING = 1e-9  # by which pairs differ that agree
+_TAILS = (0.025, 0.975)
 
 
 class MeasureEstimate(Estimate):
     """A measure of surfaces: the mean over the pairs of directions. Its standard error is the two below, in
-    squares; None where neither is known.
+    squares; None where neither is known. `range_of` is how many pairs, where low and high are a range.
 
     Attributes:
         subset_error: standard error from the subset of samples, for these directions; None where the samples
@@ -44,10 +45,10 @@ def measure_with_interval(
     surfaces: Sequence[Surface],
     seed: int,
     resamples: int = 200,
-    limits: tuple[float, float] = _UNBOUNDED,
+    support: Support = Support.REAL,
 ) -> MeasureEstimate | None:
     """The mean of a measure over surfaces of the same network and samples, along P pairs of directions, with
-    a 95 % interval; None where the measure exists on no surface.
+    a 95 % interval or a range; None where the measure exists on no surface.
 
     Subset variation s: the standard deviation of the mean over the pairs, in resamples of the samples. A
     resample draws G - 1 of the G groups with replacement; at every point and pair its loss is the mean of
@@ -61,35 +62,63 @@ def measure_with_interval(
     Direction variation d: the standard deviation of the measure over the pairs / sqrt(P), with P - 1 degrees
     of freedom; unknown for P = 1.
 
-    Interval: value ± t sqrt(s^2 + d^2), t the 97.5 % quantile of Student's distribution with (s^2 + d^2)^2 /
-    (s^4 / (G - 1) + d^4 / (P - 1)) degrees of freedom (Welch 1947, Satterthwaite 1946); an unknown error is
-    left out of it. The part of the subset's noise that differs between pairs is in both s and d, so that the
-    interval is rather too wide. It is cut at the measure's limits. What interpolation adds to the error of an
-    interpolated point is not in it.
+    Interval: value ± t sqrt(s^2 + d^2) on the scale of the measure's support (Support.ends), t the 97.5 %
+    quantile of Student's distribution with (s^2 + d^2)^2 / (s^4 / (G - 1) + d^4 / (P - 1)) degrees of freedom
+    (Welch 1947, Satterthwaite 1946); an unknown error is left out of it. The part of the subset's noise that
+    differs between pairs is in both s and d, so that the interval is rather too wide. At an end of the
+    support, where the scale is infinite, it reaches from the value to the 2.5 or 97.5 % quantile of the
+    resamples. What interpolation adds to the error of an interpolated point is not in it.
+
+    Range: from the least to the greatest pair, for 2 and 3 pairs that differ, for pairs that agree in every
+    resample, and for counts, of which one pair has neither.
+
+    Simulated (20,000 draws), an interval of P = 4, 5 and 10 pairs holds the mean over all directions in 94 to
+    95 % of log-normal measures whose logarithm deviates by 0.1 or 0.3, 93 to 94 % by 0.5, and 88 to 90 % by 1
+    (value ± t d alone: 82 to 84 %); of beta-distributed shares in 94 to 97 % (89 to 95 %). Of 2 and 3 pairs
+    the degrees of freedom are told too badly: where s is a third of d, 87 and 92 %; without s, an interval of
+    the right coverage ends at 35 times its lower end for 2 pairs and a deviation of 0.3.
 
     Args:
         function: the measure; it sees surfaces whose `loss` is resampled.
         surfaces: one for each pair, with the same groups.
         seed: of the resamples; the same ones for all measures.
         resamples: how many; 200 give s to 1 / sqrt(400) = 5 % of itself.
-        limits: least and greatest value that the measure can have.
+        support: what the measure can be.
     """
     measured = {
         i: measure for i, surface in enumerate(surfaces) if (measure := function(surface)) is not None
     }
     if not measured:
         return None
-    value, pairs, groups = mean(measured.values()), len(measured), surfaces[0].group_losses.shape[-1]
-    subset = _subset_error(function, [surfaces[i] for i in measured], seed, resamples)
-    direction = stdev(measured.values()) / math.sqrt(pairs) if pairs > 1 else None
-    sources = [(subset, groups - 1), (direction, pairs - 1)]
+    values, groups = list(measured.values()), surfaces[0].group_losses.shape[-1]
+    means = _resampled_means(function, [surfaces[i] for i in measured], seed, resamples)
+    subset = stdev(means) if means else None
+    direction = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    sources = [(subset, groups - 1), (direction, len(values) - 1)]
     known = [(error, freedom) for error, freedom in sources if error is not None]
-    errors: dict[str, Any] = {"subset_error": subset, "direction_error": direction, "pairs": pairs}
-    if not known:
-        return MeasureEstimate(value=value, **errors)
-    error, half = _total_error(known)
-    low, high = max(value - half, limits[0]), min(value + half, limits[1])
-    return MeasureEstimate(value=value, standard_error=error, low=low, high=high, **errors)
+    error, margin = _total_error(known) if known else (None, 0.0)
+    return MeasureEstimate(
+        value=mean(values),
+        standard_error=error,
+        subset_error=subset,
+        direction_error=direction,
+        pairs=len(values),
+        **_ends(values, margin, means, support),
+    )
+
+
+def _ends(values: list[float], margin: float, means: list[float], support: Support) -> dict[str, Any]:
+    """The ends of the interval or of the range, as fields of the estimate; empty where there is neither."""
+    pairs, differ = len(values), not math.isclose(min(values), max(values), rel_tol=_ROUNDING, abs_tol=0)
+    if pairs > 1 and (support is Support.COUNT or not margin or (differ and pairs < FEWEST)):
+        return {"low": min(values), "high": max(values), "range_of": pairs}
+    if not margin or support is Support.COUNT:
+        return {}
+    ends = support.ends(mean(values), margin)
+    if ends is None and means:
+        low, high = np.quantile(means, _TAILS)
+        ends = min(mean(values), float(low)), max(mean(values), float(high))
+    return {"low": ends[0], "high": ends[1]} if ends else {}
 
 
 def difference(surface: Surface, start: Point, end: Point) -> tuple[float, float | None] | None:
@@ -118,16 +147,19 @@ def _draws(groups: int, seed: int, resamples: int) -> NDArray[np.float64]:
     return weights
 
 
-def _subset_error(function: Measure, surfaces: Sequence[Surface], seed: int, resamples: int) -> float | None:
+def _resampled_means(
+    function: Measure, surfaces: Sequence[Surface], seed: int, resamples: int
+) -> list[float]:
+    """The mean over the surfaces in each resample; empty where most have none, or there are no groups."""
     groups = surfaces[0].group_losses.shape[-1]
     if groups < 2:
-        return None
+        return []
     means, weights = [], _draws(groups, seed, resamples)
     for resampled in zip(*(_resampled(surface, weights) for surface in surfaces), strict=True):
         values = [value for surface in resampled if (value := function(surface)) is not None]
         if len(values) == len(surfaces):
             means.append(mean(values))
-    return stdev(means) if len(means) > max(1, len(weights) / 2) else None
+    return means if len(means) > max(1, len(weights) / 2) else []
 
 
 def _resampled(surface: Surface, weights: NDArray[np.float64]) -> Iterator[Surface]:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.scalars import LOSSES, measure_of, support_of
+from lossmap.components.core.estimates import Support
 from lossmap.components.landscape.grid import Surface
 from lossmap.components.landscape.measures.intervals import Measure, MeasureEstimate, measure_with_interval
 from lossmap.components.landscape.measures.topology import component, merge_tree
@@ -21,9 +23,6 @@ from lossmap.components.landscape.measures.topology import component, merge_tree
 PERSISTENT = 0.01
 
 _Array = NDArray[np.float64]
-_Bounded = tuple[Measure, tuple[float, float]]  # and the least and greatest value it can have
-
-_ANY, _NOT_NEGATIVE, _SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
 
 
 def surface_measures(
@@ -45,18 +44,29 @@ def surface_measures(
         settings: of the survey.
     """
     of_planes = {
-        "centre_loss": (centre_loss, _ANY),
+        "centre_loss": centre_loss,
         **_ON_BOTH,
         **_basins(guessing_loss, settings.basin_thresholds),
     }
-    of_lines = {f"line_{name}": bounded for name, bounded in _ON_BOTH.items()}
+    of_lines = {f"line_{name}": function for name, function in _ON_BOTH.items()}
     measured = [(planes, of_planes), (lines, of_lines)]
+    is_signed = any(_has_negative_losses(surface) for surface in (*planes, *lines))
     return {
-        name: measure_with_interval(function, surfaces, settings.seed, limits=limits)
+        name: measure_with_interval(function, surfaces, settings.seed, support=_support(name, is_signed))
         for surfaces, named in measured
         if surfaces
-        for name, (function, limits) in named.items()
+        for name, function in named.items()
     }
+
+
+def _support(name: str, is_signed: bool) -> Support:
+    """What a measure can be; a loss any number where a group of samples has a negative one somewhere."""
+    return Support.REAL if is_signed and measure_of(name) in LOSSES else support_of(name)
+
+
+def _has_negative_losses(surface: Surface) -> bool:
+    with np.errstate(invalid="ignore"):
+        return bool((surface.loss < 0).any() or (surface.group_losses < 0).any())
 
 
 def floor(surface: Surface) -> float | None:
@@ -193,13 +203,13 @@ def fall(surface: Surface) -> float | None:
     return _largest_climb([walk[::-1] for walk in _walks(surface)])
 
 
-def _basins(guessing_loss: float | None, thresholds: Sequence[float]) -> dict[str, _Bounded]:
+def _basins(guessing_loss: float | None, thresholds: Sequence[float]) -> dict[str, Measure]:
     levels = {f"_below_{threshold:g}": threshold for threshold in thresholds}
     if guessing_loss is not None:
         levels = {"": guessing_loss, **levels}
     kinds = {"basin_fraction": fraction_below, "centre_basin_fraction": centre_fraction_below}
     return {
-        name + suffix: (partial(function, threshold=level), _SHARE)
+        name + suffix: partial(function, threshold=level)
         for suffix, level in levels.items()
         for name, function in kinds.items()
     }
@@ -284,14 +294,14 @@ def _largest_climb(walks: Sequence[_Array]) -> float | None:
     )
 
 
-_ON_BOTH: Mapping[str, _Bounded] = {
-    "floor": (floor, _ANY),
-    "ceiling": (ceiling, _ANY),
-    "convex_fraction": (convex_fraction, _SHARE),
-    "roughness": (roughness, _NOT_NEGATIVE),
-    "spacing": (spacing, _NOT_NEGATIVE),
-    "minima": (minima, _NOT_NEGATIVE),
-    "largest_persistence": (largest_persistence, _NOT_NEGATIVE),
-    "rise": (rise, _NOT_NEGATIVE),
-    "fall": (fall, _NOT_NEGATIVE),
+_ON_BOTH: Mapping[str, Measure] = {
+    "floor": floor,
+    "ceiling": ceiling,
+    "convex_fraction": convex_fraction,
+    "roughness": roughness,
+    "spacing": spacing,
+    "minima": minima,
+    "largest_persistence": largest_persistence,
+    "rise": rise,
+    "fall": fall,
 }

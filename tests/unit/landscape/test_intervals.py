@@ -8,6 +8,7 @@ import torch
 from reference.landscape import surface
 from scipy import stats
 
+from lossmap.components.core.estimates import Support
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.measures import surface as measures
 from lossmap.components.landscape.measures.intervals import difference, measure_with_interval
@@ -60,17 +61,44 @@ def test_the_direction_error_is_the_standard_error_over_the_pairs():
         (7 / 3, 3, np.std([1, 2, 4], ddof=1) / math.sqrt(3))
     )
     assert found.subset_error == pytest.approx(0, abs=1e-15)  # groups do not differ; rounding of their means
-    half = stats.t.ppf(0.975, 2) * found.direction_error
-    assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half))
+    assert (found.low, found.high, found.range_of) == (1.0, 4.0, 3)
+    more = measure_with_interval(measures.floor, [*pairs, pairs[0]], seed=0)
+    half = stats.t.ppf(0.975, 3) * more.direction_error
+    assert (more.low, more.high) == pytest.approx((more.value - half, more.value + half))
+    assert more.range_of is None
+
+
+def test_pairs_that_agree_have_the_interval_of_the_samples():
+    plane = surface(AXIS, AXIS, 1 + X**2)
+    one, three = (measure_with_interval(measures.floor, [plane] * pairs, seed=0) for pairs in (1, 3))
+    assert three.range_of is None
+    assert three.direction_error == 0
+    assert (three.low, three.high) == pytest.approx((one.low, one.high))
+
+
+def test_pairs_that_agree_in_every_resample_are_told_to_be_the_same():
+    plane = surface(AXIS, AXIS, 1 + X**2)
+    found = measure_with_interval(measures.spacing, [plane] * 4, seed=0, support=Support.POSITIVE)
+    assert (found.low, found.high, found.range_of) == (0.25, 0.25, 4)
+    assert measure_with_interval(measures.spacing, [plane], seed=0).low is None
+
+
+def test_at_the_end_of_what_can_be_the_interval_is_that_of_the_resamples():
+    share = partial(measures.fraction_below, threshold=3.05)
+    plane = surface(AXIS, AXIS, 1 + X**2 + Y**2, groups=8, spread=0.2)
+    found = measure_with_interval(share, [plane], seed=0, support=Support.SHARE)
+    assert found.value == found.high == 1.0
+    assert 0 < found.low < 1
 
 
 def test_both_errors_add_in_squares_with_satterthwaites_degrees_of_freedom():
+    heights = (1.0, 1.1, 1.2, 1.0)
     found = measure_with_interval(
-        measures.floor, [surface(AXIS, AXIS, height + X**2, groups=5) for height in (1.0, 1.1)], seed=0
+        measures.floor, [surface(AXIS, AXIS, height + X**2, groups=5) for height in heights], seed=0
     )
     variance = found.subset_error**2 + found.direction_error**2
     assert found.standard_error == pytest.approx(math.sqrt(variance), rel=1e-12)
-    freedom = variance**2 / (found.subset_error**4 / 4 + found.direction_error**4 / 1)
+    freedom = variance**2 / (found.subset_error**4 / 4 + found.direction_error**4 / 3)
     half = stats.t.ppf(0.975, freedom) * math.sqrt(variance)
     assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half), rel=1e-9)
 
@@ -132,11 +160,15 @@ def test_points_that_are_not_finite_stay_masked_in_every_resample():
     assert math.isfinite(found.subset_error)
 
 
-def test_an_interval_ends_at_the_measures_limits():
-    found = measure_with_interval(
-        measures.floor, [surface(AXIS, AXIS, 1 + X**2, spread=0.5)], seed=0, limits=(0.9, 1.05)
+def test_an_interval_is_on_the_scale_of_what_the_measure_can_be():
+    plane = surface(AXIS, AXIS, 1 + X**2, spread=0.5)
+    real, positive = (
+        measure_with_interval(measures.floor, [plane], seed=0, support=support)
+        for support in (Support.REAL, Support.POSITIVE)
     )
-    assert (found.low, found.high) == (0.9, 1.05)
+    margin = real.high - real.value
+    assert (positive.low, positive.high) == pytest.approx(Support.POSITIVE.ends(real.value, margin))
+    assert positive.standard_error == real.standard_error
 
 
 def _skewed_samples(generator, samples):
@@ -150,21 +182,22 @@ POPULATION = surface(AXIS, AXIS, 1 + X**2 + Y**2)
 
 
 @pytest.mark.parametrize(
-    "measure",
+    ("measure", "support"),
     [
-        measures.centre_loss,
-        measures.ceiling,
-        _mean_loss,
-        measures.roughness,
-        partial(measures.fraction_below, threshold=1.7),
+        (measures.centre_loss, Support.POSITIVE),
+        (measures.ceiling, Support.POSITIVE),
+        (_mean_loss, Support.REAL),
+        (measures.roughness, Support.POSITIVE),
+        (partial(measures.fraction_below, threshold=1.7), Support.SHARE),
     ],
     ids=["centre", "ceiling", "mean", "roughness", "basin"],
 )
-def test_the_subset_interval_covers_the_populations_measure_at_its_rate(measure):
+def test_the_subset_interval_covers_the_populations_measure_at_its_rate(measure, support):
     generator, truth = stream("test", "coverage"), measure(POPULATION)
     planes = [_sampled(_skewed_samples(generator, 200), 50) for _ in range(300)]
     found = [
-        measure_with_interval(measure, [plane], seed, resamples=100) for seed, plane in enumerate(planes)
+        measure_with_interval(measure, [plane], seed, resamples=100, support=support)
+        for seed, plane in enumerate(planes)
     ]
     covered = np.mean([estimate.low <= truth <= estimate.high for estimate in found])
     # three binomial standard errors, 3 sqrt(0.95 * 0.05 / 300) = 0.038

@@ -330,9 +330,40 @@ def test_without_classes_or_a_line_the_summary_has_nothing_of_them():
     assert summary["roughness"] is None
 
 
-def test_the_interval_of_a_share_ends_at_nothing_and_at_all():
-    planes = [
-        surface_of(lambda x, y, width=width: 0.5 + width * (x**2 + y**2), GRID, GRID) for width in (0.1, 9.0)
+def _bowls(*widths):
+    return [surface_of(lambda x, y, width=width: 0.5 + width * (x**2 + y**2), GRID, GRID) for width in widths]
+
+
+def test_nothing_that_cannot_be_is_in_an_interval_of_four_pairs():
+    planes = _bowls(0.1, 9.0, 0.05, 3.0)
+    found = measures.surface_measures(planes, [], math.log(2), Landscape(pairs=4))
+    for name in ("floor", "ceiling", "roughness", "rise"):
+        assert 0 < found[name].low < found[name].value < found[name].high
+        assert found[name].range_of is None
+    share = found["basin_fraction"]
+    assert 0 < share.low < share.value < share.high < 1
+    assert 1.96 * share.standard_error > min(share.value, 1 - share.value)  # value ± t s is beyond it
+
+
+def test_two_and_three_pairs_have_a_range_that_is_called_so():
+    for widths in ((0.1, 9.0), (0.1, 9.0, 3.0)):
+        found = measures.surface_measures(_bowls(*widths), [], None, Landscape(pairs=len(widths)))["ceiling"]
+        assert (found.low, found.high, found.range_of) == pytest.approx((0.7, 18.5, len(widths)))
+
+
+def test_minima_are_whole_numbers():
+    wells = surface_of(lambda x, _y: 2 + math.cos(4 * math.pi * x), GRID, GRID)
+    found = measures.surface_measures([wells, *_bowls(1.0, 2.0, 3.0, 4.0)], [], None, Landscape(pairs=5))[
+        "minima"
     ]
-    share = measures.surface_measures(planes, [], math.log(2), Landscape())["basin_fraction"]
-    assert (share.low, share.high) == (0.0, 1.0)
+    assert (found.low, found.high, found.range_of) == (1.0, measures.minima(wells), 5)
+    one = measures.surface_measures(_bowls(1.0), [], None, Landscape())["minima"]
+    assert (one.value, one.low, one.high, one.range_of) == (1.0, None, None, None)
+
+
+def test_a_loss_that_a_group_of_samples_has_below_zero_is_any_number():
+    planes = [surface_of(lambda x, y, low=low: low + x**2 + y**2, GRID, GRID) for low in (0.1, 0.2, 0.1, 0.4)]
+    for plane in planes:
+        plane.group_losses[0, 0, 0] = -1.0
+    found = measures.surface_measures(planes, [], None, Landscape(pairs=4))["floor"]
+    assert found.low < 0 < found.value

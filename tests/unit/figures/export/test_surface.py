@@ -20,6 +20,7 @@ from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.core.errors import ExperimentError, LossmapError, StoreError
 from lossmap.components.figures.export.surface import FORMATS, export
 from lossmap.components.figures.run.panels import mappable
+from lossmap.components.figures.scale import USUAL
 from lossmap.components.landscape.grid import Result, from_npz
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
@@ -233,7 +234,7 @@ def test_a_model_has_the_surface_upright_in_the_colours_of_the_pictures(form):
         loss = plane.loss[place]
         # Positions are float32.
         np.testing.assert_allclose(positions[index], (X[place[1]], _height(loss), -Y[place[0]]), rtol=1e-7)
-        picture = mappable().to_rgba(loss)
+        picture = mappable(USUAL).to_rgba(loss)
         # One step for each of the two roundings to 8 bits.
         np.testing.assert_allclose(
             colours[index], [255 * _linear(share) for share in picture[:3]] + [255], atol=1.5
@@ -306,6 +307,17 @@ def test_the_line_is_exported_to_a_named_file(store, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "mine.npz")["loss"], [1 + np.linspace(-2, 2, 9)])
 
 
+def test_heights_of_negative_losses_are_linear_and_their_logarithm_is_refused():
+    below = surface(X, Y, np.linspace(-4, -1, 15).reshape(3, 5))
+    grid = _read(vtkXMLStructuredGridReader(), export(below, "vts"))
+    heights = [grid.GetPoint(index)[2] for index in range(grid.GetNumberOfPoints())]
+    assert (min(heights), max(heights)) == pytest.approx((-4, -1))
+    with pytest.raises(
+        LossmapError, match=r"^height is log and no loss is positive, expected scale or linear$"
+    ):
+        export(below, "vts", "log")
+
+
 def test_height_is_logarithmic_or_linear(store, tmp_path):
     for height in ("log", "linear"):
         export_surface(Run(store, "done"), "plane", "vts", height, f"{height}.vts")
@@ -332,7 +344,7 @@ def test_height_is_logarithmic_or_linear(store, tmp_path):
             ExperimentError,
             "--format is stl, expected one of npz, csv, vts, vtp, gltf, glb",
         ),
-        ("done", "plane", "vts", "up", ExperimentError, "--height is up, expected one of log, linear"),
+        ("done", "plane", "vts", "up", ExperimentError, "--height is up, expected one of scale, log, linear"),
         (
             "done",
             "cube",

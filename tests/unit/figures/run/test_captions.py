@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from reference.summaries import bowl, evaluate, summary, with_values
 
+from lossmap.components.config.data import Data
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import (
     DenseNet,
+    Imported,
     Linear,
     MixtureOfExperts,
     Mlp,
@@ -20,6 +22,7 @@ from lossmap.components.config.models import (
 )
 from lossmap.components.figures import numbers
 from lossmap.components.figures.run import captions
+from lossmap.components.figures.scale import USUAL, Scale
 
 SIDE = np.linspace(-1, 0.5, 4)
 
@@ -91,7 +94,7 @@ def test_the_contour_caption_says_what_was_evaluated_how_and_what_cannot_be_seen
         (2, 1): 101.0,
     }
     assert (
-        captions.contour_caption(summary(plane=with_values(evaluate(bowl, SIDE, SIDE), losses)))
+        captions.contour_caption(summary(plane=with_values(evaluate(bowl, SIDE, SIDE), losses)), USUAL)
         == "Mean cross-entropy of 512 training images. Random directions, filter normalisation; biases and"
         " BatchNorm parameters stay; BatchNorm statistics frozen as trained. Logarithmic scale from 0.01"
         " to 100, the same for all runs. 4 × 4 points, x from −1 to 0.5, y from −1 to 0.5; 1 below and 2"
@@ -129,7 +132,7 @@ def test_the_line_caption_counts_the_points_without_a_finite_loss():
 
 def test_a_surface_without_a_finite_loss_has_a_caption():
     surface = with_values(evaluate(bowl, SIDE[:1], SIDE[:1]), {(0, 0): np.nan})
-    assert captions.contour_caption(summary(plane=surface)).endswith(
+    assert captions.contour_caption(summary(plane=surface), USUAL).endswith(
         "the ring the lowest point (no loss is finite)."
     )
 
@@ -146,3 +149,41 @@ def test_a_title_names_the_data_set_without_its_path(source: str, shown: str):
     run = summary()
     run = dataclasses.replace(run, manifest=run.manifest.model_copy(update={"source": source}))
     assert captions.title(run).endswith(f" on {shown}")
+
+
+def test_the_captions_of_another_scale_state_it_and_speak_of_no_guessing():
+    run = summary(plane=evaluate(lambda x, y: -3.8 + 2 * (x**2 + y**2), SIDE, SIDE))
+    model = Imported(factory="net:make", loss="my.losses:likelihood")
+    experiment = Experiment(model=model, data=Data(source="data.npz"))
+    run = dataclasses.replace(run, experiment=experiment)
+    scale = Scale("linear", -4.0, 1.0, origin="by the losses shown")
+    said = captions.contour_caption(run, scale)
+    assert said.startswith("Mean of my.losses:likelihood of 512 training samples. ")
+    assert "Linear scale from \N{MINUS SIGN}4 to 1, by the losses shown." in said
+    assert "thin lines (every 0.5) interpolate loss linearly" in said
+    for text in (said, captions.page_caption(run, scale), captions.pointing(scale, guesses=False)):
+        assert "guess" not in text
+        assert "nats" not in text
+
+
+def test_an_interval_and_a_range_are_told_apart():
+    known = {"ceiling": 5.87, "ceiling_low": 5.2, "ceiling_high": 6.4}
+    run = dataclasses.replace(summary(), scalars=known)
+    assert captions.value_and_interval(run, "ceiling") == "5.87 (5.2 to 6.4)"
+    run = dataclasses.replace(summary(), scalars={**known, "ceiling_range_of": 2.0})
+    assert captions.value_and_interval(run, "ceiling") == "5.87 (range of 2 pairs: 5.2 to 6.4)"
+    same = {"convex_fraction": 1.0, "convex_fraction_low": 1.0, "convex_fraction_high": 1.0}
+    run = dataclasses.replace(summary(), scalars={**same, "convex_fraction_range_of": 3.0})
+    assert captions.interval(run, "convex_fraction") == "the same in all 3 pairs"
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("basin_fraction_below_0.5", "Basin fraction below 0.5"),
+        ("worst_case_sharpness_0.05", "Worst case sharpness 0.05"),
+        ("test_error.digits", "Test error, digits"),
+    ],
+)
+def test_a_point_in_a_number_is_no_task(name, spelled):
+    assert numbers.label(name) == spelled

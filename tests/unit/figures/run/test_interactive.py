@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -5,15 +6,10 @@ import pytest
 from plotly import graph_objects as go
 from reference.summaries import bowl, evaluate, summary, with_values
 
+from lossmap.components.figures.frame import frame
 from lossmap.components.figures.pages import figures_json
-from lossmap.components.figures.run.interactive import (
-    epochs_figure,
-    height_axis,
-    map_figure,
-    profile_figure,
-    surface_figure,
-)
-from lossmap.components.figures.scale import frame
+from lossmap.components.figures.run.interactive import height_axis, map_figure, surface_figure
+from lossmap.components.figures.run.interactive_curves import epochs_figure, profile_figure
 from lossmap.components.landscape.grid import Surface
 
 X, Y = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -123,7 +119,7 @@ def test_lines_of_equal_loss_are_one_two_and_five_times_powers_of_ten_and_the_lo
 
 
 def test_the_axes_and_colours_of_all_runs_of_a_page_are_the_same():
-    low, high = evaluate(tilted, X, Y), evaluate(lambda x, y: 1e4 + 0 * x, X * 2, Y)
+    low, high = evaluate(tilted, X, Y), evaluate(lambda x, y: 40 + 0 * x, X * 2, Y)
     limits = frame([low, high])
     scenes = [surface_figure(summary(plane=surface), limits).layout for surface in (low, high)]
     assert scenes[0].scene == scenes[1].scene
@@ -138,7 +134,7 @@ def test_height_is_shown_up_to_the_highest_loss_of_all_runs_or_the_end_of_the_sc
         0.0,
         pytest.approx(4.08),
     ]
-    assert height_axis(frame([evaluate(lambda x, y: 4e7 + 0 * x, X, Y)]))["linear"]["range"] == [
+    assert height_axis(frame([with_values(evaluate(bowl, X, Y), {(0, 0): 4e7})]))["linear"]["range"] == [
         0.0,
         pytest.approx(102),
     ]
@@ -224,3 +220,48 @@ def test_names_reach_plotly_escaped():
     ]
     assert names[0] == "&lt;b&gt;bold&lt;/b&gt;&amp;, training"
     assert not any("<" in name for name in names)
+
+
+def likelihood(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return -3.8 + np.exp(3 * (x**2 + y**2)) - 1
+
+
+def test_negative_losses_have_heights_and_colours_of_their_own():
+    surface = evaluate(likelihood, X, np.linspace(-1, 1, 5))
+    perspective, above = drawn(surface)
+    scale = frame([surface]).scale
+    assert scale.kind == "symlog"
+    sheet, cells = traces(perspective, go.Surface)[0], traces(above, go.Heatmap)[0]
+    np.testing.assert_allclose(sheet.z, scale.heights(surface.loss), rtol=1e-12)
+    np.testing.assert_allclose(cells.z, scale.heights(surface.loss), rtol=1e-12)
+    axis = perspective.layout.scene.zaxis
+    assert axis.range[0] < sheet.z.min() < sheet.z.max() < axis.range[1]
+    assert list(height_axis(frame([surface]))) == ["symmetric logarithmic"]
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [lambda x, y: 1e-7 + 4e-5 * bowl(x, y), likelihood, lambda x, y: -3.8 + 2 * bowl(x, y)],
+    ids=["tiny", "signed", "negative"],
+)
+def test_the_band_of_a_profile_lies_on_either_side_of_it(formula):
+    line = evaluate(formula, X, np.array([0.0]))
+    line = dataclasses.replace(line, loss_standard_error=np.full(line.loss.shape, 3e-5))
+    band, curve = profile_figure([summary(line=line)], "loss").data[:2]
+    count = len(X)
+    assert (band.y[:count] > curve.y).all()
+    assert (band.y[count:][::-1] < curve.y).all()
+
+
+def test_points_that_no_facet_joins_are_drawn():
+    alone = with_values(
+        evaluate(bowl, X, Y),
+        {(row, column): np.nan for row in range(5) for column in range(7) if (row, column) != (2, 3)},
+    )
+    (bead,) = traces(drawn(alone)[0], go.Scatter3d)[:1]
+    assert (bead.x[0], bead.y[0]) == (X[3], Y[2])
+
+
+def test_losses_beyond_float32_are_told():
+    (cells,) = traces(drawn(evaluate(lambda x, y: 1e-60 + 0 * x, X, Y))[1], go.Heatmap)
+    assert np.asarray(cells.customdata)[0, 0, 0] == 1e-60

@@ -13,16 +13,17 @@ from PIL import Image
 from reference.summaries import bowl, evaluate, rugged, summary, with_values
 
 from lossmap.components.core.errors import LossmapError
+from lossmap.components.figures.axis import use_axis
+from lossmap.components.figures.curves import CurveAxis
+from lossmap.components.figures.frame import frame
 from lossmap.components.figures.run import plots
 from lossmap.components.figures.run.panels import (
     draw_epochs,
     draw_map,
     draw_profile,
     draw_surface,
-    use_log_scale,
 )
 from lossmap.components.figures.run.summary import RunSummary
-from lossmap.components.figures.scale import frame
 from lossmap.components.landscape.grid import Surface
 
 X, Y = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -95,8 +96,20 @@ def test_points_beyond_the_scale_have_the_colours_of_its_ends():
 
 
 def test_every_run_is_drawn_on_the_same_scale():
-    norms = [cells(map_axes(evaluate(formula, X, Y))).norm for formula in (bowl, rugged, flat(1e6))]
+    side = np.linspace(-1, 1, 5)
+    norms = [cells(map_axes(evaluate(formula, X, side))).norm for formula in (bowl, rugged, flat(2.0))]
     assert {(norm.vmin, norm.vmax, float(norm(1.0))) for norm in norms} == {(0.01, 100.0, 0.5)}
+
+
+def test_runs_beside_each_other_are_drawn_on_one_scale():
+    tiny, usual = (evaluate(lambda x, y, size=size: size * (1e-3 + bowl(x, y)), X, Y) for size in (1e-5, 1.0))
+    axes, shared = [Figure().add_subplot() for _ in range(2)], frame([tiny, usual])
+    for panel, surface in zip(axes, (tiny, usual), strict=True):
+        draw_map(panel, summary(plane=surface), shared)
+    norms = [cells(panel).norm for panel in axes]
+    assert len({(norm.vmin, norm.vmax) for norm in norms}) == 1
+    assert norms[0].vmin <= 1e-7
+    assert norms[0].vmax == 100.0
 
 
 def test_non_finite_points_are_hatched_and_missing_points_dotted():
@@ -121,7 +134,8 @@ def test_lines_run_where_the_loss_has_their_level():
 
 
 def test_the_line_of_guessing_is_left_out_where_no_loss_reaches_it():
-    assert [len(item.levels) for item in lines(map_axes(evaluate(lambda x, y: 0.5 + 0.1 * x, X, Y)))] == [1]
+    (thin,) = lines(map_axes(evaluate(lambda x, y: 0.5 + 0.4 * x, X, Y)))
+    assert thin.levels == pytest.approx(np.log10([0.2, 0.5]))
 
 
 def test_the_trained_network_and_the_lowest_point_are_marked():
@@ -193,6 +207,13 @@ SURFACES = {
     "all equal": evaluate(flat(2.0), X, Y),
     "all zero": evaluate(flat(0.0), X, Y),
     "huge": evaluate(flat(1e300), X, Y),
+    "tiny": evaluate(lambda x, y: 1e-7 + 1e-5 * x**2, X, Y),
+    "negative": evaluate(lambda x, y: -3.8 + x**2 + y, X, Y),
+    "signed and steep": evaluate(lambda x, y: -3.8 + np.exp(4 * y), X, Y),
+    "one finite point": with_values(
+        evaluate(bowl, X, Y),
+        {(row, column): np.nan for row in range(5) for column in range(7) if (row, column) != (2, 3)},
+    ),
     "long": evaluate(bowl, np.linspace(-50, 50, 9), Y),
 }
 
@@ -284,10 +305,60 @@ def test_logarithmic_ticks_are_plain_numbers_on_short_and_on_long_axes(
     axes = figure.add_subplot()
     axes.plot([0, 1], losses)
     with matplotlib.rc_context({"text.parse_math": False}):
-        use_log_scale(axes, losses)
+        use_axis(axes, CurveAxis.of([np.array(losses)]))
         figure.canvas.draw()
         shown = {
             label.get_text() for minor in (False, True) for label in axes.get_yticklabels(minor=minor)
         } - {""}
     assert expected <= shown
     assert not any("$" in text or "e" in text for text in shown)
+
+
+SHAPES = {
+    "tiny": lambda x, y: 1e-7 + 4e-5 * (x**2 + y**2),
+    "huge": lambda x, y: 1e3 + 1e8 * (x**2 + y**2),
+    "negative": lambda x, y: -3.8 + 2 * (x**2 + y**2),
+    "signed and steep": lambda x, y: -3.8 + np.exp(5 * (x**2 + y**2)),
+    "close together": lambda x, y: 2.302 + 0.004 * (x**2 + y**2),
+    "a straggler": lambda x, y: np.where((x > 0.9) & (y > 0.9), 1e20, 1e-7 + 4e-5 * (x**2 + y**2)),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_picture_shows_the_shape_in_many_shades(name: str):
+    side = np.linspace(-1, 1, 15)
+    run = summary(plane=evaluate(SHAPES[name], side, side))
+    mesh = cells(map_axes(run.plane))
+    shades = np.unique(np.round(255 * np.asarray(mesh.norm(mesh.get_array()))))
+    assert len(shades) > 20
+    (sheet, *_) = _surface_axes(run).collections
+    heights = np.concatenate([np.asarray(quad).reshape(-1, 3) for quad in sheet._faces])[:, 2]
+    assert np.ptp(heights) > 0.3 * np.ptp(_surface_axes(run).get_zlim())
+
+
+def _surface_axes(run: RunSummary) -> Axes:
+    axes = Figure().add_subplot(projection="3d")
+    draw_surface(axes, run, frame([run.plane]))
+    return axes
+
+
+@pytest.mark.parametrize(
+    ("value", "deviation"), [(1e-6, 1e-7), (1e-6, 1e-5), (-3.8, 0.05), (1.0, 0.1), (0.0, 1e-3)]
+)
+def test_the_band_lies_on_either_side_of_the_line_whatever_the_losses(value: float, deviation: float):
+    line = evaluate(flat(value), X, np.array([0.0]))
+    line = dataclasses.replace(line, loss_standard_error=np.full(line.loss.shape, deviation))
+    loss, error = Figure().subplots(2)
+    draw_profile(loss, error, line, "#4477aa")
+    band = loss.collections[0].get_paths()[0].vertices[:, 1]
+    ends = (value - 1.96 * deviation, value + 1.96 * deviation)
+    assert (band.min(), band.max()) == pytest.approx(ends, rel=1e-12)
+    assert plots.line_profile(summary(line=line)).startswith(b"\x89PNG")
+
+
+def test_a_regression_has_no_panel_of_errors():
+    line = evaluate(bowl, X, np.array([0.0]))
+    without = dataclasses.replace(line, error=np.full(line.loss.shape, np.nan))
+    heights = [picture(plots.line_profile(summary(line=each))) for each in (line, without)]
+    assert not np.array_equal(*heights)
+    assert not without.has_errors

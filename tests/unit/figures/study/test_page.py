@@ -70,6 +70,9 @@ def test_the_page_names_what_is_missing_and_what_so_few_seeds_can_show():
     assert "With 4 and 5 runs no p-value can be below 0.016, whatever the values are" in page
 
 
+NO_ENDS = {f"n_{end}": None for end in ("low", "high", "range_of")}
+
+
 def test_the_page_and_the_table_hold_the_mean_of_every_measure_and_how_many_runs_have_it():
     made = summary(factors={"rate": {"low": ("training.epochs=3",)}}, measures=("m", "n"))
     found = summarize_study(
@@ -84,9 +87,13 @@ def test_the_page_and_the_table_hold_the_mean_of_every_measure_and_how_many_runs
             "rate": "low",
             "m": 2,
             "m_deviation": pytest.approx(math.sqrt(2)),
+            "m_low": 1,
+            "m_high": 3,
+            "m_range_of": 2,
             "m_n": 2,
             "n": None,
             "n_deviation": None,
+            **NO_ENDS,
             "n_n": 0,
         },
         {
@@ -94,9 +101,11 @@ def test_the_page_and_the_table_hold_the_mean_of_every_measure_and_how_many_runs
             "rate": "low",
             "m": 2,
             "m_deviation": None,
+            **{f"m_{end}": None for end in ("low", "high", "range_of")},
             "m_n": 1,
             "n": None,
             "n_deviation": None,
+            **NO_ENDS,
             "n_n": 0,
         },
     ]
