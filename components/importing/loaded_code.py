@@ -2,16 +2,18 @@
 
 import functools
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-import joblib
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lossmap.components.core.code import is_own
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in memory, which says nothing of the object
 _TORCHS = frozenset(vars(nn.Module()))  # attributes that every module has
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 
@@ -67,8 +69,8 @@ class _LoadedCode:
         elif isinstance(value, list | tuple):
             self.add_all(value)
         else:
-            self.add_all([type(value)])
             self.parts.append(_described(value))
+            self.add_all([type(value), *getattr(value, "__dict__", {}).values()])
 
     def _add_module(self, module: nn.Module) -> None:
         """By its class, and by what it holds besides parameters."""
@@ -114,11 +116,15 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _described(value: Any) -> str:
-    """The digest of a value; of one that cannot be pickled, the name of its type."""
-    try:
-        if isinstance(value, Tensor):
-            numbers = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
-            return f"{value.dtype} {tuple(value.shape)} {joblib.hash(numbers)}"
-        return str(joblib.hash(value))
-    except Exception:  # whatever the user's object does
-        return type(value).__qualname__
+    """A value as text, the same in every process; of an object that says nothing of itself, its type."""
+    if isinstance(value, Tensor):
+        numbers = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(numbers).hexdigest()}"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    if isinstance(value, set | frozenset):
+        return f"{sorted(map(_described, value))}"
+    if isinstance(value, list | tuple):
+        return f"{[_described(each) for each in value]}"
+    text = repr(value)
+    return type(value).__qualname__ if _ADDRESS.search(text) else text

@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -106,11 +107,25 @@ def test_installed_code_and_weights_do_not_count():
     )
 
 
-def test_what_cannot_be_pickled_is_passed_over():
-    generator = (number for number in range(3))
-    assert loaded_code_sha256([functools.partial(print, generator)]) == loaded_code_sha256(
-        [functools.partial(print, (number for number in range(3)))]
-    )
+class Configuration:
+    def __init__(self, rate):
+        self.rate, self.names = rate, {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        ((number for number in "ab"), (number for number in "cd"), None),
+        (Configuration(1.5), Configuration(1.5), Configuration(2.5)),
+        (np.arange(3.0), np.arange(3.0), np.arange(3)),
+        ({1: [torch.ones(2)]}, {1: [torch.ones(2)]}, {1: [torch.zeros(2)]}),
+        (torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.bfloat16), torch.ones(2)),
+    ],
+)
+def test_values_of_all_kinds_count(one, same, other):
+    digests = [loaded_code_sha256([functools.partial(print, value)]) for value in (one, same, other)]
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
 
 
 def test_a_tensor_in_a_closure_counts_by_its_numbers():
