@@ -16,10 +16,11 @@ from lossmap.components.core.imports import reason
 from lossmap.components.core.randomness import stream
 from lossmap.components.data.choose import balanced_choice
 from lossmap.components.data.files import read_file
+from lossmap.components.landscape.losses.loss import IGNORED
 
 _PREFIXES: dict[Split, str] = {"train": "", "test": "test_"}
 _NAMES = tuple(f"{prefix}{name}" for prefix in _PREFIXES.values() for name in ("inputs", "targets"))
-_IGNORED = -100  # as torch's losses have it
+_MOST_CLASSES = 2**20  # greater integers are no classes
 Pairs = dict[Split, tuple[Tensor, Tensor]]
 
 
@@ -31,16 +32,17 @@ class TensorSource:
 
     @property
     def classes(self) -> int:
-        """Greatest target + 1 where targets are integers from 0 on, but for those of -100, which losses pass
-        over; 0 where they are no classes.
+        """Greatest target + 1 where targets are integers from 0 to a million, but for those of -100, which
+        losses pass over; 0 where they are no classes.
         """
         targets = [targets for _, targets in self.splits.values()]
         if not all(_are_integers(part) for part in targets):
             return 0
-        counted = [kept for part in targets if (kept := part[part != _IGNORED]).numel()]
+        counted = [kept for part in targets if (kept := part[part != IGNORED]).numel()]
         if not counted or min(int(part.min()) for part in counted) < 0:
             return 0
-        return 1 + max(int(part.max()) for part in counted)
+        count = 1 + max(int(part.max()) for part in counted)
+        return count if count <= _MOST_CLASSES else 0
 
 
 def load_tensors(data: Data) -> TensorSource:

@@ -14,7 +14,7 @@ from lossmap.components.data import pack
 from lossmap.components.data.batches import load_packed
 from lossmap.components.data.decode import decode, resize_all
 from lossmap.components.data.sources import load_source
-from lossmap.components.data.tensors import load_tensors
+from lossmap.components.data.tensors import load_tensors, tensor_source
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_manifest
 
@@ -258,3 +258,19 @@ def test_load_samples_takes_images_in_the_order_that_is_asked_for(store, tmp_pat
     grey = inputs[:, 0, 0, 0] * manifest.deviation[0] + manifest.mean[0]
     np.testing.assert_allclose(grey, np.array([100, 0, 60]) / 255, atol=1e-6)  # float32
     assert targets.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes"),
+    [
+        ([0, 2, 1], 3),
+        ([0, -100, 1], 2),
+        ([[-100, -100], [4, -100], [0, 1]], 5),
+        ([-100, -100, -100], 0),
+        ([0, -1, 1], 0),
+        ([300_000_000_000, 1, 2], 0),
+    ],
+)
+def test_classes_are_counted_without_ignored_targets_and_only_where_there_can_be_so_many(targets, classes):
+    tensors = {"inputs": torch.zeros(3, 2), "targets": torch.tensor(targets)}
+    assert tensor_source(tensors, Data(source="t.npz")).classes == classes

@@ -9,6 +9,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import (
     DenseNet,
+    Imported,
     Linear,
     MixtureOfExperts,
     Mlp,
@@ -146,3 +147,21 @@ def test_a_title_names_the_data_set_without_its_path(source: str, shown: str):
     run = summary()
     run = dataclasses.replace(run, manifest=run.manifest.model_copy(update={"source": source}))
     assert captions.title(run).endswith(f" on {shown}")
+
+
+def _imported(loss="cross-entropy", classes=None, **scalars):
+    model = Imported(factory="net:make", loss=loss, classes=classes)
+    run = summary()
+    return dataclasses.replace(run, experiment=Experiment(model=model), scalars={**run.scalars, **scalars})
+
+
+def test_there_is_a_loss_of_guessing_where_the_loss_is_cross_entropy_of_classes():
+    assert _imported(train_error=0.5).guessing_loss == pytest.approx(np.log(10))
+    assert _imported(classes=False).guessing_loss is None
+    assert _imported(loss="net:weighted").guessing_loss is None
+    assert _imported(loss="torch.nn:BCEWithLogitsLoss").guessing_loss is None
+
+
+def test_integers_without_an_error_are_no_classes():
+    assert captions.classes(_imported(train_error=0.5)).startswith("Classes: airplane, ")
+    assert captions.classes(_imported(train_error=None)) == "The targets are no classes."
