@@ -14,6 +14,7 @@ from lossmap.components.data.choose import balanced_choice, held_out
 from lossmap.components.data.tensor_files import read_tensor_files
 
 _IGNORED = -100  # as torch's losses have it
+_MOST_CLASSES = 2**20  # greater integers are no classes
 Pair = tuple[Tensor, Tensor]
 Pairs = dict[Split, Pair]
 _DIMENSIONS = {"NCHW": (4, (0, 1, 2, 3)), "NHWC": (4, (0, 3, 1, 2)), "NHW": (3, (0, 1, 2))}
@@ -35,8 +36,8 @@ class TensorSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of what targets count, or 0 to the greatest where they are integers from 0 on, but for those
-        of -100, which losses pass over; none where they are no classes.
+        """Names of what targets count, or 0 to the greatest where they are integers from 0 to a million, but
+        for those of -100, which losses pass over; none where they are no classes.
         """
         targets = [targets for _, targets in self.splits.values()]
         if self.names or not all(_are_integers(part) for part in targets):
@@ -44,7 +45,8 @@ class TensorSource:
         counted = [kept for part in targets if (kept := part[part != _IGNORED]).numel()]
         if not counted or min(int(part.min()) for part in counted) < 0:
             return ()
-        return tuple(str(label) for label in range(1 + max(int(part.max()) for part in counted)))
+        count = 1 + max(int(part.max()) for part in counted)
+        return tuple(str(label) for label in range(count)) if count <= _MOST_CLASSES else ()
 
 
 def load_tensors(data: Data) -> TensorSource:

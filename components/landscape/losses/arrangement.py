@@ -68,9 +68,8 @@ def real(outputs: Tensor, name: str) -> Tensor:
     if outputs.is_complex():
         raise ExperimentError(
             f"the loss {name} has outputs of the type {str(outputs.dtype).removeprefix('torch.')}, expected"
-            " real"
-            " numbers; let the network return .abs() or torch.view_as_real of them, or hand over a loss of"
-            " your own"
+            " real numbers; let the network return .abs() or torch.view_as_real of them, or hand over a loss"
+            " of your own"
         )
     return outputs.double()
 

@@ -46,9 +46,8 @@ class TorchLoss(Loss):
         if elements.shape not in (outputs.shape, outputs.shape[:1], outputs.shape[:1] + outputs.shape[2:]):
             raise ExperimentError(
                 f"the loss {self.name} has elements of the shape {tuple(elements.shape)} for outputs of the"
-                " shape"
-                f" {tuple(outputs.shape)}, expected one shape: its weight must not have one number for each"
-                " sample"
+                f" shape {tuple(outputs.shape)}, expected one shape: its weight must not have one number for"
+                " each sample"
             )
         return sum_of_each(elements) if self.reduction == "batchmean" else mean_of_each(elements)
 

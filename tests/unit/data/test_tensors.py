@@ -15,7 +15,7 @@ from lossmap.components.data.batches import load_packed
 from lossmap.components.data.decode import decode, resize_all
 from lossmap.components.data.sizing import Sizing
 from lossmap.components.data.sources import load_source
-from lossmap.components.data.tensors import load_tensors
+from lossmap.components.data.tensors import load_tensors, tensor_source
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import load_manifest
 
@@ -454,3 +454,19 @@ def test_texts_are_classes_in_the_order_of_their_names(written, store):
     assert manifest.classes == ("a", "b", "c")
     assert load_packed(store, manifest, "train")[1].tolist() == [1, 0, 1, 2]
     assert load_packed(store, manifest, "test")[1].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes"),
+    [
+        ([0, 2, 1], 3),
+        ([0, -100, 1], 2),
+        ([[-100, -100], [4, -100], [0, 1]], 5),
+        ([-100, -100, -100], 0),
+        ([0, -1, 1], 0),
+        ([300_000_000_000, 1, 2], 0),
+    ],
+)
+def test_classes_are_counted_without_ignored_targets_and_only_where_there_can_be_so_many(targets, classes):
+    tensors = {"inputs": torch.zeros(3, 2), "targets": torch.tensor(targets)}
+    assert tensor_source(tensors, Data(source="t.npz")).classes == classes

@@ -187,3 +187,21 @@ def test_an_interval_and_a_range_are_told_apart():
 )
 def test_a_point_in_a_number_is_no_task(name, spelled):
     assert numbers.label(name) == spelled
+
+
+def _imported(loss="cross-entropy", classes=None, **scalars):
+    model = Imported(factory="net:make", loss=loss, classes=classes)
+    run = summary()
+    return dataclasses.replace(run, experiment=Experiment(model=model), scalars={**run.scalars, **scalars})
+
+
+def test_there_is_a_loss_of_guessing_where_the_loss_is_cross_entropy_of_classes():
+    assert _imported(train_error=0.5).guessing_loss == pytest.approx(np.log(10))
+    assert _imported(classes=False).guessing_loss is None
+    assert _imported(loss="net:weighted").guessing_loss is None
+    assert _imported(loss="torch.nn:BCEWithLogitsLoss").guessing_loss is None
+
+
+def test_integers_without_an_error_are_no_classes():
+    assert captions.classes(_imported(train_error=0.5)).startswith("Classes: airplane, ")
+    assert captions.classes(_imported(train_error=None)) == "The targets are no classes."

@@ -157,8 +157,8 @@ def _fails(outputs, targets):
             OUTPUTS[:, :1],
             NUMBERS[:, 0],
             "the loss own returns the shape (11, 11) for outputs of the shape (11, 1), float32 and targets of"
-            " the"
-            " shape (11,), float32, expected one loss for each of 11 samples: (11,), or one for each target",
+            " the shape (11,), float32, expected one loss for each of 11 samples: (11,), or one for each"
+            " target",
         ),
         (
             lambda outputs, targets: outputs[:5, 0],

@@ -225,9 +225,8 @@ def test_what_is_no_mean_over_samples_is_one_line(criterion, line):
             torch.zeros(5, 3),
             torch.full((5,), 3),
             "the loss cross-entropy fails on outputs of the shape (5, 3), float32 and targets of the shape"
-            " (5,),"
-            " int64: IndexError: Target 3 is out of bounds.; expected targets from 0 to 2, of the outputs' 3"
-            " classes, or -100",
+            " (5,), int64: IndexError: Target 3 is out of bounds.; expected targets from 0 to 2, of the"
+            " outputs' 3 classes, or -100",
         ),
         (
             nn.CrossEntropyLoss(weight=torch.ones(2)),
