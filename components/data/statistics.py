@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_PART = 10_000  # images that are counted at once
+_PART = 2**23  # pixels of a channel that are counted at once
 # of a channel that is the same everywhere: one grey level, so that it can be divided by
 _LEAST_DEVIATION = 1 / 255
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -12,7 +12,8 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 def channel_statistics(pixels: NDArray[np.uint8]) -> Statistics:
     """Mean and deviation by channel of pixels / 255, exactly, from the counts of the 256 levels."""
     # bincount makes eight bytes of each pixel
-    parts = [pixels[start : start + _PART] for start in range(0, len(pixels), _PART)]
+    size = max(1, _PART // max(1, pixels[0, 0].size))
+    parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
     counts = np.stack(
         [
             sum(np.bincount(part[:, channel].ravel(), minlength=256) for part in parts)

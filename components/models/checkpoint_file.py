@@ -21,6 +21,8 @@ from lossmap.components.core.imports import reason
 TOP = "."  # the key of what lies in the file itself, not in one of its parts
 _DEEPEST = 8
 _SHOWN = 8
+# what numpy makes its numbers and arrays of, by the name that files have
+_NUMPY = {"scalar": np.float64().__reduce__()[0], "_reconstruct": np.empty(0).__reduce__()[0]}
 # beside the weights in many files; each only holds values, and making one runs nothing of the file's
 _PLAIN: tuple[Any, ...] = (
     argparse.Namespace,
@@ -34,10 +36,7 @@ _PLAIN: tuple[Any, ...] = (
     *{type(np.dtype(kind)) for kind in "?bhilqBHILQefd"},
     *(
         (function, f"numpy.{core}.multiarray.{name}")
-        for name, function in (
-            ("scalar", np.float64().__reduce__()[0]),
-            ("_reconstruct", np.empty(0).__reduce__()[0]),
-        )
+        for name, function in _NUMPY.items()
         for core in ("core", "_core")
     ),
 )
