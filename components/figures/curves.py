@@ -73,10 +73,11 @@ class CurveAxis:
         return cls(scale, low, high, losses.size - kept.size, is_open)
 
     def ends(self) -> tuple[float, float]:
-        """The heights of the axis' ends, with some room beyond what is shown."""
+        """The heights of the axis' ends, with some room beyond what is shown, but none below 0."""
         low, high = self.scale.height(self.low), self.scale.height(self.high)
         room = ROOM * (high - low) or ROOM * (abs(high) or 1.0)
-        return low - room, high + room
+        is_zero = self.scale.kind == "linear" and low == 0
+        return (0.0 if is_zero else low - room), high + room
 
     def place(self, losses: Array) -> Array:
         """Where plotly draws losses: on a symmetric logarithm at their heights; on a logarithmic axis what is

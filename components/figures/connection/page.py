@@ -19,6 +19,7 @@ def connection_page(summary: ConnectionSummary) -> str:
     figures = {
         f"{split}-{quantity}": profile_figure(summary, split, quantity)
         for split, quantity in summary.paths[0].barriers
+        if quantity in summary.quantities
     }
     profiles = summary.paths[0].profiles
     splits = {split: adjective for split, adjective in SPLITS.items() if split in profiles}

@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from lossmap.components.figures.axis import use_axis
 from lossmap.components.figures.connection.sentences import colour, label, statistics, title, verdict
 from lossmap.components.figures.connection.summary import (
-    QUANTITIES,
     SPLITS,
     ConnectionSummary,
     Quantity,
@@ -20,9 +19,9 @@ def connection(summary: ConnectionSummary) -> bytes:
     splits = list(summary.paths[0].profiles)
     with house_style():
         figure = figure_with_caption(9.6, 0.5 + 2.9 * len(splits), _caption(summary), title(summary))
-        axes = figure.subplots(len(splits), 2, squeeze=False, sharex=True)
+        axes = figure.subplots(len(splits), len(summary.quantities), squeeze=False, sharex=True)
         for row, split in zip(axes, splits, strict=True):
-            for panel, quantity in zip(row, QUANTITIES, strict=True):
+            for panel, quantity in zip(row, summary.quantities, strict=True):
                 _draw(panel, summary, split, quantity)
         for panel in axes[-1]:
             panel.set_xlabel("t")

@@ -87,6 +87,12 @@ class ConnectionSummary:
         return {name: path.barrier for name, path in self.paths_by_name.items()}
 
     @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Which there are: no errors without classes."""
+        known = {quantity for (_, quantity), found in self.paths[0].barriers.items() if found is not None}
+        return tuple(quantity for quantity in QUANTITIES if quantity in known)
+
+    @property
     def chord_t(self) -> Array:
         """(T,) where the chord is told."""
         return self.paths[0].profiles["train"].t

@@ -130,6 +130,24 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(n, deviation):
     assert stats.binomtest(held, trials, 0.95, alternative="less").pvalue > 1e-4
 
 
+def test_the_interval_of_a_difference_of_shares_is_no_more_than_all():
+    x, y = np.array([0.99, 0.6]), np.array([0.01, 0.3])
+    assert mean_interval(x, y, 0)[1] > 1
+    bounded = mean_interval(x, y, 0, of_shares=True)
+    assert -1 < bounded[0] < x.mean() - y.mean() < bounded[1] < 1
+    of_shares = [studies.sample(*values, measure="test_error") for values in (x, y)]
+    assert effect(*of_shares, 0).interval == bounded
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_of_a_difference_of_shares_holds_the_truth_as_often_as_it_says(n):
+    generator, trials = np.random.default_rng(n), 1000
+    shares = generator.beta(8, 2, (trials, n)), generator.beta(2, 2, (trials, n))
+    found = [mean_interval(x, y, 0, of_shares=True) for x, y in zip(*shares, strict=True)]
+    held = sum(low <= 0.3 <= high for low, high in found)
+    assert stats.binomtest(held, trials, 0.94, alternative="less").pvalue > 1e-3
+
+
 def test_the_interval_of_many_seeds_is_the_bootstraps():
     x, y = np.exp(draw(1, 30)), np.exp(draw(2, 30))
     low, high = mean_interval(x, y, 3)

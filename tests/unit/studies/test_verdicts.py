@@ -49,6 +49,38 @@ def test_bounds_are_judged_by_each_runs_interval(rule, ends, answer):
     assert judge(said(rule, bound=1), with_ends(*ends))[0] == answer
 
 
+def with_ranges(pairs, *ends):
+    return [Outcome(cell.cell, {**cell.scalars, "m_range_of": float(pairs)}) for cell in with_ends(*ends)]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "below", "of", "answer"),
+    [
+        (2, 3, 5, "not decidable here"),  # P(X >= 3) = 0.104 of 5 events with 1/4
+        (2, 4, 5, "supported"),  # 0.016
+        (3, 2, 5, "not decidable here"),  # 0.12 of 5 with 1/8
+        (3, 3, 5, "supported"),  # 0.016
+    ],
+)
+def test_ranges_of_pairs_lie_beyond_their_truth_more_often_than_intervals(pairs, below, of, answer):
+    ends = [(0.9, 0.8, 0.99)] * below + [(1.2, 1.1, 1.3)] * (of - below)
+    assert judge(said("somewhere-below", bound=1), with_ranges(pairs, *ends))[0] == answer
+
+
+def test_ranges_that_chance_lays_beyond_a_true_bound_decide_in_less_than_one_study_of_twenty():
+    draws = np.random.default_rng(0).normal(size=(500, 5, 2))
+    decided = 0
+    for study in draws:
+        ends = [(float(pair.mean()), float(pair.min()), float(pair.max())) for pair in study]
+        decided += judge(said("somewhere-below", bound=0), with_ranges(2, *ends))[0] == "supported"
+    assert decided / len(draws) < 0.05 + 3 * (0.05 * 0.95 / len(draws)) ** 0.5
+
+
+def test_the_evidence_calls_a_range_a_range():
+    _, evidence = judge(said("always-at-least", bound=1), with_ranges(3, (1.0, 0.9, 1.1), (1.1, 1.0, 1.2)))
+    assert "the lowest is 1 (range of 3 pairs of directions 0.9 to 1.1)" in evidence
+
+
 @pytest.mark.parametrize("runs", [1, 2, 3, 5, 10])
 def test_chance_decides_against_a_true_bound_in_less_than_one_study_of_twenty(runs):
     # of a measure whose truth is the bound, with a standard error of 1

@@ -8,9 +8,10 @@ from reference.paths import profile
 from reference.summaries import manifest
 
 from lossmap.components.config.connection import Connecting, Curve, Evaluation, Note
+from lossmap.components.config.data import Data
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.models import Mlp
-from lossmap.components.figures.connection.page import connection_page
+from lossmap.components.config.models import Imported, Mlp
+from lossmap.components.figures.connection.page import connection_page, profile_figure
 from lossmap.components.figures.connection.plot import connection
 from lossmap.components.figures.connection.record import record, scalars
 from lossmap.components.figures.connection.sentences import alignment, verdict
@@ -147,3 +148,43 @@ def test_the_picture_is_a_png_and_the_same_every_time():
     first = connection(shown)
     assert first[:8] == b"\x89PNG\r\n\x1a\n"
     assert connection(shown) == first
+
+
+def shifted(height, low):
+    groups = low + height * 4 * np.outer(T * (1 - T), 1 + 0.05 * np.linspace(-1.7, 1.7, 100))
+    return profile(T, groups, np.full_like(groups, np.nan))
+
+
+def own_loss(height, low):
+    path = ConnectionPath.of("linear", {"train": shifted(height, low), "test": shifted(height, low)})
+    experiment = Experiment(
+        model=Imported(factory="net:make", loss="net:likelihood"), data=Data(source="data.npz")
+    )
+    connecting = Connecting(curve=None, threshold=None)
+    return ConnectionSummary(
+        ("a", "b"), ("a" * 64, "b" * 64), experiment, manifest("data.npz"), connecting, NOTE, (path,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("height", "low", "kind"), [(1e-5, 1e-6, "linear"), (2.0, -3.8, "linear"), (0.4, 1000.0, "linear")]
+)
+def test_a_connection_of_any_loss_shows_its_hill_and_its_band(height, low, kind):
+    summary = own_loss(height, low)
+    axis = summary.axis("train")
+    assert axis.scale.kind == kind
+    assert height > 0.5 * (axis.high - axis.low)
+    band, curve = profile_figure(summary, "train", "loss").data[:2]
+    assert (band.y[:9] >= curve.y).all()
+    assert (band.y[9:][::-1] <= curve.y).all()
+    assert (band.y[9:][::-1] < curve.y)[1:-1].all()
+    assert connection(summary)[:4] == b"\x89PNG"
+
+
+def test_without_a_threshold_barriers_are_told_and_not_judged():
+    said = verdict(own_loss(2.0, -3.8))
+    assert said.startswith(
+        "On these 512 training samples the lowest barrier is that of the straight line, 2 ["
+    )
+    assert "units of the loss" in said
+    assert "nats" not in connection_page(own_loss(2.0, -3.8))
