@@ -64,6 +64,12 @@ class Experiment(Frozen):
                 f"data.source is {self.data.source!r}, a file of tensors, and model.architecture is"
                 f" {self.model.architecture}, expected images: only imported networks take tensors"
             )
+        if isinstance(self.model, Imported) and self.landscape.directions == "trajectory":
+            raise ValueError(
+                "landscape.directions is trajectory and model.architecture is imported, expected another: an"
+                " imported network has no trajectory of training; survey two checkpoints of it as runs, and a"
+                " third with landscape.directions=networks"
+            )
         return self
 
     @model_validator(mode="after")

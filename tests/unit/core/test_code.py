@@ -79,7 +79,8 @@ def test_the_version_of_an_installed_package_counts(folder):
     assert sources_sha256(["net_of_mine"]) != before
 
 
-def test_a_module_that_has_the_name_of_one_of_pythons_counts(folder):
+def test_a_module_that_has_the_name_of_one_of_pythons_counts(folder, monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     before = sources_sha256(["other_of_mine"])
     (folder / "other_of_mine.py").write_text("import colorsys\n")
     other = sources_sha256(["other_of_mine"])

@@ -530,6 +530,14 @@ def test_an_imported_network_is_not_trained_and_every_other_is():
     )
 
 
+def test_an_imported_network_has_no_trajectory():
+    line = _refused(
+        parse,
+        {"model": {"architecture": "imported", "factory": "a:b"}, "landscape": {"directions": "trajectory"}},
+    )
+    assert "an imported network has no trajectory of training" in line
+
+
 def test_the_factorys_arguments_can_be_set_one_by_one():
     experiment = override(
         parse({"model": {"architecture": "imported", "factory": "a:b"}}),
