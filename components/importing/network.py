@@ -21,7 +21,7 @@ from lossmap.components.data.samples import keep_samples
 from lossmap.components.importing.checks import check_function
 from lossmap.components.importing.evaluation import Evaluation
 from lossmap.components.landscape.layers import check_layers
-from lossmap.components.landscape.moving import count_parameters
+from lossmap.components.landscape.moving import count_parameters, moving_parameters
 from lossmap.components.landscape.objective import experiment_loss, like_parameters
 from lossmap.components.models import build
 from lossmap.components.models.checkpoint_file import read_checkpoint
@@ -46,12 +46,12 @@ def import_network(run: Run, progress: Progress = silent) -> None:
     model = _imported(run.experiment.model)
     network = load_network(model, run.manifest)
     check_layers(network)
-    parameters = count_parameters(network)
+    moving_parameters(network)  # refuses a network without any; lazy ones are counted after their first call
     evaluation = Evaluation(network, experiment_loss(run.experiment, run.manifest), run.manifest, progress)
     result: dict[str, Any] = {
         "train": _evaluated(run, "train", network, evaluation),
         "test": _evaluated(run, "test", network, evaluation),
-        "parameters": parameters,
+        "parameters": count_parameters(network),
         "seconds": time.monotonic() - start,
         "processes": 1,
         "device": evaluation.device,

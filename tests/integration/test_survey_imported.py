@@ -383,7 +383,7 @@ def test_the_proof_waits_for_a_network_that_is_not_trained(settings):
             {"model": "a:b"},
             (
                 "--data is missing, expected where the samples come from: cifar10, a folder or zip of images,"
-                " or a .npz or .safetensors file"
+                " or a file of tensors such as .npz or .csv"
             ),
         ),
         (
