@@ -10,6 +10,8 @@ from markupsafe import Markup
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from lossmap.components.figures import numbers
+
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -17,7 +19,7 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-
+TEMPLATES.filters["label"] = numbers.label
 
 BLANK = go.layout.Template()  # the page brings its own colours, light and dark
 

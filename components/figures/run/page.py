@@ -13,14 +13,13 @@ from lossmap.components.core.errors import LossmapError
 from lossmap.components.core.estimates import ENDS
 from lossmap.components.figures import numbers
 from lossmap.components.figures.frame import Frame, frame
-from lossmap.components.figures.pages import TEMPLATES, render
+from lossmap.components.figures.pages import render
 from lossmap.components.figures.run import captions, details, sentences
 from lossmap.components.figures.run.interactive import height_axis, map_figure, surface_figure
 from lossmap.components.figures.run.interactive_curves import epochs_figure, profile_figure
 from lossmap.components.figures.run.summary import RunSummary
 from lossmap.components.figures.scale import COLOURS
 
-TEMPLATES.filters["label"] = numbers.label
 _QUANTITIES = ("loss", "error")
 _SURVEYED_ALIKE = (
     "landscape.split",
