@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.data.batches import as_inputs
-from lossmap.components.landscape.forward import without_gradients
+from lossmap.components.landscape.forward import detached_outputs
 from lossmap.components.landscape.losses.checks import check_loss
 from lossmap.components.landscape.losses.loss import IGNORED, Loss
 from lossmap.components.landscape.objective import like_parameters
-from lossmap.components.landscape.outputs import network_outputs
 
 _BATCH = 256  # samples at most, and fewer where one sample's inputs or outputs are many numbers:
 _BATCH_NUMBERS = 2**24
@@ -78,10 +77,7 @@ class Evaluation:
 
     def _outputs(self, packed: Tensor) -> Tensor:
         inputs = like_parameters(as_inputs(packed.to(self.device), self._manifest), self._network)
-        # a copy: a network may change its inputs in place, and these are kept
-        return without_gradients(
-            self._network, lambda: network_outputs(self._network, inputs.clone())
-        ).detach()
+        return detached_outputs(self._network, inputs)
 
 
 def _some(targets: Tensor, count: int) -> Tensor:

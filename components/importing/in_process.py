@@ -46,8 +46,7 @@ def in_process_model(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Ite
 
     It is a copy on the CPU that is surveyed. Its address follows from its weights, its structure, the code of
     it and of the loss, and what they compute on the first samples, so that the same call finds what it
-    computed before. Torch's
-    number of threads and its determinism are put back at the end.
+    computed before. Torch's number of threads and its determinism are put back at the end.
 
     Args:
         network: stays as it is.

@@ -15,6 +15,7 @@ from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.evaluator import Directions, tensors
 from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.objective import Problem
+from lossmap.components.landscape.outputs import are_close
 
 _SAMPLES = 4
 _POINTS = 2  # of the plane, besides its centre
@@ -140,7 +141,7 @@ def _is_exact(problem: Problem, directions: Directions, pairs: Sequence[_Pair]) 
     left = _folded(folded, whole, pairs)
     points = [(0.0, 0.0), *stream("fold").uniform(-1, 1, (_POINTS, 2)).tolist()]
     return all(
-        _is_same(_outputs(network, whole, point, inputs), _outputs(folded, left, point, inputs))
+        are_close(_outputs(folded, left, point, inputs), _outputs(network, whole, point, inputs), _TOLERANCE)
         for point in points
     )
 
@@ -161,8 +162,3 @@ def _outputs(
         return outputs.detach()
 
     return without_gradients(network, compute)
-
-
-def _is_same(one: Tensor, two: Tensor) -> bool:
-    largest = float(one.abs().nan_to_num(0, 0, 0).max())
-    return torch.allclose(one, two, rtol=0, atol=_TOLERANCE * largest, equal_nan=True)

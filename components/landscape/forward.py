@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.landscape.objective import SampleLoss, SampleMean, Samples, losses_and_errors
+from lossmap.components.landscape.outputs import are_close, network_outputs
 
 T = TypeVar("T")
 
@@ -44,6 +45,13 @@ def losses_of(network: nn.Module, loss: SampleLoss, samples: Samples) -> tuple[S
     return without_gradients(network, lambda: losses_and_errors(network, loss, samples))
 
 
+def detached_outputs(network: nn.Module, inputs: Tensor) -> Tensor:
+    """The network's outputs, as of network_outputs, without derivatives. It may change its inputs in place:
+    it gets a copy.
+    """
+    return without_gradients(network, lambda: network_outputs(network, inputs.clone())).detach()
+
+
 def fixed(network: nn.Module) -> nn.Module:
     """The network itself, none of whose parameters requires a gradient from now on."""
     for parameter in network.parameters():  # TorchScript has no requires_grad_ of the whole
@@ -77,17 +85,10 @@ def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
     if inputs.dim() != 4:
         return torch.contiguous_format
     try:
-        expected = _outputs(network, inputs.contiguous())
-        found = _outputs(network, inputs.contiguous(memory_format=torch.channels_last))
-        tolerance = torch.finfo(expected.dtype).eps ** 0.5
-        largest = expected.abs().nan_to_num(0, 0).max().item()
-        same = torch.allclose(found, expected, rtol=0, atol=tolerance * largest, equal_nan=True)
+        expected = detached_outputs(network, inputs.contiguous())
+        found = detached_outputs(network, inputs.contiguous(memory_format=torch.channels_last))
+        same = are_close(found, expected, torch.finfo(expected.dtype).eps ** 0.5)
     # whatever a user's network does; what fails in any format fails again where it is evaluated
     except Exception:
         same = False
     return torch.channels_last if same else torch.contiguous_format
-
-
-def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:
-    outputs: Tensor = without_gradients(network, lambda: network(inputs.clone()))
-    return outputs.detach()

@@ -46,6 +46,18 @@ def network_outputs(
     return outputs
 
 
+def are_close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Whether two tensors of one shape differ by at most `tolerance` times the largest finite magnitude of
+    what is expected; what is NaN or infinite has to be so in both.
+    """
+    magnitudes = expected.abs()
+    finite = magnitudes[magnitudes.isfinite()]
+    largest = float(finite.max()) if finite.numel() else 0.0
+    return found.shape == expected.shape and torch.allclose(
+        found, expected, rtol=0, atol=tolerance * largest, equal_nan=True
+    )
+
+
 def _kind(outputs: Any) -> str:
     kind = type(outputs).__name__
     if isinstance(outputs, tuple | list):

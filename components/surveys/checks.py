@@ -7,6 +7,7 @@ from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.landscape.evaluator import Directions, Evaluator, tensors
 from lossmap.components.landscape.forward import losses_of
 from lossmap.components.landscape.objective import Samples, group_means
+from lossmap.components.landscape.outputs import are_close
 from lossmap.components.landscape.precision import described, narrow_types, types
 from lossmap.components.surveys.problems import Problems
 
@@ -29,7 +30,7 @@ def check_plane(problems: Problems, directions: Directions, samples: int) -> Non
         expected = _built_anew(problems, problem.samples, directions)
     except LossmapError as error:
         raise _failure(problems, error) from None
-    if not _is_same(moved, expected):
+    if not are_close(moved.to(expected), expected, torch.finfo(torch.float32).eps ** 0.5):
         raise ExperimentError(
             f"the network {type(problem.network).__name__} does not follow its weights: moved along the plane"
             f" it has the loss {float(moved.mean()):.6g}, built anew with these weights"
@@ -47,12 +48,6 @@ def _built_anew(problems: Problems, samples: Samples, directions: Directions) ->
                 tensor.copy_(tensor + a * x[name].to(tensor) + b * y[name].to(tensor))
     losses, _ = losses_of(network, problems.loss, samples)
     return group_means(losses.values, samples.groups())
-
-
-def _is_same(moved: Tensor, expected: Tensor) -> bool:
-    largest = float(expected.abs().nan_to_num(0, 0).max())
-    tolerance = torch.finfo(torch.float32).eps ** 0.5
-    return torch.allclose(moved.to(expected), expected, rtol=0, atol=tolerance * largest, equal_nan=True)
 
 
 def _failure(problems: Problems, error: LossmapError) -> LossmapError:

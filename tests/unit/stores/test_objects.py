@@ -305,12 +305,18 @@ def test_an_endpoint_that_is_no_address_is_told(s3, monkeypatch):
     )
 
 
-def test_what_is_sent_carries_its_md5_sum_for_the_server_to_check(s3):
-    store = open_store(s3)
+def _sent_headers(store):
+    """The headers of every upload from now on."""
     sent = []
     store._client.meta.events.register(
         "before-send.s3.PutObject", lambda request, **_: sent.append(dict(request.headers))
     )
+    return sent
+
+
+def test_what_is_sent_carries_its_md5_sum_for_the_server_to_check(s3):
+    store = open_store(s3)
+    sent = _sent_headers(store)
     store.write("x", b"content")
     assert sent[0]["Content-MD5"] == b"mgNkuembtIDdJeHwKEyFVQ=="
 
@@ -319,3 +325,40 @@ def test_a_plain_path_may_begin_with_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     open_store("~/runs").write("x", b"1")
     assert Path(tmp_path, "runs", "x").read_bytes() == b"1"
+
+
+def test_the_region_of_a_profile_is_used(s3, monkeypatch, tmp_path):
+    (tmp_path / "config").write_text("[profile lab]\nregion = garage\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    assert open_store(s3)._client.meta.region_name == "garage"
+    monkeypatch.setenv("AWS_REGION", "other")
+    assert open_store(s3)._client.meta.region_name == "other"
+
+
+def test_uploads_are_encrypted_as_the_variable_says(s3, monkeypatch):
+    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", '{"ServerSideEncryption": "AES256"}')
+    store = open_store(s3)
+    sent = _sent_headers(store)
+    store.write("x", b"content")
+    assert sent[0]["x-amz-server-side-encryption"] == b"AES256"
+    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", "aws:kms")
+    with pytest.raises(
+        StoreError, match=r"^MLFLOW_S3_UPLOAD_EXTRA_ARGS is 'aws:kms', expected JSON such as "
+    ):
+        open_store(s3)
+
+
+def test_a_custom_endpoint_is_spoken_to_by_paths_unless_the_profile_says_otherwise(s3, monkeypatch, tmp_path):
+    def address():
+        store = open_store(s3)
+        url = store._client.generate_presigned_url("get_object", {"Bucket": "own-bucket", "Key": "k"})
+        return url.partition("?")[0]
+
+    assert address().endswith("/own-bucket/k")
+    (tmp_path / "config").write_text("[default]\ns3 =\n  addressing_style = virtual\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example:9000")
+    assert address() == "http://own-bucket.store.example:9000/k"

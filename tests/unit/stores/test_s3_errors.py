@@ -5,7 +5,6 @@ import pytest
 from botocore.parsers import ResponseParserError
 
 from lossmap.components.core.errors import StoreError
-from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.s3_errors import explained
 
 STORE = "s3://bucket/p"
@@ -101,43 +100,3 @@ def test_a_failure_on_the_way_has_the_cure_that_fits(error, cure):
     line = _line(error)
     assert line.startswith(STORE)
     assert cure in line
-
-
-def test_the_region_of_a_profile_is_used(s3, monkeypatch, tmp_path):
-    (tmp_path / "config").write_text("[profile lab]\nregion = garage\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setenv("AWS_PROFILE", "lab")
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    assert open_store(s3)._client.meta.region_name == "garage"
-    monkeypatch.setenv("AWS_REGION", "other")
-    assert open_store(s3)._client.meta.region_name == "other"
-
-
-def test_uploads_are_encrypted_as_the_variable_says(s3, monkeypatch):
-    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", '{"ServerSideEncryption": "AES256"}')
-    store = open_store(s3)
-    sent = []
-    store._client.meta.events.register(
-        "before-send.s3.PutObject", lambda request, **_: sent.append(dict(request.headers))
-    )
-    store.write("x", b"content")
-    assert sent[0]["x-amz-server-side-encryption"] == b"AES256"
-    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", "aws:kms")
-    with pytest.raises(
-        StoreError, match=r"^MLFLOW_S3_UPLOAD_EXTRA_ARGS is 'aws:kms', expected JSON such as "
-    ):
-        open_store(s3)
-
-
-def test_a_custom_endpoint_is_spoken_to_by_paths_unless_the_profile_says_otherwise(s3, monkeypatch, tmp_path):
-    def address():
-        store = open_store(s3)
-        url = store._client.generate_presigned_url("get_object", {"Bucket": "own-bucket", "Key": "k"})
-        return url.partition("?")[0]
-
-    assert address().endswith("/own-bucket/k")
-    (tmp_path / "config").write_text("[default]\ns3 =\n  addressing_style = virtual\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example:9000")
-    assert address() == "http://own-bucket.store.example:9000/k"
