@@ -145,7 +145,7 @@ def _paths(values: _Fields, prefix: str = "") -> Iterator[str]:
 
 def _message(error: ValidationError, known: _Fields) -> str:
     first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"] if part not in _ARCHITECTURES)
+    path = ".".join(str(part) for part in first["loc"] if part not in (*_ARCHITECTURES, "[key]"))
     if first["type"] == "extra_forbidden":
         return _unknown(path, known)
     if first["type"] == "union_tag_invalid":

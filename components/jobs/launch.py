@@ -15,7 +15,8 @@ from lossmap.components.config.training import Training
 from lossmap.components.core.errors import ClusterError, Interrupted, LossmapError
 from lossmap.components.jobs import submission
 from lossmap.components.jobs.connection import Api, connect, own_pod_name
-from lossmap.components.jobs.pytorchjob import Launcher, Request, render
+from lossmap.components.jobs.pytorchjob import render
+from lossmap.components.jobs.request import Launcher, Request
 from lossmap.components.jobs.transcript import Say, Transcript
 from lossmap.components.jobs.watch import Pace, Watch, failure
 from lossmap.components.stores import layout

@@ -8,7 +8,7 @@ from kubeflow.training import KubeflowOrgV1PyTorchJob
 from lossmap.components.core.errors import ClusterError
 from lossmap.components.jobs.connection import Api, ApiError
 from lossmap.components.jobs.deployment import PIPELINE_RUN_LABEL
-from lossmap.components.jobs.pytorchjob import RUN_LABEL, TRAINING_ANNOTATION
+from lossmap.components.jobs.request import RUN_LABEL, TRAINING_ANNOTATION
 
 _PAUSE_SECONDS = 1.0
 _PATIENCE_SECONDS = 120.0

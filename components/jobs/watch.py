@@ -10,8 +10,9 @@ from kubernetes import client
 from lossmap.components.core.errors import Interrupted, TrainingError, TrainingKilled
 from lossmap.components.jobs import reasons
 from lossmap.components.jobs.connection import Api
-from lossmap.components.jobs.pytorchjob import JOB_LABEL, Request
+from lossmap.components.jobs.pytorchjob import JOB_LABEL
 from lossmap.components.jobs.reasons import Cause
+from lossmap.components.jobs.request import Request
 from lossmap.components.jobs.submission import ending
 from lossmap.components.jobs.transcript import Transcript
 

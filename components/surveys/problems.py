@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lossmap.components.config.models import Imported
 from lossmap.components.core.errors import ExperimentError, LossmapError
+from lossmap.components.core.gpus import why_no_gpu
 from lossmap.components.core.imports import reason
 from lossmap.components.data.samples import SurveySamples, load_survey_samples
 from lossmap.components.landscape.evaluator import Directions, Evaluator
@@ -109,6 +110,11 @@ class Problems:
         return load_survey_samples(self._run)
 
     def _ready_network(self) -> nn.Module:
+        if self._device == "cuda" and not torch.cuda.is_available():
+            raise ExperimentError(
+                f"landscape.device is 'cuda' and {why_no_gpu()}; set landscape.device=cpu, or give this"
+                " machine a GPU"
+            )
         return self.network().eval().to(self._device)
 
     @cached_property

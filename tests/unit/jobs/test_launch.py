@@ -14,7 +14,7 @@ from lossmap.components.config import experiment
 from lossmap.components.core.errors import ClusterError, Interrupted, TrainingError, TrainingKilled
 from lossmap.components.jobs.connection import api_at
 from lossmap.components.jobs.launch import launch_in
-from lossmap.components.jobs.pytorchjob import Request, name_of
+from lossmap.components.jobs.request import Request, name_of
 from lossmap.components.jobs.watch import Pace
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
@@ -175,7 +175,8 @@ def test_a_job_of_somebody_else_is_left_alone(scene):
 
 
 def _create(scene, labels=None):
-    from lossmap.components.jobs.pytorchjob import Launcher, render
+    from lossmap.components.jobs.pytorchjob import render
+    from lossmap.components.jobs.request import Launcher
 
     job = render(scene.asked, Launcher.of(scene.api.core.read_namespaced_pod("step", NAMESPACE)))
     job.metadata.labels |= labels or {}

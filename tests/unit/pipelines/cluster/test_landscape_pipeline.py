@@ -179,24 +179,101 @@ def test_artifacts_have_the_types_that_kubeflow_shows():
     }
 
 
-def test_gpus_tolerations_and_selectors_come_from_the_experiment():
-    gpu = ("cluster.profile=gpu", "landscape.device=cuda", "cluster.node_selector={pool: a100}")
-    _, specification, platform = _package(*gpu)
-    tile = _executors(specification)["tile"]["resources"]
-    assert (
-        tile["accelerator"]["resourceType"] == "nvidia.com/gpu"
-        and tile["accelerator"]["resourceCount"] == "1"
-    )
-    assert platform["exec-tile"]["tolerations"] == [
-        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-    ]
-    assert platform["exec-tile"]["nodeSelector"] == {"labels": {"pool": "a100"}}
-    assert "nodeSelector" not in platform["exec-prepare"]
-    assert not any(
-        "accelerator" in each["resources"]
+GPUS = ("cluster.profile=gpu", "landscape.device=cuda")
+
+
+def _with_gpus(specification):
+    return {
+        name: each["resources"]["accelerator"]["resourceType"]
         for name, each in _executors(specification).items()
-        if name != "tile"
-    )
+        if "accelerator" in each["resources"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("directions", "steps"),
+    [("random", {"tile", "merge"}), ("hessian", {"plan", "tile", "merge"})],
+)
+def test_every_step_that_computes_the_loss_on_a_gpu_has_one(directions, steps):
+    amd = f"landscape.directions={directions}", "cluster.gpu_resource=amd.com/gpu"
+    assert _with_gpus(_package(*GPUS, *amd)[1]) == dict.fromkeys(steps, "amd.com/gpu")
+
+
+def test_every_pod_goes_where_the_experiment_says_and_those_with_gpus_to_their_nodes():
+    nodes = ("cluster.node_selector={pool: ml}", "cluster.gpu_node_selector={gpu: a100}")
+    taint = "cluster.tolerations=[{key: dedicated, operator: Equal, value: ml, effect: NoSchedule}]"
+    platform = _package(*GPUS, *nodes, taint)[2]
+    gpu = {f"exec-{name}": {"gpu": "a100"} for name in ("tile", "merge")}
+    for step, settings in platform.items():
+        assert settings["nodeSelector"] == {"labels": {"pool": "ml"} | gpu.get(step, {})}
+        assert settings["tolerations"] == [
+            {"key": "dedicated", "operator": "Equal", "value": "ml", "effect": "NoSchedule"}
+        ]
+
+
+PATCHED = (
+    "cluster.pod.labels={team: vision}",
+    "cluster.pod.annotations={cost-centre: 17}",
+    "cluster.pod.image_pull_secrets=[registry]",
+    "cluster.pod.user=null",
+    "cluster.pod.group=null",
+    "cluster.pod.variables={NCCL_DEBUG: INFO}",
+    "cluster.pod.environment=[{secret: sso, keys: {AWS_SESSION_TOKEN: token, HTTPS_PROXY: proxy}}]",
+    "cluster.pod.files=[{secret: company-ca, path: /etc/ssl/company}]",
+)
+
+
+def _sources(settings):
+    """Name and key of the Secret or ConfigMap that a variable comes from; each variable comes from one."""
+    found = [
+        (key["envVar"], (source[f"{kind}Name"], key[f"{kind}Key"]))
+        for kind in ("secret", "configMap")
+        for source in settings[f"{kind}AsEnv"]
+        for key in source["keyToEnv"]
+    ]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def test_every_steps_pod_is_what_the_platform_demands():
+    _, specification, platform = _package(*PATCHED)
+    for name, container in _executors(specification).items():
+        assert {"name": "NCCL_DEBUG", "value": "INFO"} in container["env"]
+        settings = platform[f"exec-{name}"]
+        assert settings["podMetadata"] == {
+            "labels": {"team": "vision"},
+            "annotations": {"sidecar.istio.io/inject": "false", "cost-centre": "17"},
+        }
+        assert [each["secretName"] for each in settings["imagePullSecret"]] == ["registry"]
+        assert settings["securityContext"] == {"runAsNonRoot": True}
+        assert [(each["secretName"], each["mountPath"]) for each in settings["secretAsVolume"]] == [
+            ("company-ca", "/etc/ssl/company")
+        ]
+        sources = _sources(settings)
+        assert sources["AWS_SESSION_TOKEN"] == ("sso", "token")
+        assert sources["HTTPS_PROXY"] == ("sso", "proxy")
+        assert sources["AWS_CA_BUNDLE"] == ("lossmap", "AWS_CA_BUNDLE")
+
+
+def test_a_platform_needs_no_setting_for_keys_by_a_role_for_a_proxy_or_for_a_ca():
+    for settings in _package()[2].values():
+        assert all(secret["optional"] for secret in settings["secretAsEnv"])
+        assert settings["podMetadata"]["annotations"] == {"sidecar.istio.io/inject": "false"}
+        [files] = settings["configMapAsVolume"]
+        assert (files["configMapName"], files["mountPath"], files["optional"]) == (
+            "lossmap-files",
+            "/etc/lossmap",
+            True,
+        )
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("1.5Gi", "1610612736"), ("2000000k", "2000000000"), ("2e9", "2000000000")]
+)
+def test_amounts_are_what_kubernetes_understands_by_them(asked, given):
+    memory = f"cluster.steps.memory={asked}"
+    resources = _executors(_package(memory, "cluster.steps.cpu=.25")[1])["prepare"]["resources"]
+    assert (resources["resourceMemoryRequest"], resources["resourceCpuRequest"]) == (given, "250m")
 
 
 def test_the_sdk_reads_its_own_package_back():
