@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from lossmap.components.config.cluster import Cluster
@@ -85,17 +86,26 @@ def _run_job(api: Api, request: Request, store: Store, transcript: Transcript, p
     name = job.metadata.name
     try:
         submission.submit(api, job, api.namespace, transcript.say)
-        with _deleted_on_failure(api, name, transcript.say):
-            _wait(Watch(api, request, name, transcript, pace), request, store, transcript, pace)
+        with _deleted_on_failure(api, name, transcript):
+            has_result = partial(store.exists, layout.training_result(request.address))
+            watch = Watch(api, request, name, transcript, pace, has_result)
+            state = _wait(watch, request, store, transcript, pace)
+        if state == "done":
+            transcript.say(
+                f"the store has the result, and PyTorchJob {name} goes on, as with a container beside its own"
+                " such as Istio's; it is deleted"
+            )
+            _delete(api, name, transcript)
     except KeyboardInterrupt:
         raise Interrupted(f"training was asked to stop; PyTorchJob {name} is deleted") from None
 
 
-def _wait(watch: Watch, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
+def _wait(watch: Watch, request: Request, store: Store, transcript: Transcript, pace: Pace) -> str:
     state, message = watch.until_it_ends()
     transcript.close()
     if not _has_result(store, request.address, pace.result if state == "Succeeded" else 0.0):
         raise _GONE if state == "gone" else failure(watch, transcript, request, state, message)
+    return state
 
 
 def _has_result(store: Store, address: str, seconds: float) -> bool:
@@ -108,16 +118,24 @@ def _has_result(store: Store, address: str, seconds: float) -> bool:
 
 
 @contextmanager
-def _deleted_on_failure(api: Api, name: str, say: Say) -> Iterator[None]:
+def _deleted_on_failure(api: Api, name: str, transcript: Transcript) -> Iterator[None]:
     try:
         yield
     except (LossmapError, KeyboardInterrupt):
-        try:
-            if not submission.delete(api, name, api.namespace, _DELETION_SECONDS):
-                say(f"PyTorchJob {name} is still being deleted after {_DELETION_SECONDS:.0f} s")
-        except ClusterError as error:  # what went wrong before is the error to tell
-            say(f"PyTorchJob {name} could not be deleted, and stops by itself within a minute: {error}")
+        _delete(api, name, transcript)
         raise
+
+
+def _delete(api: Api, name: str, transcript: Transcript) -> None:
+    """Delete a job, and pass on what its pods say until they are gone. What does not succeed is told."""
+    try:
+        if not submission.delete(api, name, api.namespace, _DELETION_SECONDS, transcript.hear):
+            transcript.say(f"PyTorchJob {name} is still being deleted after {_DELETION_SECONDS:.0f} s")
+    except ClusterError as error:  # what went wrong before is the error to tell
+        transcript.say(
+            f"PyTorchJob {name} could not be deleted, and stops by itself within a minute: {error}"
+        )
+    transcript.close()
 
 
 @contextmanager

@@ -52,14 +52,24 @@ def ending(job: KubeflowOrgV1PyTorchJob) -> tuple[str, str] | None:
     return None
 
 
-def delete(api: Api, name: str, namespace: str, seconds: float) -> bool:
-    """Delete a job with its pods and services; whether it was gone within some seconds."""
+def delete(
+    api: Api, name: str, namespace: str, seconds: float, pause: Callable[[float], None] = time.sleep
+) -> bool:
+    """Delete a job with its pods and services; whether it was gone within some seconds.
+
+    Args:
+        api: the cluster.
+        name: of the job.
+        namespace: of the job.
+        seconds: for which its end is waited for.
+        pause: lets some seconds pass.
+    """
     end = time.monotonic() + seconds
     api.delete_job(name, namespace)
     while api.get_job(name, namespace):
         if time.monotonic() > end:
             return False
-        time.sleep(_PAUSE_SECONDS)
+        pause(_PAUSE_SECONDS)
     return True
 
 

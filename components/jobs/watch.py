@@ -1,13 +1,16 @@
 """Waiting for a PyTorchJob: what it waits for, what it loses, how it ends."""
 
+import contextlib
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from kubeflow.training import KubeflowOrgV1PyTorchJob
 from kubernetes import client
 
-from lossmap.components.core.errors import Interrupted, TrainingError, TrainingKilled
+from lossmap.components.core.errors import Interrupted, LossmapError, TrainingError, TrainingKilled
 from lossmap.components.jobs import reasons
 from lossmap.components.jobs.connection import Api
 from lossmap.components.jobs.pytorchjob import JOB_LABEL
@@ -26,7 +29,8 @@ class Pace:
         quiet: what lasts less is nothing to tell, such as a pod that the scheduler has not looked at yet.
         hopeless: for which it waits for an image that does not exist; a registry may need a moment to show
             one that was just pushed.
-        result: for which a job that succeeded may keep its result waiting.
+        result: for which a job that succeeded may keep its result waiting, and one whose result is there may
+            go on.
     """
 
     poll: float = 2.0
@@ -50,27 +54,62 @@ class _Waiting:
         return time.monotonic() - self.begun
 
 
+class Arrival:
+    """Whether the store has had a result for some seconds. It is asked now and then.
+
+    Args:
+        is_there: whether the store has it.
+        seconds: for how long.
+    """
+
+    def __init__(self, is_there: Callable[[], bool], seconds: float):
+        self._is_there, self._seconds = is_there, seconds
+        self._next, self._since = time.monotonic() + seconds / 2, math.inf
+
+    def is_settled(self) -> bool:
+        """Whether it is there, and has been for so long."""
+        now = time.monotonic()
+        if self._since == math.inf and now >= self._next:
+            self._next = now + self._seconds / 2
+            with contextlib.suppress(LossmapError):  # a store that is away for a moment ends no training
+                self._since = now if self._is_there() else math.inf
+        return now - self._since >= self._seconds
+
+
 class Watch:
     """One job, from its creation to its end.
+
+    Args:
+        api: the cluster.
+        request: what the job carries out.
+        name: of the job.
+        transcript: follows its pods' logs.
+        pace: how patient the launcher is.
+        has_result: whether the store has what the job is for.
 
     Attributes:
         losses: what ended pods and containers so far, oldest first.
     """
 
-    def __init__(self, api: Api, request: Request, name: str, transcript: Transcript, pace: Pace):
-        self._api, self._request, self._name, self._transcript, self._pace = (
-            api,
-            request,
-            name,
-            transcript,
-            pace,
-        )
+    def __init__(
+        self,
+        api: Api,
+        request: Request,
+        name: str,
+        transcript: Transcript,
+        pace: Pace,
+        has_result: Callable[[], bool],
+    ):
+        self._api, self._request, self._name = api, request, name
+        self._transcript, self._pace = transcript, pace
+        self._result = Arrival(has_result, pace.result)
         self._waiting, self._told = _Waiting(), set[str]()
         self._uid, self._pods, self._identities = "", list[client.V1Pod](), dict[str, str]()
         self.losses: list[Cause] = []
 
-    def until_it_ends(self) -> tuple[Literal["Succeeded", "Failed", "gone"], str]:
-        """Wait; returns how the job ended and the operator's words for it.
+    def until_it_ends(self) -> tuple[Literal["Succeeded", "Failed", "gone", "done"], str]:
+        """Wait; returns how the job ended and the operator's words for it: done where it goes on although its
+        result is there.
 
         Raises:
             TrainingError: it cannot start, or meets an error that another start would meet again.
@@ -85,6 +124,8 @@ class Watch:
             ended = ending(job) if job else ("gone", "")
             if job is None or ended or job.metadata.deletion_timestamp:
                 return ended or ("gone", "")  # type: ignore[return-value]
+            if self._result.is_settled():
+                return "done", ""
             self._uid = job.metadata.uid
             self._check_the_start(job)
             self._transcript.hear(self._pace.poll)

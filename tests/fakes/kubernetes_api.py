@@ -2,7 +2,7 @@
 told.
 
 It knows PyTorchJobs, pods and their logs, events, services, Kueue's workloads and access reviews. Nothing
-happens by itself but what `on_create` does; a test plays the operator and the kubelet.
+happens by itself but what `on_create` and `on_delete` do; a test plays the operator and the kubelet.
 """
 
 import json
@@ -49,6 +49,7 @@ class Cluster:
         self.forbidden, self.failures, self.requests = set(), [], []
         self.retry_after = None
         self.on_create = lambda job: None
+        self.on_delete = self.remove
         self.refused_verbs = {("delete", "pytorchjobs")}
         self.groups = {"kubeflow.org": ["pytorchjobs", "pytorchjobs/status"], "apps": ["deployments"]}
         self._away_until, self._cuts, self._uids = 0.0, 0, 0
@@ -193,7 +194,7 @@ class Cluster:
     def _delete(self, kind, name, _query, _body):
         if name not in self.objects[kind]:
             return _refusal(404, "not found")
-        self.remove(name)
+        self.on_delete(name)
         return 200, {}
 
     def lines(self, name, query):

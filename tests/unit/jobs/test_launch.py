@@ -11,11 +11,17 @@ from fakes.kubernetes_api import NAMESPACE, Cluster, container, served
 from kubernetes import client
 
 from lossmap.components.config import experiment
-from lossmap.components.core.errors import ClusterError, Interrupted, TrainingError, TrainingKilled
+from lossmap.components.core.errors import (
+    ClusterError,
+    Interrupted,
+    StoreError,
+    TrainingError,
+    TrainingKilled,
+)
 from lossmap.components.jobs.connection import api_at
 from lossmap.components.jobs.launch import launch_in
 from lossmap.components.jobs.request import Request, name_of
-from lossmap.components.jobs.watch import Pace
+from lossmap.components.jobs.watch import Arrival, Pace
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.training.listen import Listeners
@@ -308,6 +314,51 @@ def test_sigterm_deletes_the_job(scene):
     assert str(stopped.value) == f"training was asked to stop; PyTorchJob {scene.job} is deleted"
     assert scene.cluster.objects["pytorchjobs"] == {}
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_what_the_processes_say_at_last_is_heard_although_the_launcher_is_to_stop(scene):
+    def end(job):
+        def save():
+            time.sleep(0.3)
+            scene.say(0, event="stopped", message="saved step 7 of 9")
+            time.sleep(0.3)
+            scene.cluster.remove(job)
+
+        threading.Thread(target=save, daemon=True).start()
+
+    scene.cluster.on_delete = end
+    scene.later(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        scene.launch()
+    assert 'rank 0: {"event": "stopped", "message": "saved step 7 of 9"}' in scene.said
+
+
+def test_a_job_that_a_sidecar_keeps_from_ending_ends_when_the_store_has_the_result(scene):
+    def finish():
+        scene.store.write(layout.training_result(TRAINING), b"{}")
+        ended = container(terminated={"exitCode": 0, "reason": "Completed"})
+        for pod in scene.pods:
+            sidecar = container(running={}) | {"name": "istio-proxy"}
+            scene.cluster.status(pod)["containerStatuses"] = [ended, sidecar]
+
+    scene.later(finish)
+    scene.launch()
+    assert scene.cluster.objects["pytorchjobs"] == {}
+    assert [line for line in scene.said if "goes on, as with a container beside its own" in line]
+
+
+def test_a_store_that_is_away_for_a_moment_ends_no_training(scene):
+    answers = iter([StoreError("away"), False, True, True])
+
+    def has_result():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    result = Arrival(has_result, 0.02)
+    scene.until(result.is_settled, 5)
+    assert len(list(answers)) == 1
 
 
 @pytest.mark.parametrize("fault", ["away", "errors"])
