@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlparse
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
 
 class Settings(BaseSettings):
     """Places of this installation.
@@ -23,7 +25,8 @@ class Settings(BaseSettings):
             empty on a laptop.
         image: LOSSMAP_IMAGE, the image of every pod that a pipeline starts; without it the one that the
             cluster's ConfigMap names.
-        namespace: LOSSMAP_NAMESPACE, where pipelines run.
+        namespace: LOSSMAP_NAMESPACE, where pipelines run; without it that of the pod around this process, as
+            of a notebook in a Kubeflow profile, or `kubeflow`.
         pipelines: LOSSMAP_PIPELINES, address of Kubeflow Pipelines' API; without it the Kubernetes API server
             leads there.
         pipelines_page: LOSSMAP_PIPELINES_PAGE, address of its pages, for links.
@@ -37,7 +40,7 @@ class Settings(BaseSettings):
     run: str = ""
     pipeline_run: str = ""
     image: str = ""
-    namespace: str = "kubeflow"
+    namespace: str = Field(default_factory=lambda: _own_namespace() or "kubeflow")
     pipelines: str = ""
     pipelines_page: str = ""
 
@@ -60,3 +63,8 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """The variables that hand these settings to another process."""
         return {"LOSSMAP_STORE": self.store, "LOSSMAP_TRACKING": self.tracking}
+
+
+def _own_namespace() -> str:
+    """Of the pod around this process; empty on other machines."""
+    return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else ""

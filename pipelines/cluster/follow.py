@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, LossmapError
 from lossmap.components.jobs.deployment import STEP_BEGINS, STEP_ENDS, of_pipeline_run
-from lossmap.pipelines.cluster.kubeflow import Kubeflow, PipelineRun
+from lossmap.pipelines.cluster.kubeflow import PATIENCE_SECONDS, Kubeflow, PipelineRun, without_attempt
 from lossmap.pipelines.stages import Say
 
 if TYPE_CHECKING:
@@ -55,11 +55,20 @@ def step_pods(api: "Api", settings: Settings, run: PipelineRun) -> list[StepPod]
 
     steps = []
     for pod in pods(settings.namespace, of_pipeline_run(run.id), api):
-        # such as lossmap-5h2zz.root.exit-handler-1.train.executor
-        node = str((pod.metadata.annotations or {}).get(_NODE_NAME, "")).split(".")
-        if len(node) > 1 and node[-1].startswith(("executor", "retry")):
-            steps.append(StepPod(node[-2], pod))
+        step = step_of(str((pod.metadata.annotations or {}).get(_NODE_NAME, "")))
+        if step:
+            steps.append(StepPod(step, pod))
     return steps
+
+
+def step_of(node: str) -> str | None:
+    """The step that a node of Argo carries out: train of lossmap-5h2zz.root.exit-handler-1.train.executor, in
+    Kubeflow Pipelines 2.17 of lossmap-5h2zz.root(0).exit-handler-1(0).train(0).executor(0). None for a node
+    of Kubeflow's own, such as a driver.
+    """
+    path = [without_attempt(name) for name in node.split(".")]
+    is_step = len(path) > 1 and path[-1].startswith(("executor", "retry"))
+    return path[-2] if is_step else None
 
 
 def own_lines(lines: Iterator[str]) -> Iterator[str]:
@@ -99,7 +108,7 @@ def cause(api: "Api", settings: Settings, run: PipelineRun) -> str:
     pods = [pod for pod in step_pods(api, settings, run) if pod.step == step and pod.phase == "Failed"]
     if not pods:
         return f"{step}: its pod is gone, or never started; see: lossmap logs {run.name}"
-    return f"{step}: {_failure(api, settings, pods[0])}"
+    return f"{step}: {_failure(api, settings, pods[-1])}"  # the last attempt's
 
 
 def _failure(api: "Api", settings: Settings, pod: StepPod) -> str:
@@ -137,7 +146,7 @@ def follow_to_end(kubeflow: Kubeflow, api: "Api", settings: Settings, name: str,
             say(line)
 
     while True:
-        run = kubeflow.find(name)
+        run = kubeflow.find(name, PATIENCE_SECONDS)
         for pod in step_pods(api, settings, run):
             if pod.name not in threads and pod.phase != "Pending":
                 threads[pod.name] = threading.Thread(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted
 from lossmap.components.studies.cells import Cell
-from lossmap.pipelines.cluster.kubeflow import Kubeflow, PipelineRun
+from lossmap.pipelines.cluster.kubeflow import PATIENCE_SECONDS, Kubeflow, PipelineRun
 from lossmap.pipelines.cluster.submit import check_for_cluster, package
 from lossmap.pipelines.stages import Say
 
@@ -70,7 +70,8 @@ def _run_all(
             active.add(cell.run)
             say(f"{cell.run} submitted, {len(waiting)} to go")
         time.sleep(poll)
-        ended = [run for run in map(kubeflow.find, sorted(active)) if run.ended]
+        found = [kubeflow.find(name, PATIENCE_SECONDS) for name in sorted(active)]
+        ended = [run for run in found if run.ended]
         for run in ended:
             active.remove(run.name)
             say(_end_line(run))

@@ -1,4 +1,6 @@
-from lossmap.pipelines.cluster.follow import own_lines
+import pytest
+
+from lossmap.pipelines.cluster.follow import own_lines, step_of
 
 LOG = """\
 time=2026-11-25T00:09:54.583Z level=INFO msg="waiting for signals" argo=true
@@ -37,3 +39,19 @@ def test_a_step_that_did_not_come_to_say_anything_shows_what_there_is():
         *LOG[2:5],
         "ModuleNotFoundError: No module named 'lossmap'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("node", "step"),
+    [
+        ("lossmap-5h2zz.root.exit-handler-1.train.executor", "train"),
+        ("lossmap-5h2zz.root(0).exit-handler-1(0).train(0).executor(0)", "train"),
+        ("lossmap-5h2zz.root.exit-handler-1.tiles.for-loop-1.iteration.tile.retry-system", "tile"),
+        ("lossmap-5h2zz(0).root(0).clean-up(1).executor(2)", "clean-up"),
+        ("lossmap-5h2zz.root.exit-handler-1.train-driver", None),
+        ("lossmap-5h2zz.root(0).exit-handler-1(0).train-driver(0)", None),
+        ("", None),
+    ],
+)
+def test_a_pod_belongs_to_the_step_whose_executor_it_is_by_whichever_name(node, step):
+    assert step_of(node) == step
