@@ -100,6 +100,17 @@ def test_what_yaml_takes_for_something_else_is_a_text_in_kubernetes():
     assert (pod.labels, pod.variables) == ({"team": "7", "spot": "true"}, {"NCCL_IB_DISABLE": "1"})
 
 
+def test_another_profile_takes_nothing_away_that_was_asked_for():
+    sets = ["cluster.survey_pods=1", "cluster.pod.user=null", "cluster.profile=gpu"]
+    asked = override(load("blobs-mlp"), sets)
+    assert (asked.cluster.survey_pods, asked.cluster.pod.user, asked.cluster.shared_memory) == (
+        1,
+        None,
+        "8Gi",
+    )
+    assert override(asked, ["cluster.profile=cpu"]).cluster.pod.user is None
+
+
 def test_istios_container_stays_out_unless_it_is_asked_for():
     inject = "sidecar.istio.io/inject"
     assert Pod(annotations={"a": "b"}).annotations == {inject: "false", "a": "b"}
