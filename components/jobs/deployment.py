@@ -6,16 +6,14 @@ CONFIG_MAP = "lossmap"
 IMAGE_KEY = "LOSSMAP_IMAGE"  # for `lossmap submit`; a step's own environment says it already
 CONFIG_KEYS = ("LOSSMAP_STORE", "LOSSMAP_TRACKING", "AWS_DEFAULT_REGION")
 OPTIONAL_CONFIG_KEYS = (
-    "AWS_ENDPOINT_URL",  # Amazon's S3 needs no address
     "LOSSMAP_PIPELINES_PAGE",
-    # where a proxy leads outside
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    # where a company has a CA of its own: files of FILES, such as /etc/lossmap/ca.crt
+    "AWS_ENDPOINT_URL",  # Amazon's S3 needs none
     "AWS_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
 )
 FILES, FILES_PATH = "lossmap-files", "/etc/lossmap"  # a ConfigMap of files for every pod, if there is one
 STORE_SECRET = "lossmap-object-store"  # not where a role of the accounts gives the keys

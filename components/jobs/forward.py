@@ -4,14 +4,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from urllib.parse import urlparse
 
 from kubernetes import client
 from kubernetes.stream import portforward
 
 from lossmap.components.core.errors import ClusterError
-from lossmap.components.jobs.connection import Api, ApiError
+from lossmap.components.jobs.connection import Api, ApiError, absent_is_none
 
 _BLOCK = 65536
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 0.5
@@ -39,47 +39,40 @@ def port_forward(api: Api, namespace: str, service: str, port: int, local_port: 
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def way_to(api: Api, uri: str, namespace: str, local_port: int = 0) -> AbstractContextManager[str]:
-    """The address by which this machine reaches what the cluster knows under a URI: a port-forward where that
-    is one of its services, else the URI itself.
+@contextmanager
+def reached(api: Api, uri: str, namespace: str, local_port: int = 0) -> Iterator[str]:
+    """The address under which this machine reaches what the cluster's pods call `uri`: that of a port-forward
+    for a service of the cluster, else `uri` itself.
 
-    Args:
-        api: the cluster.
-        uri: such as http://mlflow.lossmap:5000; mlflow.corp may be a service, or a host of a company.
-        namespace: of services that are named without one.
-        local_port: of this machine; a free one without it.
+    A name of two parts is a service and its namespace, or a host of some network, as mlflow.corp: the latter
+    where the cluster shows no such service and this machine knows the name.
 
     Raises:
-        ClusterError: no pod of the service is ready, or it may not be looked at.
+        ClusterError: there is neither.
     """
-    place = in_cluster(uri, namespace)
-    if place is None:
-        return nullcontext(uri)
-    home, service, port = place
-    is_sure = ".svc" in (urlparse(uri).hostname or "")
-    if is_sure or has_service(api, home, service):
-        return port_forward(api, home, service, port, local_port)
-    return nullcontext(uri)
+    with ExitStack() as stack:
+        address, place = uri, in_cluster(uri, namespace)
+        if place:
+            try:
+                forwarded = stack.enter_context(port_forward(api, *place, local_port))
+                address = f"{forwarded}{urlparse(uri).path}"
+            except ApiError as error:
+                if error.status not in (403, 404) or not _is_known_here(uri):
+                    raise
+        yield address
 
 
 def has_service(api: Api, namespace: str, service: str) -> bool:
-    """Whether the cluster has such a service; where that may not be looked at, whether this machine does not
-    know the name.
-    """
-    try:
-        api.core.read_namespaced_endpoints(service, namespace)
-    except ApiError as error:
-        if error.status not in (403, 404):
-            raise
-        return error.status == 403 and not _is_known_here(f"{service}.{namespace}")
-    return True
+    """Whether the cluster has such a service."""
+    return absent_is_none(lambda: api.core.read_namespaced_endpoints(service, namespace)) is not None
 
 
-def _is_known_here(host: str) -> bool:
+def _is_known_here(uri: str) -> bool:
     try:
-        return bool(socket.getaddrinfo(host, None))
+        socket.getaddrinfo(urlparse(uri).hostname, None)
     except OSError:
         return False
+    return True
 
 
 def in_cluster(uri: str, namespace: str) -> tuple[str, str, int] | None:

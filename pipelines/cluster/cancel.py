@@ -81,7 +81,7 @@ def _end_in_mlflow(api: "Api", settings: Settings, run: PipelineRun) -> None:
 def cluster_tracking(api: "Api", settings: Settings, local_port: int = 0) -> AbstractContextManager[str]:
     """The cluster's MLflow under an address that this machine reaches."""
     from lossmap.components.jobs.cluster import configuration
-    from lossmap.components.jobs.forward import way_to
+    from lossmap.components.jobs.forward import reached
 
     uri = configuration(settings.namespace, api).get("LOSSMAP_TRACKING", "")
-    return way_to(api, uri, settings.namespace, local_port)
+    return reached(api, uri, settings.namespace, local_port)

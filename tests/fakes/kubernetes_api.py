@@ -1,9 +1,9 @@
 """A Kubernetes API server of a few routes, over HTTP, that is away, cuts connections and refuses as it is
 told.
 
-It knows PyTorchJobs, pods, their logs and their ports, events, services, endpoints, Kueue's workloads and
-access reviews. Nothing happens by itself but what `on_create` and `on_delete` do; a test plays the operator
-and the kubelet.
+It knows PyTorchJobs, pods, their logs and their ports, events, services, endpoints, accounts, ConfigMaps,
+Secrets, Kueue's workloads and access reviews. Nothing happens by itself but what `on_create` and `on_delete`
+do; a test plays the operator and the kubelet.
 """
 
 import base64
@@ -25,11 +25,15 @@ _ROUTES = {
     "pods": r"/api/v1/namespaces/tests/pods(?:/(?P<name>[^/]+))?",
     "endpoints": r"/api/v1/namespaces/tests/endpoints/(?P<name>[^/]+)",
     "portforward": r"/api/v1/namespaces/tests/pods/(?P<name>[^/]+)/portforward",
+    "secrets": r"/api/v1/namespaces/tests/secrets/(?P<name>[^/]+)",
+    "serviceaccounts": r"/api/v1/namespaces/tests/serviceaccounts/(?P<name>[^/]+)",
+    "configmaps": r"/api/v1/namespaces/tests/configmaps/(?P<name>[^/]+)",
     "services": r"/api/v1/namespaces/tests/services",
     "events": r"/api/v1/namespaces/tests/events",
     "workloads": r"/apis/kueue.x-k8s.io/v1beta1/namespaces/tests/workloads",
     "workflows": r"/apis/argoproj.io/v1alpha1/namespaces/tests/workflows/(?P<name>[^/]+)",
     "selfsubjectaccessreviews": r"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    "core": r"/api/v1/?",
     "groups": r"/apis/?",
     "kinds": r"/apis/(?P<name>[^/]+)/v1",
 }
@@ -48,10 +52,7 @@ class Cluster:
     """
 
     def __init__(self):
-        self.objects = {
-            kind: {}
-            for kind in ("pytorchjobs", "pods", "services", "endpoints", "events", "workloads", "workflows")
-        }
+        self.objects = {kind: {} for kind in _ROUTES}
         self.logs = {}
         self.forbidden, self.failures, self.requests = set(), [], []
         self.retry_after = None
@@ -173,6 +174,8 @@ class Cluster:
             return getattr(self, f"_{method.lower()}")(kind, name, query, body)
 
     def _get(self, kind, name, query, _):
+        if kind == "core":
+            return 200, {"groupVersion": "v1", "resources": []}
         if kind == "groups":
             versions = [{"groupVersion": f"{group}/v1", "version": "v1"} for group in self.groups]
             return 200, {

@@ -9,7 +9,7 @@ from kubernetes import client
 
 from lossmap.components.core.errors import ClusterError
 from lossmap.components.jobs.connection import api_at
-from lossmap.components.jobs.forward import in_cluster, port_forward, way_to
+from lossmap.components.jobs.forward import in_cluster, port_forward, reached
 
 
 @pytest.mark.parametrize(
@@ -75,25 +75,20 @@ def test_a_service_without_pods_is_told_at_once(api, cluster):
         port_forward(api, NAMESPACE, "ui", 80).__enter__()
 
 
-def test_a_name_of_two_parts_that_is_no_service_is_a_host_of_a_company(api, cluster):
-    cluster.add_pod("pod")
-    cluster.serve("mlflow", "pod")
-    with way_to(api, "http://mlflow.tests:5000", "kubeflow") as address:
-        assert address.startswith("http://127.0.0.1:")
-    with way_to(api, "http://mlflow.corp:5000", "kubeflow") as address:
-        assert address == "http://mlflow.corp:5000"
-
-
-def test_where_services_may_not_be_looked_at_a_name_that_this_machine_knows_is_a_hosts(
-    api, cluster, monkeypatch
-):
-    cluster.forbidden.add("endpoints")
-    lookup = socket.getaddrinfo
-    known = {"mlflow.corp": "localhost"}
+@pytest.mark.parametrize("forbidden", [(), ("endpoints",)])
+def test_a_host_of_two_parts_that_is_no_service_is_spoken_to_as_it_is(api, cluster, monkeypatch, forbidden):
+    lookup, known = socket.getaddrinfo, {"mlflow.corp": "localhost"}
     monkeypatch.setattr(
         "socket.getaddrinfo", lambda host, *others, **how: lookup(known.get(host, host), *others, **how)
     )
-    with way_to(api, "http://mlflow.corp:5000", "tests") as address:
-        assert address == "http://mlflow.corp:5000"
-    with pytest.raises(ClusterError, match="endpoints is forbidden"):
-        way_to(api, "http://mlflow.tests:5000", "tests").__enter__()
+    cluster.forbidden.update(forbidden)
+    with reached(api, "http://mlflow.corp:5000/path", NAMESPACE) as address:
+        assert address == "http://mlflow.corp:5000/path"
+    with pytest.raises(ClusterError, match="endpoints"):
+        reached(api, "http://nobody-knows.lossmap:5000", NAMESPACE).__enter__()
+
+
+def test_a_service_is_forwarded_with_its_path(api, cluster):
+    cluster.serve("mlflow", "pod")
+    with reached(api, "http://mlflow.tests:5000/path", "kubeflow") as address:
+        assert address.startswith("http://127.0.0.1:") and address.endswith("/path")
