@@ -10,9 +10,7 @@ from support.stack import on_a_short_stack
 from lossmap.components.config.parse import override
 from lossmap.components.config.settings import Settings
 from lossmap.pipelines.cluster.landscape_pipeline import package
-from lossmap.pipelines.recipes.registry import load, names
-from lossmap.pipelines.studies import cells as study
-from lossmap.pipelines.studies import named as studies
+from lossmap.pipelines.recipes.registry import load
 
 pytestmark = pytest.mark.filterwarnings("default")
 STEPS = {"prepare", "train", "plan", "tile", "merge", "report", "clean-up"}
@@ -112,41 +110,6 @@ def _dags(specification):
         specification["root"]["dag"],
         *(each["dag"] for each in specification["components"].values() if "dag" in each),
     ]
-
-
-def _shape(experiment):
-    """What a package depends on beside its arguments."""
-    return experiment.cluster.model_dump_json(), experiment.landscape.device, experiment.model.architecture
-
-
-# one of each shape, since compiling takes half a second
-RECIPES = {_shape(load(name)): name for name in names()}
-
-
-@pytest.mark.parametrize("name", RECIPES.values())
-def test_no_task_but_the_exit_handlers_has_a_trigger_policy(name):
-    """Kubeflow Pipelines 2.17 makes an exit hook of every task that has one, and refuses the package if
-    another comes after it.
-    """
-    text = on_a_short_stack(package, load(name), Settings(image="registry.example/lossmap:7"), "run-1")
-    specification, _ = _read(text)
-    found = {
-        task: each["triggerPolicy"]
-        for dag in _dags(specification)
-        for task, each in dag["tasks"].items()
-        if "triggerPolicy" in each
-    }
-    assert found == {"clean-up": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}}
-
-
-def test_no_cell_of_a_study_has_another_shape():
-    cells = [
-        cell.experiment
-        for name in studies.STUDIES
-        for scale in studies.SCALES
-        for cell in study.study_cells(studies.load(name, scale, (), None))
-    ]
-    assert {_shape(experiment) for experiment in cells} <= set(RECIPES)
 
 
 def test_merge_comes_after_all_tiles_and_the_report_after_it():
