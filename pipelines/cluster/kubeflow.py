@@ -8,12 +8,12 @@ import socket
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError
@@ -23,6 +23,8 @@ from lossmap.components.jobs.forward import has_service, port_forward
 
 if TYPE_CHECKING:
     import kfp
+
+Found = TypeVar("Found")
 
 STEPS = ("prepare", "train", "plan", "tile", "merge", "report", "clean-up")
 PATIENCE_SECONDS = 120.0  # for whoever follows a run while something on the way to it is replaced
@@ -177,14 +179,7 @@ class Kubeflow:
         Raises:
             ClusterError: there is none.
         """
-        end = time.monotonic() + patience
-        while True:
-            try:
-                return self._find(run)
-            except Away:
-                if time.monotonic() > end:
-                    raise
-            time.sleep(_PAUSE_SECONDS)
+        return _patiently(lambda: self._find(run), patience)
 
     def _find(self, run: str) -> PipelineRun:
         with _cluster_errors():
@@ -199,8 +194,11 @@ class Kubeflow:
             return "there are no runs yet; `lossmap submit` makes one"
         return f"the newest are {', '.join(newest)}"
 
-    def lookup(self, run: str) -> PipelineRun | None:
-        """The newest run of that name, if there is one."""
+    def lookup(self, run: str, patience: float = 0.0) -> PipelineRun | None:
+        """The newest run of that name, if there is one; patience is that of find."""
+        return _patiently(lambda: self._lookup(run), patience)
+
+    def _lookup(self, run: str) -> PipelineRun | None:
         with _cluster_errors():
             answer = self._newest(run)
             return _run(answer, self._study(answer.experiment_id)) if answer else None
@@ -232,6 +230,17 @@ class Kubeflow:
 
     def _study(self, experiment: str) -> str:
         return str(self._client.get_experiment(experiment).display_name)
+
+
+def _patiently(call: Callable[[], Found], patience: float) -> Found:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return call()
+        except Away:
+            if time.monotonic() > end:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _run(answer: Any, study: str) -> PipelineRun:
@@ -306,8 +315,17 @@ def _client(address: str, namespace: str, token: str | None) -> "kfp.Client":
         from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
         credentials = ServiceAccountTokenVolumeCredentials(path) if path else None
-        client = kfp.Client(host=address, namespace=namespace, credentials=credentials)
-        profiles = client._healthz_api.healthz_service_get_healthz().multi_user
+        authorities = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
+        client = kfp.Client(
+            host=address, namespace=namespace, credentials=credentials, ssl_ca_cert=authorities
+        )
+        health, _, headers = client._healthz_api.healthz_service_get_healthz_with_http_info()
+    if "json" not in headers.get("Content-Type", ""):  # kfp takes any page for health
+        raise ClusterError(
+            f"{address} answers with a page and not as Kubeflow Pipelines' API, perhaps to log in; name its"
+            f" API with LOSSMAP_PIPELINES, and a token with {_TOKEN_PATH}"
+        )
+    profiles = health.multi_user
     # Only where there are profiles may a request name a namespace, and need it say who asks.
     client._context_setting = {**client._context_setting, "namespace": namespace if profiles else ""}
     if profiles and token and not path:

@@ -20,6 +20,7 @@ class Pipelines:
         profile: namespace that every request has to be about, where there are profiles.
         token: by which people are known there.
         failures: statuses with which the next requests are answered.
+        page: what a proxy answers to every request in its stead.
         requests: what was asked, as `GET /apis/…`.
     """
 
@@ -28,6 +29,7 @@ class Pipelines:
         self.started, self.terminated = [], []
         self.profile, self.token = profile, token
         self.failures, self.requests = [], []
+        self.page = None
 
     def answer(self, method, path, query, body, authorization=None):
         """Status and content of the answer to a request."""
@@ -85,10 +87,10 @@ def serving(pipelines):
             body = json.loads(self.rfile.read(length)) if length else None
             query, authorization = parse_qs(parts.query), self.headers.get("Authorization")
             status, content = pipelines.answer(self.command, parts.path, query, body, authorization)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_response(200 if pipelines.page else status)
+            self.send_header("Content-Type", "text/html" if pipelines.page else "application/json")
             self.end_headers()
-            self.wfile.write(json.dumps(content).encode())
+            self.wfile.write((pipelines.page or json.dumps(content)).encode())
 
         do_GET = do_POST = _answer  # noqa: N815
 

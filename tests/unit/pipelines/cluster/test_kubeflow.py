@@ -196,6 +196,16 @@ def _with_token(monkeypatch, path, address):
     Kubeflow(Settings(pipelines=address, namespace="alice")).require()
 
 
+def test_a_page_to_log_in_is_no_api(pipelines):
+    pipelines.page = "<!doctype html><title>Sign in</title>"
+    with serving(pipelines) as address, pytest.raises(ClusterError) as refused:
+        Kubeflow(Settings(pipelines=address))
+    assert str(refused.value) == (
+        f"{address} answers with a page and not as Kubeflow Pipelines' API, perhaps to log in; name its API"
+        " with LOSSMAP_PIPELINES, and a token with KF_PIPELINES_SA_TOKEN_PATH"
+    )
+
+
 def test_without_profiles_no_request_names_a_namespace(pipelines):
     with serving(pipelines) as address:
         kubeflow = Kubeflow(Settings(pipelines=address, namespace="elsewhere"))
