@@ -13,7 +13,7 @@ from kubernetes import client
 from lossmap.components.core.errors import Interrupted, LossmapError, TrainingError, TrainingKilled
 from lossmap.components.jobs import reasons
 from lossmap.components.jobs.connection import Api
-from lossmap.components.jobs.pytorchjob import JOB_LABEL
+from lossmap.components.jobs.pytorchjob import CONTAINER, JOB_LABEL
 from lossmap.components.jobs.reasons import Cause
 from lossmap.components.jobs.request import Request
 from lossmap.components.jobs.submission import ending
@@ -134,7 +134,8 @@ class Watch:
 
     def _note_losses(self) -> None:
         for pod in self._pods:
-            for cause in [*self._replaced(pod), *reasons.losses(pod, self._request.cluster.training.memory)]:
+            losses = reasons.losses(pod, CONTAINER, self._request.cluster.training.memory)
+            for cause in [*self._replaced(pod), *losses]:
                 if cause.key not in self._told:
                     self.losses.append(cause)
                     self._tell(cause)
@@ -209,8 +210,8 @@ class Watch:
 
 
 def _runs(pod: client.V1Pod) -> bool:
-    statuses = pod.status.container_statuses or ()
-    return pod.status.phase == "Succeeded" or any(status.state.running for status in statuses)
+    training = [each for each in pod.status.container_statuses or () if each.name == CONTAINER]
+    return pod.status.phase == "Succeeded" or any(status.state.running for status in training)
 
 
 def failure(

@@ -347,6 +347,20 @@ def test_a_job_that_a_sidecar_keeps_from_ending_ends_when_the_store_has_the_resu
     assert [line for line in scene.said if "goes on, as with a container beside its own" in line]
 
 
+def test_a_container_of_a_platform_is_no_training(scene):
+    words = "image:1: not found"
+    waiting = container(waiting={"reason": "ErrImagePull", "message": words})
+    sidecar = container(running={}) | {"name": "istio-proxy"}
+    crashed = container(
+        terminated={"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:00Z"}
+    )
+    statuses = [waiting, sidecar, crashed | {"name": "vault-agent"}]
+    scene.cluster.on_create = lambda job: scene.start(phase="Pending", containerStatuses=statuses)
+    with pytest.raises(TrainingError, match=r"^training cannot start: image image:1 cannot be pulled: "):
+        scene.launch()
+    assert not [line for line in scene.said if "out of memory" in line]
+
+
 def test_a_store_that_is_away_for_a_moment_ends_no_training(scene):
     answers = iter([StoreError("away"), False, True, True])
 
