@@ -1,5 +1,5 @@
-"""The PyTorchJob of a training, as data: what is asked for decides every field, and nothing is looked up
-here.
+"""The PyTorchJob of a training: what is asked for decides every field of it, and nothing is looked up for
+that.
 
 Workers alone with an elastic policy, because the init container that the operator adds to a Worker beside a
 Master has no security context, and a namespace with restricted Pod Security refuses it.
@@ -17,12 +17,71 @@ from kubeflow.training import (
 )
 from kubernetes import client
 
+from lossmap.components.jobs.connection import Api, ApiError
+from lossmap.components.jobs.kind import Ending, Job
 from lossmap.components.jobs.pod import template
 from lossmap.components.jobs.request import TRAINING_ANNOTATION, Launcher, Request, labels_of, name_of
 
-CONTAINER = "pytorch"  # the name that the operator looks for
-JOB_LABEL = "training.kubeflow.org/job-name"
+_CONTAINER = "pytorch"  # the name that the operator looks for
+_JOB_LABEL = "training.kubeflow.org/job-name"
 _KEPT_SECONDS = 10  # a job that ends with nobody watching leaves nothing behind
+
+
+class PyTorchJobs:
+    """The jobs of the training operator, version 1: a Kind."""
+
+    name = "PyTorchJob"
+    container = _CONTAINER
+
+    def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> bool:
+        """Create the job of a request; False where there is one of that name."""
+        try:
+            api.create_job(render(request, launcher), namespace)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            return False
+        return True
+
+    def get(self, api: Api, name: str, namespace: str) -> Job | None:
+        """A job, or None where there is none of that name."""
+        job = api.get_job(name, namespace)
+        if job is None:
+            return None
+        return Job(
+            job.metadata.uid,
+            job.metadata.labels or {},
+            job.metadata.annotations or {},
+            bool(job.spec.run_policy.suspend),
+            job.metadata.deletion_timestamp is not None,
+            _ending(job),
+        )
+
+    def delete(self, api: Api, name: str, namespace: str) -> None:
+        """Ask for the end of a job; it is there until its pods and services are gone."""
+        api.delete_job(name, namespace)
+
+    def names(self, api: Api, namespace: str, label_selector: str) -> list[str]:
+        """The jobs that a label selector selects; none where there is no training operator."""
+        kind = ("kubeflow.org", "v1", namespace, "pytorchjobs")
+        try:
+            jobs = api.custom.list_namespaced_custom_object(*kind, label_selector=label_selector)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return []
+        return [job["metadata"]["name"] for job in jobs["items"]]
+
+    def pods_of(self, *names: str) -> str:
+        """The label selector of the pods of jobs, and of their services."""
+        return f"{_JOB_LABEL} in ({','.join(names)})"
+
+
+def _ending(job: KubeflowOrgV1PyTorchJob) -> Ending | None:
+    for condition in (job.status and job.status.conditions) or ():
+        if condition.type in ("Succeeded", "Failed") and condition.status == "True":
+            return condition.type, condition.message or ""
+    return None
 
 
 def render(request: Request, launcher: Launcher) -> KubeflowOrgV1PyTorchJob:
@@ -37,7 +96,7 @@ def render(request: Request, launcher: Launcher) -> KubeflowOrgV1PyTorchJob:
     workers = KubeflowOrgV1ReplicaSpec(
         replicas=request.nodes,
         restart_policy="OnFailure",
-        template=template(request, launcher, CONTAINER),
+        template=template(request, launcher, _CONTAINER),
     )
     spec = KubeflowOrgV1PyTorchJobSpec(
         nproc_per_node=str(request.processes_of_a_node),

@@ -224,7 +224,7 @@ def test_a_job_deleted_by_somebody_else_was_interrupted(scene):
     expected = (
         "was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from its checkpoint"
     )
-    assert str(stopped.value) == f"the PyTorchJob {expected}"
+    assert str(stopped.value) == f"the training job {expected}"
 
 
 def test_a_permanent_error_ends_the_job_at_once(scene):
