@@ -30,6 +30,7 @@ STEPS = ("prepare", "train", "plan", "tile", "merge", "report", "clean-up")
 PATIENCE_SECONDS = 120.0  # for whoever follows a run while something on the way to it is replaced
 _SERVICE, _PORT, _HOME = "ml-pipeline", 8888, "kubeflow"
 _PAUSE_SECONDS = 2.0
+_TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # where kfp looks without it
 _TOKEN_PATH = "KF_PIPELINES_SA_TOKEN_PATH"  # kfp's: a file with a token, which notebooks of Kubeflow have
 _PASSING = (0, 429, 502, 503, 504)
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -304,7 +305,7 @@ def _client(address: str, namespace: str, token: str | None) -> "kfp.Client":
     namespace: of the runs.
     token: for where there are profiles, unless a file has another.
     """
-    path = os.environ.get(_TOKEN_PATH)
+    path = os.environ.get(_TOKEN_PATH) or (_TOKEN_FILE if os.path.exists(_TOKEN_FILE) else None)
     if path and not os.access(path, os.R_OK):
         raise ClusterError(f"{_TOKEN_PATH} is {path}, which cannot be read; name a file with a token")
     # kfp prints that it finds no configuration, and the libraries beneath it warn; what is wrong is told by
@@ -316,9 +317,8 @@ def _client(address: str, namespace: str, token: str | None) -> "kfp.Client":
 
         credentials = ServiceAccountTokenVolumeCredentials(path) if path else None
         authorities = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
-        client = kfp.Client(
-            host=address, namespace=namespace, credentials=credentials, ssl_ca_cert=authorities
-        )
+        # With the namespace kubeflow it would ask for its health, and pause for 5 s before each of 5 tries.
+        client = kfp.Client(host=address, namespace="-", credentials=credentials, ssl_ca_cert=authorities)
         health, _, headers = client._healthz_api.healthz_service_get_healthz_with_http_info()
     if "json" not in headers.get("Content-Type", ""):  # kfp takes any page for health
         raise ClusterError(

@@ -29,6 +29,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.pod import Pod
 from lossmap.components.config.quantities import millicores, whole_bytes
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.jobs import deployment
 from lossmap.components.merge import merge
@@ -51,11 +52,20 @@ def package(experiment: Experiment, settings: Settings, run: str) -> str:
         experiment: what is run, and what it asks of the cluster.
         settings: the image of every pod.
         run: name of the run; `{pipeline}` in it stands for the first digits of Kubeflow's own id.
+
+    Raises:
+        ExperimentError: it asks for what Kubernetes takes and Kubeflow does not.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "pipeline.yaml")
-        steps = _Steps(experiment.cluster, settings, run)
-        compiler.Compiler().compile(_pipeline(experiment, steps), str(file))
+        try:
+            pipeline = _pipeline(experiment, _Steps(experiment.cluster, settings, run))
+            compiler.Compiler().compile(pipeline, str(file))
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise ExperimentError(
+                f"Kubeflow's compiler refuses this pipeline: {reason}; change that under cluster"
+            ) from None
         return file.read_text()
 
 

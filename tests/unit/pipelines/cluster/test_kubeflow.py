@@ -206,6 +206,13 @@ def test_a_page_to_log_in_is_no_api(pipelines):
     )
 
 
+def test_a_refusal_is_told_at_once(pipelines):
+    pipelines.failures = [403]
+    with serving(pipelines) as address, pytest.raises(ClusterError, match=r"^Kubeflow Pipelines refuses: as"):
+        Kubeflow(Settings(pipelines=address))
+    assert len(pipelines.requests) == 1
+
+
 def test_without_profiles_no_request_names_a_namespace(pipelines):
     with serving(pipelines) as address:
         kubeflow = Kubeflow(Settings(pipelines=address, namespace="elsewhere"))

@@ -9,6 +9,7 @@ from support.stack import on_a_short_stack
 
 from lossmap.components.config.parse import override
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ExperimentError
 from lossmap.pipelines.cluster.landscape_pipeline import package
 from lossmap.pipelines.recipes.registry import load
 
@@ -241,3 +242,12 @@ def test_amounts_are_what_kubernetes_understands_by_them(asked, given):
 
 def test_the_sdk_reads_its_own_package_back():
     assert components.load_component_from_text(_package()[0]).name == "lossmap"
+
+
+def test_what_kubeflows_compiler_refuses_is_one_line():
+    with pytest.raises(ExperimentError) as refused:
+        _compiled(("data.source='s3://bucket/{{channel:task=other;name=x;type=String;}}'",), "run-1")
+    assert str(refused.value) == (
+        "Kubeflow's compiler refuses this pipeline: PipelineChannel task name 'other' not found in pipeline.;"
+        " change that under cluster"
+    )
