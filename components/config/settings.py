@@ -7,8 +7,6 @@ from urllib.parse import unquote, urlparse
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
 
 class Settings(BaseSettings):
     """Places of this installation.
@@ -67,4 +65,5 @@ class Settings(BaseSettings):
 
 def _own_namespace() -> str:
     """Of the pod around this process; empty on other machines."""
-    return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.is_file() else ""
+    file = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    return file.read_text().strip() if file.is_file() else ""
