@@ -43,8 +43,8 @@ def prepare(experiment: str, dataset: "Artifact") -> tuple[str, str]:
 
 
 def train(model: "Artifact", metrics: "Metrics") -> str:
-    """Train by a PyTorchJob in a pipeline, by processes of this machine elsewhere; returns the training's
-    address.
+    """Train by a job of Kubeflow's in a pipeline, by processes of this machine elsewhere; returns the
+    training's address.
     """
     with _errors_in_one_line():
         run, settings = _own_run()

@@ -92,8 +92,8 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
         run: with its data set packed.
         settings: where things are.
         progress: hears of every step.
-        launch: starts the training processes and waits for them; without it a PyTorchJob in a pipeline,
-            processes of this machine elsewhere.
+        launch: starts the training processes and waits for them; without it a job of Kubeflow's in a
+            pipeline, processes of this machine elsewhere.
     """
     from lossmap.components.stores.tracking.client import BackgroundTracker
     from lossmap.components.stores.tracking.runs import open_tracker
@@ -132,7 +132,7 @@ def locally(settings: Settings) -> Launch:
 
 
 def as_job(settings: Settings) -> Launch:
-    """Train by a PyTorchJob of the cluster that this pod is in."""
+    """Train by a job of the cluster that this pod is in."""
     from lossmap.components.jobs.launch import launch
 
     return lambda run, listeners: launch(

@@ -54,6 +54,13 @@ class Cluster(Frozen):
             "each training process"
         ),
     )
+    trainer: Literal["auto", "pytorchjob", "trainjob"] = Field(
+        "auto",
+        description=(
+            "what trains: a PyTorchJob of the training operator, or a TrainJob of Kubeflow Trainer 2.2 or "
+            "later; auto: what the cluster has, a PyTorchJob where it has both"
+        ),
+    )
     nodes: PositiveInt | None = Field(
         None,
         description=(

@@ -1,4 +1,6 @@
-"""What a launcher asks of a kind of training job, and what it sees of a job; pytorchjob.py is one kind."""
+"""What a launcher asks of a kind of training job, and what it sees of a job; pytorchjob.py and trainjob.py
+are the kinds.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from lossmap.components.jobs.deployment import PIPELINE_RUN_LABEL
 from lossmap.components.jobs.request import RUN_LABEL, TRAINING_ANNOTATION, Launcher, Request, label_value
 
 Ending = tuple[Literal["Succeeded", "Failed"], str]
+Related = tuple[str, str]  # an object's kind and name, and its uid
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Kind(Protocol):
     Attributes:
         name: as Kubernetes calls it.
         container: name of the container that trains.
+        expires: whether a job that has ended is gone soon, with its pods.
     """
 
     @property
@@ -63,6 +67,9 @@ class Kind(Protocol):
 
     @property
     def container(self) -> str: ...  # noqa: D102
+
+    @property
+    def expires(self) -> bool: ...  # noqa: D102
 
     def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> bool:
         """Create the job of a request; False where there is one of that name."""
@@ -78,3 +85,6 @@ class Kind(Protocol):
 
     def pods_of(self, *names: str) -> str:
         """The label selector of the pods of jobs."""
+
+    def related(self, api: Api, name: str, namespace: str) -> list[Related]:
+        """What a job has made besides its pods, and what goes wrong with them is said of."""

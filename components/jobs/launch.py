@@ -17,7 +17,7 @@ from lossmap.components.core.errors import ClusterError, Interrupted, LossmapErr
 from lossmap.components.jobs import submission
 from lossmap.components.jobs.connection import Api, connect, own_pod_name
 from lossmap.components.jobs.kind import Kind
-from lossmap.components.jobs.pytorchjob import PyTorchJobs
+from lossmap.components.jobs.kinds import chosen_kind
 from lossmap.components.jobs.request import Launcher, Request, name_of
 from lossmap.components.jobs.transcript import Say, Transcript
 from lossmap.components.jobs.watch import Pace, Watch, failure
@@ -48,7 +48,7 @@ def launch(
     listeners: Listeners,
     say: Say = print_line,
 ) -> None:
-    """Carry out a training by a PyTorchJob in this pod's cluster; returns when the store has its result.
+    """Carry out a training by a job in this pod's cluster; returns when the store has its result.
 
     Asked for again, it goes on with the job that is there. The job ends with this process: deleted where it
     is asked to stop, and by itself, within a minute, where it is killed (see training/heartbeat.py).
@@ -78,7 +78,7 @@ def launch_in(request: Request, listeners: Listeners, say: Say, api: Api | None,
     if store.exists(layout.training_result(request.address)):
         return
     api = api or connect()
-    kind = PyTorchJobs()
+    kind = chosen_kind(api, request.cluster.trainer)
     transcript = Transcript(api, kind.container, Listener(listeners), say)
     with _terminable(), beating(store, request.address):
         _run_job(api, kind, request, store, transcript, pace)
@@ -100,6 +100,7 @@ def _run_job(
                 f"the store has the result, and {kind.name} {name} goes on, as with a container beside its"
                 " own such as Istio's; it is deleted"
             )
+        if state == "done" or not kind.expires:
             _delete(api, kind, name, transcript)
     except KeyboardInterrupt:
         raise Interrupted(f"training was asked to stop; {kind.name} {name} is deleted") from None

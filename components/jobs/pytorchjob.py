@@ -18,7 +18,7 @@ from kubeflow.training import (
 from kubernetes import client
 
 from lossmap.components.jobs.connection import Api, ApiError
-from lossmap.components.jobs.kind import Ending, Job
+from lossmap.components.jobs.kind import Ending, Job, Related
 from lossmap.components.jobs.pod import template
 from lossmap.components.jobs.request import TRAINING_ANNOTATION, Launcher, Request, labels_of, name_of
 
@@ -32,6 +32,7 @@ class PyTorchJobs:
 
     name = "PyTorchJob"
     container = _CONTAINER
+    expires = True
 
     def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> bool:
         """Create the job of a request; False where there is one of that name."""
@@ -75,6 +76,10 @@ class PyTorchJobs:
     def pods_of(self, *names: str) -> str:
         """The label selector of the pods of jobs, and of their services."""
         return f"{_JOB_LABEL} in ({','.join(names)})"
+
+    def related(self, _api: Api, _name: str, _namespace: str) -> list[Related]:
+        """Nothing: the operator makes the pods itself."""
+        return []
 
 
 def _ending(job: KubeflowOrgV1PyTorchJob) -> Ending | None:

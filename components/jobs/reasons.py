@@ -74,7 +74,7 @@ def events_of(api: Api, namespace: str, name: str, uid: str) -> list[Cause]:
 def suspension(api: Api, namespace: str, name: str, uid: str, queue: str | None) -> Cause:
     """Why a suspended job is suspended, with the words of its Kueue workload where they may be read."""
     if queue is None:
-        return Cause("suspended", f"{name} is suspended; set spec.runPolicy.suspend to false to start it")
+        return Cause("suspended", f"{name} is suspended by somebody, who has to resume it")
     message = _workload(api, namespace, uid)
     return Cause(
         f"queued {message}", f"{name} is queued by Kueue in {queue}" + (f": {message}" if message else "")

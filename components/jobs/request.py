@@ -1,6 +1,6 @@
 """A training on a cluster, as data: what is asked for, by whom, and by which names it is found again.
 
-Every kind of job (pytorchjob.py) is rendered from these two.
+Every kind of job (pytorchjob.py, trainjob.py) is rendered from these two.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _LABELS = {
 _LABEL_LENGTH = 63
 # characters of the run in a job's name: with `train-`, a digest and `-worker-99` all names stay within DNS's
 # 63
-_READABLE = 33
+_READABLE = 31
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Request:
 
 
 def name_of(request: Request) -> str:
-    """The job's name: the same for the same run and training, a DNS-1035 label of at most 50 characters."""
+    """The job's name: the same for the same run and training, a DNS-1035 label of at most 46 characters."""
     readable = re.sub("[^a-z0-9]+", "-", request.run.lower())[:_READABLE].strip("-")
     if not readable:
         return f"train-{_digest(request.address)}"

@@ -7,9 +7,8 @@ from kubernetes import client
 
 from lossmap.components.jobs.connection import Api, ApiError, connect
 from lossmap.components.jobs.kind import Kind
-from lossmap.components.jobs.pytorchjob import PyTorchJobs
+from lossmap.components.jobs.kinds import KINDS
 
-_KINDS: tuple[Kind, ...] = (PyTorchJobs(),)
 _PAUSE_SECONDS = 1.0
 
 
@@ -24,7 +23,7 @@ def stop(namespace: str, label_selector: str, api: Api | None = None, seconds: f
         ClusterError: the API server refuses, or stays away.
     """
     api, end = api or connect(), time.monotonic() + seconds
-    deleted = [(kind, kind.names(api, namespace, label_selector)) for kind in _KINDS]
+    deleted = [(kind, kind.names(api, namespace, label_selector)) for kind in KINDS.values()]
     for kind, names in deleted:
         for name in names:
             kind.delete(api, name, namespace)

@@ -164,8 +164,10 @@ class Watch:
         causes = [cause for pod in self._pods if (cause := reasons.cause_of(pod))]
         if causes or self._waiting.seconds < self._pace.quiet:
             return causes
-        name = f"{self._kind.name} {self._name}"
-        causes = reasons.events_of(self._api, self._api.namespace, name, self._uid)
+        itself = (f"{self._kind.name} {self._name}", self._uid)
+        causes = []
+        for name, uid in (itself, *self._kind.related(self._api, self._name, self._api.namespace)):
+            causes = causes or reasons.events_of(self._api, self._api.namespace, name, uid)
         for pod in self._pods:
             if not causes and not self._runs(pod):
                 causes = reasons.events_of(
@@ -179,8 +181,8 @@ class Watch:
         return [
             Cause(
                 "no pods",
-                f"{self._kind.name} {self._name} has no pods yet; does the training operator run? See:"
-                " lossmap doctor --cluster",
+                f"{self._kind.name} {self._name} has no pods yet; does its operator run? See: lossmap doctor"
+                " --cluster",
             )
         ]
 

@@ -4,7 +4,7 @@
     torchrun --standalone --nproc-per-node 2 -m lossmap.components.training.main TRAINING
     # on several machines
     torchrun --nnodes 2 --node-rank R --master-addr HOST -m lossmap.components.training.main TRAINING
-    # in a PyTorchJob, which sets PET_*
+    # in a training job of Kubeflow's, which sets PET_*
     torchrun -m lossmap.components.training.main TRAINING
 
 `lossmap run` has torchrun's agent call run_rank instead, in processes that have imported torch already

@@ -5,6 +5,7 @@ what they need.
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, LossmapError
@@ -18,20 +19,15 @@ from lossmap.components.jobs.deployment import (
     STORE_SECRET,
     TRAINING_ACCOUNT,
 )
+from lossmap.components.jobs.kinds import CRDS, INSTALLED_BY
+from lossmap.components.jobs.trainjob import RUNTIME, TRAINER_API
 from lossmap.pipelines.cluster.kubeflow import Kubeflow
 from lossmap.pipelines.doctor import Finding
 
 _INSTALL = "install it: kubectl apply -k k8s/overlays/… (see k8s/README.md)"
-_KINDS = {
-    "workflows.argoproj.io": "install Kubeflow Pipelines (k8s/third-party)",
-    "pytorchjobs.kubeflow.org": "install the training operator (k8s/third-party)",
-}
-_RIGHTS = (
-    ("list", "pods", "", ""),
-    ("get", "pods", "", "log"),
-    ("list", "pytorchjobs", "kubeflow.org", ""),
-    ("delete", "pytorchjobs", "kubeflow.org", ""),
-)
+_INSTALL_RUNTIME = "install it: kubectl apply -k k8s/trainer (see k8s/README.md)"
+_WORKFLOWS = "workflows.argoproj.io"
+_RIGHTS = (("list", "pods", "", ""), ("get", "pods", "", "log"))
 _SECONDS = 10
 _ROLE = "eks.amazonaws.com/role-arn"
 
@@ -59,12 +55,13 @@ def examine_cluster(settings: Settings) -> list[Finding]:
 
 def _kinds(api: Api) -> Iterator[Finding]:
     known = crds(api)
-    for kind, cure in _KINDS.items():
-        yield (
-            Finding(kind, True, "there")
-            if kind in known
-            else Finding(kind, False, "not in this cluster", cure)
-        )
+    there = _WORKFLOWS in known
+    text = "there" if there else "not in this cluster"
+    yield Finding(_WORKFLOWS, there, text, "install Kubeflow Pipelines (k8s/third-party)")
+    jobs = [name for name in CRDS.values() if name in known]
+    text = f"{' and '.join(jobs)}; cluster.trainer=auto takes the first" if jobs else "not in this cluster"
+    install = f"install {' or '.join(INSTALLED_BY.values())} (k8s/third-party)"
+    yield Finding("training jobs", bool(jobs), text, install)
     text = "not in this cluster, so that cluster.queue means nothing"
     if any(kind.endswith("kueue.x-k8s.io") for kind in known):
         text = "there; name a queue with cluster.queue"
@@ -72,9 +69,12 @@ def _kinds(api: Api) -> Iterator[Finding]:
 
 
 def _rights(api: Api, settings: Settings) -> Finding:
+    known = crds(api)
+    jobs = [name.partition(".") for name in CRDS.values() if name in known]
+    of_jobs = [(verb, kind, group, "") for kind, _, group in jobs for verb in ("list", "delete")]
     missing = [
         f"{verb} {kind}/{part}".rstrip("/")
-        for verb, kind, group, part in _RIGHTS
+        for verb, kind, group, part in (*_RIGHTS, *of_jobs)
         if not can_i(verb, kind, settings.namespace, group, part, api)
     ]
     if not missing:
@@ -107,6 +107,10 @@ def _objects(api: Api, settings: Settings) -> Iterator[Finding]:
     for name, read in reads.items():
         yield _object(name, namespace, read)
     yield _keys(api, namespace)
+    if CRDS["trainjob"] in crds(api):
+        runtime = (*TRAINER_API, namespace, "trainingruntimes", RUNTIME)
+        read = partial(api.custom.get_namespaced_custom_object, *runtime)
+        yield _object(f"TrainingRuntime {RUNTIME}", namespace, read, _INSTALL_RUNTIME)
 
 
 def _keys(api: Api, namespace: str) -> Finding:
@@ -128,15 +132,15 @@ def _role(api: Api, namespace: str, account: str) -> str | None:
     return role
 
 
-def _object(name: str, namespace: str, read: Callable[[], object]) -> Finding:
+def _object(name: str, namespace: str, read: Callable[[], object], cure: str = _INSTALL) -> Finding:
     try:
         read()
     except ApiError as error:
         if error.status == 403:
             return Finding(name, True, "not for your eyes; a step that misses it waits, and says so")
-        return Finding(name, False, f"not in {namespace}" if error.status == 404 else str(error), _INSTALL)
+        return Finding(name, False, f"not in {namespace}" if error.status == 404 else str(error), cure)
     except ClusterError as error:
-        return Finding(name, False, str(error), _INSTALL)
+        return Finding(name, False, str(error), cure)
     return Finding(name, True, f"in {namespace}")
 
 

@@ -1,9 +1,9 @@
 """A Kubernetes API server of a few routes, over HTTP, that is away, cuts connections and refuses as it is
 told.
 
-It knows PyTorchJobs, pods, their logs and their ports, events, services, endpoints, accounts, ConfigMaps,
-Secrets, Kueue's workloads and access reviews. Nothing happens by itself but what `on_create` and `on_delete`
-do; a test plays the operator and the kubelet.
+It knows PyTorchJobs or TrainJobs, pods, their logs and their ports, events, services, endpoints, accounts,
+ConfigMaps, Secrets, Kueue's workloads and access reviews. Nothing happens by itself but what `on_create` and
+`on_delete` do; a test plays the operator and the kubelet.
 """
 
 import base64
@@ -14,13 +14,19 @@ import struct
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
 
 NAMESPACE = "tests"
+_TRAINER = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/tests"
 _ROUTES = {
     "pytorchjobs": r"/apis/kubeflow.org/v1/namespaces/tests/pytorchjobs(?:/(?P<name>[^/]+))?",
+    "trainjobs": rf"{_TRAINER}/trainjobs(?:/(?P<name>[^/]+))?",
+    "trainingruntimes": rf"{_TRAINER}/trainingruntimes/(?P<name>[^/]+)",
+    "jobsets": r"/apis/jobset.x-k8s.io/v1alpha2/namespaces/tests/jobsets/(?P<name>[^/]+)",
+    "jobs": r"/apis/batch/v1/namespaces/tests/jobs/(?P<name>[^/]+)",
     "log": r"/api/v1/namespaces/tests/pods/(?P<name>[^/]+)/log",
     "pods": r"/api/v1/namespaces/tests/pods(?:/(?P<name>[^/]+))?",
     "endpoints": r"/api/v1/namespaces/tests/endpoints/(?P<name>[^/]+)",
@@ -35,12 +41,40 @@ _ROUTES = {
     "selfsubjectaccessreviews": r"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
     "core": r"/api/v1/?",
     "groups": r"/apis/?",
-    "kinds": r"/apis/(?P<name>[^/]+)/v1",
+    "kinds": r"/apis/(?P<name>[^/]+)/v1(?:alpha1)?",
 }
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What is known of an operator's jobs: how they are called, and how their pods are labelled."""
+
+    jobs: str
+    group: str
+    version: str
+    label: str
+    container: str
+    succeeded: str
+
+
+TRAINING_OPERATOR = Operator(
+    "pytorchjobs", "kubeflow.org", "v1", "training.kubeflow.org/job-name", "pytorch", "Succeeded"
+)
+TRAINER = Operator(
+    "trainjobs",
+    "trainer.kubeflow.org",
+    "v1alpha1",
+    "jobset.sigs.k8s.io/jobset-name",
+    "node",
+    "Complete",
+)
 
 
 class Cluster:
     """What the server has; tests change it at will.
+
+    Args:
+        operator: of its training jobs.
 
     Attributes:
         objects: by kind, then name.
@@ -51,7 +85,8 @@ class Cluster:
         requests: what was asked, as `GET pods`.
     """
 
-    def __init__(self):
+    def __init__(self, operator=TRAINING_OPERATOR):
+        self.operator = operator
         self.objects = {kind: {} for kind in _ROUTES}
         self.logs = {}
         self.forbidden, self.failures, self.requests = set(), [], []
@@ -59,7 +94,7 @@ class Cluster:
         self.on_create = lambda job: None
         self.on_delete = self.remove
         self.refused_verbs = {("delete", "pytorchjobs")}
-        self.groups = {"kubeflow.org": ["pytorchjobs", "pytorchjobs/status"], "apps": ["deployments"]}
+        self.groups = {operator.group: [operator.jobs, f"{operator.jobs}/status"], "apps": ["deployments"]}
         self._away_until, self._cuts, self._uids = 0.0, 0, 0
         self._lock = threading.RLock()
 
@@ -74,15 +109,24 @@ class Cluster:
 
     def add_pod(self, name, job=None, **status):
         """A pod with one container that runs, unless its status says something else."""
-        labels = {"training.kubeflow.org/job-name": job} if job else {}
+        labels = {self.operator.label: job} if job else {}
         pod = {
             "metadata": self._metadata(name, labels),
-            "spec": {"containers": [{"name": "pytorch", "image": "image:1"}]},
+            "spec": {"containers": [{"name": self.operator.container, "image": "image:1"}]},
         }
-        running = {"phase": "Running", "containerStatuses": [container(running={})]}
+        running = {"phase": "Running", "containerStatuses": [self.container(running={})]}
         self.objects["pods"][name] = pod | {"status": status or running}
         self.logs[name, 0] = []
         return pod
+
+    @property
+    def jobs(self):
+        """Its training jobs by name."""
+        return self.objects[self.operator.jobs]
+
+    def container(self, **fields):
+        """The status of a container that trains."""
+        return container(name=self.operator.container, **fields)
 
     def serve(self, service, *pods):
         """A service whose ready pods are these; each of them answers any request with its name."""
@@ -110,7 +154,7 @@ class Cluster:
         }
         self.logs[pod, self.restarts(pod) + 1] = []
         self.status(pod)["containerStatuses"] = [
-            container(running={}, restarts=self.restarts(pod) + 1, last=ended)
+            self.container(running={}, restarts=self.restarts(pod) + 1, last=ended)
         ]
 
     def restarts(self, pod):
@@ -123,15 +167,16 @@ class Cluster:
 
     def finish(self, job, kind, message=""):
         """End a job and its pods."""
-        conditions = self.objects["pytorchjobs"][job].setdefault("status", {}).setdefault("conditions", [])
+        conditions = self.jobs[job].setdefault("status", {}).setdefault("conditions", [])
         for pod in self._pods_of(job):
             pod["status"]["phase"] = kind
-        conditions.append({"type": kind, "status": "True", "message": message})
+        state = self.operator.succeeded if kind == "Succeeded" else kind
+        conditions.append({"type": state, "status": "True", "message": message})
 
     def remove(self, job):
         """Delete a job with its pods and services."""
         with self._lock:
-            self.objects["pytorchjobs"].pop(job, None)
+            self.jobs.pop(job, None)
             for pod in self._pods_of(job):
                 self.objects["pods"].pop(pod["metadata"]["name"])
 
@@ -150,7 +195,7 @@ class Cluster:
         return [
             pod
             for pod in self.objects["pods"].values()
-            if pod["metadata"]["labels"].get("training.kubeflow.org/job-name") == job
+            if pod["metadata"]["labels"].get(self.operator.label) == job
         ]
 
     def _metadata(self, name, labels):
@@ -177,7 +222,7 @@ class Cluster:
         if kind == "core":
             return 200, {"groupVersion": "v1", "resources": []}
         if kind == "groups":
-            versions = [{"groupVersion": f"{group}/v1", "version": "v1"} for group in self.groups]
+            versions = [self._version(group) for group in self.groups]
             return 200, {
                 "groups": [
                     {"name": group, "versions": [each], "preferredVersion": each}
@@ -189,11 +234,15 @@ class Cluster:
                 {"name": each, "kind": each, "namespaced": True, "singularName": "", "verbs": []}
                 for each in self.groups[name]
             ]
-            return 200, {"groupVersion": f"{name}/v1", "resources": resources}
+            return 200, {"groupVersion": self._version(name)["groupVersion"], "resources": resources}
         if name:
             found = self.objects[kind].get(name)
             return (200, found) if found else _refusal(404, f"{kind} {name} not found")
         return 200, {"items": [each for each in self.objects[kind].values() if _selected(each, query)]}
+
+    def _version(self, group):
+        version = self.operator.version if group == self.operator.group else "v1"
+        return {"groupVersion": f"{group}/{version}", "version": version}
 
     def _post(self, kind, _name, _query, body):
         if kind == "selfsubjectaccessreviews":
@@ -253,11 +302,11 @@ class Cluster:
         return time.monotonic() < self._away_until
 
 
-def container(running=None, waiting=None, terminated=None, restarts=0, last=None):
+def container(running=None, waiting=None, terminated=None, restarts=0, last=None, name="pytorch"):
     """A container's status."""
     state = {"running": running, "waiting": waiting, "terminated": terminated}
     fields = {
-        "name": "pytorch",
+        "name": name,
         "image": "image:1",
         "imageID": "",
         "ready": True,

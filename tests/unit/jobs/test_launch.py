@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from fakes.kubernetes_api import NAMESPACE, Cluster, container, served
+from fakes.kubernetes_api import NAMESPACE, TRAINER, TRAINING_OPERATOR, Cluster, served
 from kubernetes import client
 
 from lossmap.components.config import experiment
@@ -54,6 +54,10 @@ class Scene:
         )
 
     @property
+    def kind(self):
+        return {"pytorchjobs": "PyTorchJob", "trainjobs": "TrainJob"}[self.cluster.operator.jobs]
+
+    @property
     def job(self):
         return name_of(self.asked)
 
@@ -81,7 +85,7 @@ class Scene:
         """Do one thing after the other while the launcher waits, once its job is there."""
 
         def play():
-            self.until(lambda: self.job in self.cluster.objects["pytorchjobs"])
+            self.until(lambda: self.job in self.cluster.jobs)
             for act in acts:
                 time.sleep(wait)
                 act()
@@ -96,17 +100,17 @@ class Scene:
 
 
 @contextmanager
-def _scene(folder, monkeypatch, patience=20.0):
-    cluster = Cluster()
+def _scene(folder, monkeypatch, patience=20.0, operator=TRAINING_OPERATOR):
+    cluster = Cluster(operator)
     cluster.add_pod("step")
     monkeypatch.setenv("KFP_POD_NAME", "step")
     with served(cluster) as address:
         yield Scene(cluster, api_at(client.Configuration(host=address), NAMESPACE, patience), folder)
 
 
-@pytest.fixture
-def scene(tmp_path, monkeypatch):
-    with _scene(tmp_path, monkeypatch) as scene:
+@pytest.fixture(params=[TRAINING_OPERATOR, TRAINER], ids=lambda operator: operator.jobs)
+def scene(request, tmp_path, monkeypatch):
+    with _scene(tmp_path, monkeypatch, operator=request.param) as scene:
         scene.cluster.on_create = scene.start
         yield scene
 
@@ -122,7 +126,7 @@ def test_a_training_is_carried_out_and_heard_of(scene):
     scene.launch()
     assert scene.progress == [(3, 8, "epoch 1/2")]
     assert scene.epochs == [{"epoch": 1, "test_error": 0.25}]
-    assert f"created PyTorchJob tests/{scene.job}" in scene.said
+    assert f"created {scene.kind} tests/{scene.job}" in scene.said
     assert 'rank 1: {"event": "warning", "message": "odd"}' in scene.said
     assert f"{scene.pods[1]}: torchrun's own words" in scene.said
 
@@ -140,7 +144,7 @@ def test_the_job_of_an_earlier_start_is_gone_on_with(scene):
     scene.until(lambda: any("created" in line for line in scene.said))
     scene.launch()
     first.join()
-    assert f"going on with PyTorchJob tests/{scene.job}, which is there already" in scene.said
+    assert f"going on with {scene.kind} tests/{scene.job}, which is there already" in scene.said
 
 
 def test_a_job_that_ended_without_a_result_is_made_anew(scene):
@@ -151,7 +155,7 @@ def test_a_job_that_ended_without_a_result_is_made_anew(scene):
     scene.cluster.finish(scene.job, "Failed")
     scene.later(lambda: None, lambda: None, lambda: None, lambda: None, scene.succeed)
     scene.launch()
-    assert scene.said[-1] == f"created PyTorchJob tests/{scene.job}"
+    assert scene.said[-1] == f"created {scene.kind} tests/{scene.job}"
 
 
 def test_a_job_of_an_earlier_pipeline_run_makes_room_when_it_has_noticed(scene):
@@ -166,7 +170,7 @@ def test_a_job_of_an_earlier_pipeline_run_makes_room_when_it_has_noticed(scene):
         scene.succeed,
     )
     scene.launch()
-    assert scene.said[-1] == f"created PyTorchJob tests/{scene.job}"
+    assert scene.said[-1] == f"created {scene.kind} tests/{scene.job}"
     assert not [request for request in scene.cluster.requests if request.startswith("DELETE")]
 
 
@@ -175,9 +179,9 @@ def test_a_job_of_somebody_else_is_left_alone(scene):
     with pytest.raises(ClusterError) as refused:
         scene.launch()
     assert str(refused.value).startswith(
-        f"PyTorchJob {scene.job} is there for somebody else (lossmap/run: another; "
+        f"{scene.kind} {scene.job} is there for somebody else (lossmap/run: another; "
     )
-    assert scene.job in scene.cluster.objects["pytorchjobs"]
+    assert scene.job in scene.cluster.jobs
 
 
 def _create(scene, labels=None):
@@ -214,7 +218,7 @@ def test_a_job_that_was_removed_after_its_end_has_its_result(scene):
     scene.later(vanish)
     scene.launch()
     assert scene.store.exists(layout.training_result(TRAINING))
-    assert scene.job not in scene.cluster.objects["pytorchjobs"]
+    assert scene.job not in scene.cluster.jobs
 
 
 def test_a_job_deleted_by_somebody_else_was_interrupted(scene):
@@ -234,7 +238,7 @@ def test_a_permanent_error_ends_the_job_at_once(scene):
     with pytest.raises(TrainingError) as failed:
         scene.launch()
     assert str(failed.value) == "training failed: training.batch_size is 128, expected at most 96"
-    assert scene.cluster.objects["pytorchjobs"] == {}
+    assert scene.cluster.jobs == {}
 
 
 def test_the_loss_of_a_peer_ends_nothing(scene):
@@ -311,8 +315,8 @@ def test_sigterm_deletes_the_job(scene):
     scene.later(lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted) as stopped:
         scene.launch()
-    assert str(stopped.value) == f"training was asked to stop; PyTorchJob {scene.job} is deleted"
-    assert scene.cluster.objects["pytorchjobs"] == {}
+    assert str(stopped.value) == f"training was asked to stop; {scene.kind} {scene.job} is deleted"
+    assert scene.cluster.jobs == {}
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -336,22 +340,22 @@ def test_what_the_processes_say_at_last_is_heard_although_the_launcher_is_to_sto
 def test_a_job_that_a_sidecar_keeps_from_ending_ends_when_the_store_has_the_result(scene):
     def finish():
         scene.store.write(layout.training_result(TRAINING), b"{}")
-        ended = container(terminated={"exitCode": 0, "reason": "Completed"})
+        ended = scene.cluster.container(terminated={"exitCode": 0, "reason": "Completed"})
         for pod in scene.pods:
-            sidecar = container(running={}) | {"name": "istio-proxy"}
+            sidecar = scene.cluster.container(running={}) | {"name": "istio-proxy"}
             scene.cluster.status(pod)["containerStatuses"] = [ended, sidecar]
 
     scene.later(finish)
     scene.launch()
-    assert scene.cluster.objects["pytorchjobs"] == {}
+    assert scene.cluster.jobs == {}
     assert [line for line in scene.said if "goes on, as with a container beside its own" in line]
 
 
 def test_a_container_of_a_platform_is_no_training(scene):
     words = "image:1: not found"
-    waiting = container(waiting={"reason": "ErrImagePull", "message": words})
-    sidecar = container(running={}) | {"name": "istio-proxy"}
-    crashed = container(
+    waiting = scene.cluster.container(waiting={"reason": "ErrImagePull", "message": words})
+    sidecar = scene.cluster.container(running={}) | {"name": "istio-proxy"}
+    crashed = scene.cluster.container(
         terminated={"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:00Z"}
     )
     statuses = [waiting, sidecar, crashed | {"name": "vault-agent"}]
@@ -402,18 +406,18 @@ def test_an_api_server_that_stays_away_is_one_line(tmp_path, monkeypatch):
 def test_an_overloaded_server_is_asked_again(scene, retry_after):
     scene.cluster.failures, scene.cluster.retry_after = [429], retry_after
     assert scene.api.get_job("none", NAMESPACE) is None
-    assert scene.cluster.requests[-2:] == ["GET pytorchjobs"] * 2
+    assert scene.cluster.requests[-2:] == [f"GET {scene.cluster.operator.jobs}"] * 2
 
 
 def test_a_server_that_asks_to_wait_for_longer_than_anybody_does_is_asked_once(scene):
     scene.cluster.failures, scene.cluster.retry_after = [429], "3600"
     with pytest.raises(ClusterError, match=r"^the API server refuses GET .*: as told$"):
         scene.api.get_job("none", NAMESPACE)
-    assert scene.cluster.requests == ["GET pytorchjobs"]
+    assert scene.cluster.requests == [f"GET {scene.cluster.operator.jobs}"]
 
 
 def test_a_right_that_is_missing_is_one_line_at_once(scene):
-    scene.cluster.forbidden.add("pytorchjobs")
+    scene.cluster.forbidden.add(scene.cluster.operator.jobs)
     with pytest.raises(ClusterError) as refused:
         scene.launch()
     path = "/apis/kubeflow.org/v1/namespaces/tests/pytorchjobs"
@@ -422,7 +426,7 @@ def test_a_right_that_is_missing_is_one_line_at_once(scene):
         == f"the API server refuses POST {path}: pytorchjobs is forbidden; give the account this right, see"
         " k8s/base"
     )
-    assert scene.cluster.requests.count("POST pytorchjobs") == 1
+    assert scene.cluster.requests.count(f"POST {scene.cluster.operator.jobs}") == 1
 
 
 def test_no_node_is_told_once_and_ends_the_wait_for_the_start(scene):
@@ -450,7 +454,7 @@ def _waiting_for_a_node(scene, words):
 
 def test_an_image_that_does_not_exist_is_not_waited_for(scene):
     words = 'Back-off pulling image "image:1": ErrImagePull: image:1: not found'
-    waiting = container(waiting={"reason": "ImagePullBackOff", "message": words})
+    waiting = scene.cluster.container(waiting={"reason": "ImagePullBackOff", "message": words})
     scene.cluster.on_create = lambda job: scene.start(phase="Pending", containerStatuses=[waiting])
     with pytest.raises(TrainingError) as failed:
         scene.launch()
@@ -471,7 +475,7 @@ def test_a_quota_is_told_from_the_jobs_events_once_for_all_pods(scene):
         scene.launch(start_minutes=0.01)
     told = [line for line in scene.said if "exceeded quota" in line]
     assert told == [
-        f'PyTorchJob {scene.job}: Error creating: pods "x-worker-2" is forbidden: exceeded quota: small'
+        f'{scene.kind} {scene.job}: Error creating: pods "x-worker-2" is forbidden: exceeded quota: small'
     ]
 
 
@@ -481,13 +485,13 @@ def test_without_the_right_to_read_events_the_wait_goes_on(scene):
     scene.later(scene.start, scene.succeed, wait=0.8)
     scene.launch()
     assert (
-        f"PyTorchJob {scene.job} has no pods yet; does the training operator run? See: lossmap doctor"
+        f"{scene.kind} {scene.job} has no pods yet; does its operator run? See: lossmap doctor"
         " --cluster" in scene.said
     )
 
 
 def test_a_missing_secret_is_named(scene):
-    waiting = container(
+    waiting = scene.cluster.container(
         waiting={"reason": "CreateContainerConfigError", "message": 'secret "lossmap-object-store" not found'}
     )
     scene.cluster.on_create = lambda job: scene.start(phase="Pending", containerStatuses=[waiting])
@@ -512,7 +516,7 @@ def test_time_in_a_queue_does_not_count(scene):
         }
 
     def admit():
-        scene.cluster.objects["pytorchjobs"][scene.job]["spec"]["runPolicy"]["suspend"] = False
+        scene.cluster.jobs[scene.job]["spec"]["runPolicy"]["suspend"] = False
         scene.start()
 
     scene.cluster.on_create = queue
