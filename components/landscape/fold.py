@@ -21,22 +21,17 @@ _SAMPLES = 4
 _POINTS = 2  # of the plane, besides its centre
 _TOLERANCE = 1e-6  # of the largest output, in float64: far above rounding, far below what another layer does
 
-_Pair = tuple[str, str]  # names of a convolution and of the norm behind it
+Pair = tuple[str, str]  # names of a convolution and of the norm behind it
 
 
-def fold_batch_norm(problem: Problem, directions: Directions) -> tuple[Problem, Directions]:
-    """The problem and the directions with BatchNorm folded where that is exact; as they are where it is not.
+def foldable_pairs(problem: Problem, directions: Directions) -> tuple[Pair, ...]:
+    """Names of each convolution and of the BatchNorm behind it that can be folded into it exactly.
 
-    With running statistics, norm(W * x) = s (W * x) + (b - s m), where s = gamma / sqrt(variance + eps), m
-    the running mean and b the shift; gamma is 1 and b is 0 in a norm without them. A direction that leaves
-    gamma and b alone moves W alone, and s (W + t d) = s W + t s d: scaling W and d once by s serves every
-    point of the surface. A pair is folded if the convolution feeds that norm only, has no bias, and no
-    direction moves the norm.
-
-    Which pairs there are is read from a traced copy, and a user's network may do more than a trace shows.
-    Therefore the folded copy is compared with the network, in float64, at the centre and at two random
-    points of the plane; where any output differs by more than 1e-6 of the largest, or anything fails,
-    nothing is folded. The answer is the same in every process.
+    A pair can be folded if the convolution feeds that norm only, has no bias, and no direction moves the
+    norm. Which pairs there are is read from a traced copy, and a user's network may do more than a trace
+    shows. Therefore a folded copy is compared with the network, in float64, at the centre and at two random
+    points of the plane; where any output differs by more than 1e-6 of the largest, or anything fails, there
+    is no pair. The answer is the same in every process.
 
     Args:
         problem: with the network in evaluation mode, which is left as it is.
@@ -44,22 +39,37 @@ def fold_batch_norm(problem: Problem, directions: Directions) -> tuple[Problem, 
     """
     # whatever a user's network does when it is copied, traced, or called in float64
     with suppress(Exception):
-        return _folded_problem(problem, directions)
-    return problem, directions
+        pairs = tuple(_pairs(problem.network, directions))
+        network = copied(problem.network)
+        folded = _folded(network, directions, pairs)
+        if pairs and _is_finite(network, folded) and _is_exact(problem, directions, pairs):
+            return pairs
+    return ()
 
 
-def _folded_problem(problem: Problem, directions: Directions) -> tuple[Problem, Directions]:
-    pairs = list(_pairs(problem.network, directions))
+def fold_batch_norm(
+    problem: Problem, directions: Directions, pairs: Sequence[Pair]
+) -> tuple[Problem, Directions]:
+    """The problem and the directions with BatchNorm folded.
+
+    With running statistics, norm(W * x) = s (W * x) + (b - s m), where s = gamma / sqrt(variance + eps), m
+    the running mean and b the shift; gamma is 1 and b is 0 in a norm without them. A direction that leaves
+    gamma and b alone moves W alone, and s (W + t d) = s W + t s d: scaling W and d once by s serves every
+    point of the surface.
+
+    Args:
+        problem: with the network in evaluation mode, which is left as it is.
+        directions: of its parameters by name.
+        pairs: of foldable_pairs; without any, everything stays as it is.
+    """
     if not pairs:
         return problem, directions
     network = copied(problem.network)
     folded = _folded(network, directions, pairs)
-    if _is_finite(network, folded) and _is_exact(problem, directions, pairs):
-        return replace(problem, network=network), folded
-    return problem, directions
+    return replace(problem, network=network), folded
 
 
-def _folded(network: nn.Module, directions: Directions, pairs: Sequence[_Pair]) -> Directions:
+def _folded(network: nn.Module, directions: Directions, pairs: Sequence[Pair]) -> Directions:
     """Fold in place; returns the directions of what is then left."""
     moved = [dict(direction) for direction in directions]
     for name, norm_name in pairs:
@@ -93,7 +103,7 @@ def _deviation(norm: nn.BatchNorm2d) -> Tensor:
     return (cast(Tensor, norm.running_var).double() + norm.eps).sqrt()
 
 
-def _pairs(network: nn.Module, directions: Directions) -> Iterator[_Pair]:
+def _pairs(network: nn.Module, directions: Directions) -> Iterator[Pair]:
     """Names of each convolution and norm that can be folded, as a traced copy has them."""
     nodes = list(fx.Tracer().trace(copied(network).eval()).nodes)
     calls = Counter(str(node.target) for node in nodes if node.op == "call_module")
@@ -108,7 +118,7 @@ def _pairs(network: nn.Module, directions: Directions) -> Iterator[_Pair]:
             yield pair
 
 
-def _can_be_folded(network: nn.Module, pair: _Pair, named: Mapping[int, int]) -> bool:
+def _can_be_folded(network: nn.Module, pair: Pair, named: Mapping[int, int]) -> bool:
     convolution, norm = map(network.get_submodule, pair)
     plain = _is_plain(convolution, nn.Conv2d, named) and _is_plain(norm, nn.BatchNorm2d, named)
     return plain and convolution.bias is None and norm.running_mean is not None
@@ -133,7 +143,7 @@ def _is_finite(network: nn.Module, directions: Directions) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in everything)
 
 
-def _is_exact(problem: Problem, directions: Directions, pairs: Sequence[_Pair]) -> bool:
+def _is_exact(problem: Problem, directions: Directions, pairs: Sequence[Pair]) -> bool:
     inputs = problem.samples.inputs[:_SAMPLES]
     inputs = inputs.double() if inputs.is_floating_point() else inputs
     network, folded = (copied(problem.network).eval().double() for _ in range(2))

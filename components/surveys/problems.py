@@ -15,7 +15,7 @@ from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.core.imports import reason
 from lossmap.components.data.samples import SurveySamples, load_survey_samples
 from lossmap.components.landscape.evaluator import Directions, Evaluator
-from lossmap.components.landscape.fold import fold_batch_norm
+from lossmap.components.landscape.fold import Pair, fold_batch_norm, foldable_pairs
 from lossmap.components.landscape.forward import memory_format
 from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.hessian.convexity import ConvexityEvaluator
@@ -46,6 +46,7 @@ class Problems:
     def __init__(self, run: Run, device: str | None = None):
         self._run, self._device = run, device or run.experiment.landscape.device
         self._samples: dict[int, Samples] = {}
+        self._pairs: dict[str, tuple[Pair, ...]] = {}
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -96,8 +97,14 @@ class Problems:
             return ConvexityEvaluator(problem, directions, landscape.convexity.tolerance)
         problem = self.problem(landscape.samples)
         if landscape.batch_norm == "frozen":
-            problem, directions = fold_batch_norm(problem, directions)
+            problem, directions = self._folded(part.plane, problem, directions)
         return Evaluator(problem, directions, landscape.batch_norm)
+
+    def _folded(self, plane: str, problem: Problem, directions: Directions) -> tuple[Problem, Directions]:
+        """With BatchNorm folded; what can be is found out once for each plane."""
+        if plane not in self._pairs:
+            self._pairs[plane] = foldable_pairs(problem, directions)
+        return fold_batch_norm(problem, directions, self._pairs[plane])
 
     @cached_property
     def _weights(self) -> tuple[str, dict[str, Tensor]]:

@@ -3,7 +3,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
-from reference.landscape import folded_evaluator, naive_point
+from reference.landscape import fold, folded_evaluator, naive_point
 from reference.manifests import manifest
 from torch import nn
 from torch.nn.utils import parametrizations, prune
@@ -11,7 +11,6 @@ from torch.nn.utils import parametrizations, prune
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import ResNet
 from lossmap.components.landscape.directions.random import normalized_direction
-from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 from lossmap.components.models import build
 
@@ -54,7 +53,7 @@ def test_a_folded_networks_surface_is_the_unfolded_ones_in_float64(option, short
 def test_norms_that_a_direction_moves_are_not_folded():
     network, directions, inputs, labels = _case(ResNet(depth=8), ignore_bias_and_norm=False)
     problem = Problem(network, cross_entropy, Samples(inputs, labels, 5))
-    assert fold_batch_norm(problem, directions) == (problem, directions)
+    assert fold(problem, directions) == (problem, directions)
 
 
 class _Twice(nn.Module):
@@ -210,7 +209,7 @@ def test_what_cannot_be_folded_exactly_is_left_as_it_is(kind):
     )
     state = {name: value.clone() for name, value in network.state_dict().items()}
     problem = Problem(network, cross_entropy, Samples(torch.randn(6, 3, 8, 8), torch.zeros(6).long(), 3))
-    assert fold_batch_norm(problem, directions) == (problem, directions)
+    assert fold(problem, directions) == (problem, directions)
     assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
 
 
@@ -245,7 +244,7 @@ def test_frozen_parameters_take_part_without_a_direction():
     torch.manual_seed(3)
     network = _plain(_convolution(), nn.BatchNorm2d(4)).eval()
     problem = Problem(network, cross_entropy, Samples(torch.randn(6, 3, 8, 8), torch.zeros(6).long(), 3))
-    folded, _ = fold_batch_norm(problem, ({}, {}))
+    folded, _ = fold(problem, ({}, {}))
     assert isinstance(folded.network[1], nn.Identity)
     torch.testing.assert_close(
         folded.network(problem.samples.inputs), network(problem.samples.inputs), rtol=1e-5, atol=1e-6
