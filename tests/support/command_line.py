@@ -6,13 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 LOSSMAP = Path(sys.executable).with_name("lossmap")
-_NONE: Mapping[str, str] = MappingProxyType({})
 Completed = subprocess.CompletedProcess[str]
 
 
@@ -22,11 +20,10 @@ def environment() -> dict[str, str]:
     return {**mine, "COLUMNS": "300"}
 
 
-def process(*arguments: str, cwd: Path, check: int = 0, variables: Mapping[str, str] = _NONE) -> Completed:
-    """Run the command in a process of its own, with more variables, and hold it to its exit code."""
-    command, outside = [str(LOSSMAP), *arguments], {**environment(), **variables}
-    captured: dict[str, Any] = {"capture_output": True, "text": True}
-    ended = subprocess.run(command, cwd=cwd, env=outside, timeout=600, check=False, **captured)
+def process(*arguments: str, cwd: Path, check: int = 0) -> Completed:
+    """Run the command in a process of its own, and hold it to its exit code."""
+    command, captured = [str(LOSSMAP), *arguments], {"capture_output": True, "text": True}
+    ended = subprocess.run(command, cwd=cwd, env=environment(), timeout=600, check=False, **captured)
     return _checked(ended, check)
 
 
