@@ -25,6 +25,7 @@ from lossmap.components.landscape.moving import count_parameters, moving_paramet
 from lossmap.components.landscape.objective import experiment_loss, like_parameters
 from lossmap.components.models import build
 from lossmap.components.models.checkpoint_file import read_checkpoint
+from lossmap.components.models.imported import in_one_line
 from lossmap.components.models.state import check_finite, load_state, network_bytes
 from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run
@@ -42,6 +43,11 @@ def import_network(run: Run, progress: Progress = silent) -> None:
         ExperimentError: network, weights, loss and data do not fit together, or are not those that the run
             began with.
     """
+    with in_one_line(run.experiment.model, "its import"):
+        _import(run, progress)
+
+
+def _import(run: Run, progress: Progress) -> None:
     start = time.monotonic()
     model = _imported(run.experiment.model)
     network = load_network(model, run.manifest)

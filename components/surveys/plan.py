@@ -27,18 +27,20 @@ from lossmap.components.landscape.directions.normalization import normalize
 from lossmap.components.landscape.directions.random import normalized_direction, random_direction
 from lossmap.components.landscape.directions.trajectory import Principal, principal
 from lossmap.components.landscape.evaluator import tensors
+from lossmap.components.landscape.hessian.curvature import block_names
 from lossmap.components.landscape.hessian.lanczos import eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.layers import check_layers, check_reestimation
 from lossmap.components.landscape.moving import frozen_parameters, listed, moving_parameters
 from lossmap.components.landscape.parameters import gradient
 from lossmap.components.landscape.precision import narrow_types
+from lossmap.components.models.imported import in_one_line
 from lossmap.components.stores import layout, software
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Kind, Part, Position, Survey
 from lossmap.components.surveys.checks import check_plane
 from lossmap.components.surveys.determinism import one_blas_thread
-from lossmap.components.surveys.problems import Problems, in_one_line, load_directions
+from lossmap.components.surveys.problems import Problems, load_directions
 
 _EVALUATED_WITH = {"split", "task", "samples", "batch_norm", "batch_size", "device", "seed"}
 
@@ -55,7 +57,7 @@ def plan(run: Run) -> Survey:
     planning = _Planning(run)
     landscape = run.experiment.landscape
     planning.check_layers()
-    with one_blas_thread(), in_one_line(run, "the directions"):
+    with one_blas_thread(), in_one_line(run.experiment.model, "the directions of the survey"):
         parts = [_plane(planning, pair) for pair in range(landscape.pairs)]
     plane = parts[0].plane
     if isinstance(run.experiment.model, Imported):
@@ -110,10 +112,12 @@ class _Planning:
         )
 
     def check_layers(self) -> None:
-        """Whether the network's layers can be surveyed in this way."""
+        """Whether the network's layers, and those that are named, can be surveyed in this way."""
         check_layers(self.network)
         if self.landscape.batch_norm == "reestimated":
             check_reestimation(self.network)
+        if self.landscape.curvature:
+            block_names(self.network, self.landscape.curvature)
 
     def notes(self) -> Iterator[str]:
         """What one has to know about the weights that move, in sentences."""

@@ -1,8 +1,12 @@
 """Sentences on what a survey found beside the loss, and on how far to trust it."""
 
-from lossmap.components.core.estimates import FEWEST
+from collections.abc import Sequence
+
+from lossmap.components.core.estimates import FEWEST, Estimate
 from lossmap.components.figures import numbers
 from lossmap.components.figures.run.summary import RunSummary
+
+_SHOWN = 8
 
 
 def sampling(run: RunSummary) -> str:
@@ -80,3 +84,33 @@ def curvature(run: RunSummary) -> str:
         f" by Lanczos, each within its residual of a true one; traces from {settings.trace_products}"
         " products. Intervals: 95 %."
     )
+
+
+def blocks(run: RunSummary) -> str:
+    """What the table of blocks of the Hessian has in it."""
+    curvature, settings = run.result.curvature, run.experiment.landscape.curvature
+    if curvature is None or settings is None:
+        return ""
+    text = (
+        "A block is the Hessian of the loss where only these parameters move, the others staying as they are."
+    )
+    if not settings.parameters:
+        return text
+    names = curvature.blocks[0].names
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f"{text} The chosen parameters are those of {', '.join(settings.parameters)}:"
+        f" {', '.join(names[:_SHOWN])}{more}."
+    )
+
+
+def estimates(values: Sequence[Estimate]) -> str:
+    """Numbers with their intervals, where they have some."""
+    return "; ".join(_estimate(value) for value in values)
+
+
+def _estimate(value: Estimate) -> str:
+    text = numbers.number(value.value)
+    if value.low is None or value.high is None:
+        return text
+    return f"{text} ({numbers.number(value.low)} to {numbers.number(value.high)})"
