@@ -11,6 +11,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.parse import override, parse
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.importing.digests import with_digests
+from lossmap.components.importing.places import trajectories
 from lossmap.components.stores.runs import Run
 from lossmap.pipelines.stages import Stage
 
@@ -27,18 +28,22 @@ class Network:
         arguments: keyword arguments of it, as JSON.
         weights: path or URI of its weights; None for those that the factory gives.
         loss: cross-entropy, mse, or package.module:function.
+        checkpoints: places of the checkpoints of its training, with labels where there are several paths.
     """
 
     factory: str
     arguments: str = "{}"
     weights: str | None = None
     loss: str = "cross-entropy"
+    checkpoints: Sequence[str] = ()
 
 
 def imported_experiment(
     network: Network, data: str, study: str, name: str | None, assignments: Sequence[str]
 ) -> Experiment:
-    """The experiment that surveys a network, with the digests of its weights and of its source.
+    """The experiment that surveys a network, with the digests of its weights and of its source. With
+    checkpoints its plane is that of their path, unless the assignments say otherwise, and without weights the
+    network is the last checkpoint of the first path.
 
     Args:
         network: what is surveyed.
@@ -47,12 +52,14 @@ def imported_experiment(
         name: of the experiment; without it that of the factory.
         assignments: each `path.to.field=value`, the value in YAML.
     """
+    paths = trajectories(network.checkpoints)
     model = {
         "architecture": "imported",
         "factory": network.factory,
         "arguments": _arguments(network.arguments),
-        "weights": network.weights,
+        "weights": network.weights or (paths[0].checkpoints[-1].weights if paths else None),
         "loss": network.loss,
+        "trajectories": [path.model_dump() for path in paths],
     }
     plain = parse(
         {
@@ -60,6 +67,7 @@ def imported_experiment(
             "study": study,
             "data": {"source": data},
             "model": model,
+            "landscape": {"directions": "trajectory"} if paths else {},
         }
     )
     return with_digests(override(plain, assignments))

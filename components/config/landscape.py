@@ -129,6 +129,13 @@ class Landscape(Frozen):
         (),
         description="one or two runs whose networks lie at (1, 0) and (0, 1), with directions networks",
     )
+    paths: tuple[str, ...] = Field(
+        (),
+        description=(
+            "runs whose paths of training lie on the plane, too; with directions trajectory it is made of "
+            "all paths together"
+        ),
+    )
     pairs: PositiveInt = Field(
         1,
         description=(

@@ -43,9 +43,10 @@ def frozen_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def matching_parameters(network: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Names of the moving parameters that some pattern matches, in the network's order. A pattern is that of
-    file names (*, ?, [abc]), and matches the name of a parameter or of a layer that holds it; a parameter with
-    several names is found by each of them.
+    """Names of the moving parameters that some pattern matches, in the network's order.
+
+    A pattern is that of file names (*, ?, [abc]), and matches the name of a parameter or of a layer that
+    holds it; a parameter with several names is found by each of them.
 
     Raises:
         ExperimentError: a pattern matches no parameter, or only frozen ones.
@@ -80,8 +81,8 @@ def _unmatched(network: nn.Module, pattern: str, frozen: list[str]) -> str:
     text, kind = f"landscape.curvature.parameters has {pattern!r}, which matches", type(network).__name__
     if frozen:
         return (
-            f"{text} only frozen parameters of the network {kind} ({listed(frozen)}), expected some that move:"
-            f" {_described(network)}"
+            f"{text} only frozen parameters of the network {kind} ({listed(frozen)}), expected some that"
+            f" move: {_described(network)}"
         )
     return f"{text} no parameter of the network {kind}, expected some of {_described(network)}"
 

@@ -17,7 +17,9 @@ from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.determinism import compute_deterministically
 from lossmap.components.surveys.problems import Problems
 
-_NOT_ARCHITECTURE = {"seed", "weights", "weights_key", "weights_sha256", "source_sha256"}
+_NOT_ARCHITECTURE = {
+    *("seed", "weights", "weights_key", "weights_sha256", "source_sha256", "trajectories"),
+}
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Part
 from lossmap.components.surveys.determinism import compute_deterministically, one_blas_thread
 from lossmap.components.surveys.tiles import Document, Evaluate, Tile, evaluate_tile
+from lossmap.components.surveys.trails import load_snapshot
 
 _TRIED = 2  # samples that tell which memory format a network takes
 
@@ -169,12 +170,12 @@ def _axis(directions: dict[str, Tensor], axis: str) -> dict[str, Tensor]:
 
 
 def _trajectory(run: Run, problem: Problem) -> Evaluate:
-    """The loss of the snapshot after epoch x, with the statistics that it had."""
+    """The loss of the snapshot after epoch x of trail y, with the statistics that it had."""
     network = problem.network
     still = {name: torch.zeros_like(parameter) for name, parameter in moving_parameters(network).items()}
 
-    def evaluate(epoch: float, _y: float) -> Result:
-        network.load_state_dict(load(run.store.read(layout.snapshot(run.training, int(epoch)))))
+    def evaluate(epoch: float, trail: float) -> Result:
+        network.load_state_dict(load_snapshot(run.store, run.survey.trails[int(trail)], int(epoch)))
         return Evaluator(problem, (still, still), "frozen")(0.0, 0.0)
 
     return evaluate

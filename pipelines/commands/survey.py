@@ -29,6 +29,17 @@ def survey(  # noqa: PLR0913  # the options of the command
             ),
         ),
     ] = None,
+    checkpoints: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--checkpoints",
+            metavar="[LABEL=]FILE[:KEY]...",
+            help=(
+                "of its training, in order: files, folders or patterns; the plane is that of their path; a"
+                " label begins another path, such as sgd=sgd/ adam=adam/"
+            ),
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +90,7 @@ def survey(  # noqa: PLR0913  # the options of the command
             "--run and --json are for --prove-invariance, expected that too; to go on with a run, give"
             " --resume RUN"
         )
-    if not model and (weights or data or sets or name):
+    if not model and (weights or checkpoints or data or sets or name):
         raise ExperimentError(
             "a run that has begun keeps its network, its data and its settings; start a new one with --model"
         )
@@ -90,7 +101,7 @@ def survey(  # noqa: PLR0913  # the options of the command
                 "--data is missing, expected where the samples come from: cifar10, a folder or zip of images,"
                 " or a file of tensors such as .npz or .csv"
             )
-        network = Network(model, arguments, weights, loss)
+        network = Network(model, arguments, weights, loss, checkpoints or [])
         experiment = imported_experiment(network, data, study, name, sets or [])
         run = local.open_run(local.new_name(experiment), settings)
     else:

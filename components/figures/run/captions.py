@@ -223,7 +223,21 @@ def contour_caption(run: RunSummary, scale: Scale) -> str:
     thick = f"the thick line is {guess(run)} and " if run.guessing_loss is not None else ""
     return (
         f"{evaluation(run)} {scale.text} {grid(run.plane)}; {tally(run.plane, scale)}"
-        f" {map_legend(scale, bool(thick))} Here {thick}the ring {markers(run.plane)}."
+        f" {map_legend(scale, bool(thick))} Here {thick}the ring {markers(run.plane)}.{trails(run)}"
+    )
+
+
+def trails(run: RunSummary) -> str:
+    """What the paths on a map are; empty where there are none."""
+    result = run.result
+    if not result.trails:
+        return ""
+    kind = "checkpoints" if all(trail.checkpoints for trail in result.trails) else "snapshots"
+    labels = [trail.label for trail in result.trails if trail.label]
+    whose = f" of {', '.join(labels)}" if labels else " of the path of training"
+    return (
+        f" Joined dots: {kind}{whose}, projected onto the plane, which holds"
+        f" {100 * sum(result.explained):.1f} % of the squared length."
     )
 
 

@@ -109,7 +109,8 @@ def test_a_tied_parameter_is_found_by_each_of_its_names():
         (
             "body.0",
             "landscape.curvature.parameters has 'body.0', which matches only frozen parameters of the network"
-            " Sequential (body.0.weight, body.0.bias), expected some that move: scale, body.* (2), head.* (2)",
+            " Sequential (body.0.weight, body.0.bias), expected some that move: scale, body.* (2), head.*"
+            " (2)",
         ),
     ],
 )
