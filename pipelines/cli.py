@@ -36,7 +36,7 @@ def main() -> NoReturn:
 
 
 app.command(no_args_is_help=True)(run)
-app.command(no_args_is_help=True, cls=many_words("--checkpoints"))(survey)
+app.command(no_args_is_help=True, cls=many_words("--checkpoints", "--networks"))(survey)
 app.command(no_args_is_help=True)(connect)
 app.command(no_args_is_help=True)(study)
 app.command()(recipes)

@@ -37,6 +37,17 @@ def trajectories(words: Sequence[str]) -> list[Trajectory]:
     return [_trajectory(label, places) for label, places in groups.items()]
 
 
+def weight_files(words: Sequence[str]) -> list[str]:
+    """Files of weights that words name, in order; a folder or a pattern stands for its files.
+
+    Raises:
+        ExperimentError: there is no such file, or one is named twice.
+    """
+    files = [file for word in words for file in _files(word, "weights are")]
+    _refuse_twice(files, "the files of weights name")
+    return files
+
+
 def _labelled(word: str) -> tuple[str, str]:
     """Label and place; a word that names a file, as epoch=3.ckpt does, has no label."""
     match = _LABEL.fullmatch(word)
@@ -49,7 +60,7 @@ def _there(place: str) -> bool:
 
 
 def _trajectory(label: str, places: Sequence[str]) -> Trajectory:
-    files = [file for place in places for file in _files(place)]
+    files = [file for place in places for file in _files(place, "--checkpoints has")]
     if len(files) == len(places):
         files = _as_numbered(files)
     what = f"--checkpoints{f' of {label}' if label else ''}"
@@ -58,19 +69,23 @@ def _trajectory(label: str, places: Sequence[str]) -> Trajectory:
             f"{what} is one file ({files[0]}), expected two or more that make a path; for the network itself"
             " there is --weights"
         )
-    twice = next((file for file in files if files.count(file) > 1), None)
-    if twice:
-        raise ExperimentError(f"{what} names {twice} twice, expected each file once")
+    _refuse_twice(files, f"{what} names")
     return Trajectory(label=label, checkpoints=tuple(Checkpoint(weights=file) for file in files))
 
 
-def _files(place: str) -> list[str]:
+def _refuse_twice(files: Sequence[str], what: str) -> None:
+    twice = next((file for file in files if files.count(file) > 1), None)
+    if twice:
+        raise ExperimentError(f"{what} {twice} twice, expected each file once")
+
+
+def _files(place: str, what: str) -> list[str]:
     path, key = split_key(place)
     found = _in_store(path) if path.startswith("s3://") else _on_disk(path)
     if not found:
         raise ExperimentError(
-            f"--checkpoints has {place!r}, where no file of weights is; expected a file, a pattern such as"
-            f" 'run/*.pt', or a folder with files that end in {', '.join(_ENDINGS)}"
+            f"{what} {place!r}, where no file of weights is; expected a file, a pattern such as 'run/*.pt',"
+            f" or a folder with files that end in {', '.join(_ENDINGS)}"
         )
     return [f"{file}:{key}" if key else file for file in found]
 

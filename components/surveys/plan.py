@@ -6,6 +6,7 @@ that are not there yet.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,9 +142,28 @@ class _Planning:
             yield f"{frozen:,} of {frozen + moving:,} weights are frozen and do not move."
         if self.tuned:
             yield "The others have one dimension and move, although landscape.ignore_bias_and_norm is true."
+        yield from self.geometry
         if self.trails and any(isinstance(module, _BatchNorm) for module in self.network.modules()):
             plane = _ON_THE_PLANE[self.landscape.batch_norm]
             yield f"Every snapshot's own loss is with its own BatchNorm statistics; {plane}."
+
+    @cached_property
+    def geometry(self) -> list[str]:
+        """How far other runs' networks are, and in which directions: a picture has right angles and equal
+        units.
+        """
+        if self.landscape.directions != "networks":
+            return []
+        names = self.landscape.networks
+        vectors = [_flat(_difference(self, name), self.weights) for name in names]
+        lengths = [float(vector.norm()) for vector in vectors]
+        far = " and ".join(f"{name} {length:.4g}" for name, length in zip(names, lengths, strict=True))
+        lines = [f"Euclidean distance of the weights from {self.run.name}: {far}."]
+        if len(vectors) > 1 and all(lengths):
+            cosine = float(vectors[0] @ vectors[1]) / (lengths[0] * lengths[1])
+            degrees = math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+            lines.append(f"The two directions enclose {degrees:.3g} degrees and are drawn at right angles.")
+        return lines
 
     @cached_property
     def problems(self) -> Problems:
@@ -313,6 +333,11 @@ def _difference(planning: _Planning, other: str) -> dict[str, Tensor]:
             " so that its network does not lie on the plane; let them require a gradient"
         )
     return _moving(difference, planning)
+
+
+def _flat(direction: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+    """What of a direction moves weights, as one vector."""
+    return torch.cat([direction[name].flatten() for name in weights])
 
 
 def _moving(direction: Mapping[str, Tensor], planning: _Planning) -> dict[str, Tensor]:

@@ -65,13 +65,13 @@ def _own(run: Run) -> Iterator[Trail]:
 
 
 def _of_another(run: Run, other: Run) -> list[Trail]:
-    found = (
-        [trail for trail in _own(other) if snapshot_epochs(run.store, trail)] if other.has_network() else []
-    )
+    own = _own(other) if other.has_data() and other.has_network() else ()
+    found = [trail for trail in own if snapshot_epochs(run.store, trail)]
     if not found:
         raise LossmapError(
-            f"landscape.paths names {other.name}, which has no path of training; name a finished run with"
-            " training.trajectory_every, or one that was surveyed with --checkpoints"
+            f"landscape.paths names {other.name} ({other.experiment.model.architecture}), which has no path"
+            " of training; name a finished run with training.trajectory_every, or one that was surveyed with"
+            " --checkpoints"
         )
     shapes = [
         {name: tensor.shape for name, tensor in load(run.store.read(layout.weights(training))).items()}

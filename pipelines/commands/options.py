@@ -28,6 +28,26 @@ Tracking = Annotated[
         help="MLflow tracking URI (else LOSSMAP_TRACKING, else a sqlite file in the store)",
     ),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODULE:FACTORY", help="function or class that returns the network"),
+]
+Arguments = Annotated[
+    str,
+    typer.Option("--factory-arguments", metavar="JSON", help="its keyword arguments, as a JSON object"),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="images: cifar10 …, folder, zip; tensors: .safetensors, .npz, .npy,.npy, .pt, .csv, .tsv",
+    ),
+]
+Loss = Annotated[
+    str, typer.Option("--loss", metavar="NAME", help="cross-entropy, mse, or package.module:function")
+]
+Study = Annotated[str, typer.Option("--study", help="the MLflow experiment in which the run is compared")]
 Sets = Annotated[
     list[str] | None,
     typer.Option(

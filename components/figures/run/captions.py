@@ -223,8 +223,14 @@ def contour_caption(run: RunSummary, scale: Scale) -> str:
     thick = f"the thick line is {guess(run)} and " if run.guessing_loss is not None else ""
     return (
         f"{evaluation(run)} {scale.text} {grid(run.plane)}; {tally(run.plane, scale)}"
-        f" {map_legend(scale, bool(thick))} Here {thick}the ring {markers(run.plane)}.{trails(run)}"
+        f" {map_legend(scale, bool(thick))} Here {thick}the ring {markers(run.plane)}.{networks(run)}{trails(run)}"
     )
+
+
+def networks(run: RunSummary) -> str:
+    """What the diamonds on a map are; empty where there are none."""
+    named = " and ".join(f"{name} at ({x:g}, {y:g})" for name, x, y in run.networks)
+    return f" Diamonds: the networks of {named}." if named else ""
 
 
 def trails(run: RunSummary) -> str:
@@ -251,6 +257,7 @@ def page_caption(run: RunSummary, scale: Scale) -> str:
     thick = f" Thick line: {guess(run)}." if run.guessing_loss is not None else ""
     return (
         f"{evaluation(run)} {grid(run.plane)}; {tally(run.plane, scale)}{thick} Ring: {markers(run.plane)}."
+        f"{networks(run)}{trails(run)}"
     )
 
 

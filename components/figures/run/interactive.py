@@ -307,18 +307,21 @@ def _trail(trail: Trail, snapshots: Sequence[Snapshot], colour: str) -> go.Scatt
 
 
 def _places(run: RunSummary) -> list[tuple[str, str, float, float, float]]:
-    """Marks: text, symbol, x, y, loss. The trained network is marked where the grid holds it."""
+    """Marks: text, symbol, x, y, loss. Networks are marked where the grid has evaluated them."""
     surface, places = run.plane, []
-    rows, columns = np.flatnonzero(surface.y == 0), np.flatnonzero(surface.x == 0)
-    if len(rows) and len(columns) and surface.finite[rows[0], columns[0]]:
-        places.append(("the trained network", "cross", 0.0, 0.0, float(surface.loss[rows[0], columns[0]])))
+    networks = [("the trained network", "cross", 0.0, 0.0)]
+    networks += [(f"the network of {escape(name)}", "diamond", x, y) for name, x, y in run.networks]
+    for text, symbol, x, y in networks:
+        rows, columns = np.flatnonzero(surface.y == y), np.flatnonzero(surface.x == x)
+        if len(rows) and len(columns) and surface.finite[rows[0], columns[0]]:
+            places.append((text, symbol, x, y, float(surface.loss[rows[0], columns[0]])))
     if place := lowest(surface):
         places.append(("the lowest point", "circle-open", place.x, place.y, place.loss))
     return places
 
 
 def _mark(text: str, symbol: str, x: float, y: float, loss: float) -> go.Scatter:
-    size, outline = (9, "#000000") if symbol == "cross" else (13, "#ffffff")
+    size, outline = (13, "#ffffff") if symbol == "circle-open" else (9, "#000000")
     marker = {
         "symbol": symbol,
         "size": size,

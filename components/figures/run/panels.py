@@ -65,6 +65,8 @@ def draw_map(axes: Axes, run: RunSummary, frame: Frame) -> None:
     _draw_lines(axes, surface, run.guessing_loss, frame.scale)
     _draw_path(axes, run)
     _draw_marks(axes, surface)
+    for _, x, y in run.networks:
+        axes.plot([x], [y], "D", color="white", markersize=6, markeredgecolor="black")
     axes.set(xlim=frame.x, ylim=frame.y, xlabel="first direction", ylabel="second direction")
     width, height = frame.x[1] - frame.x[0], frame.y[1] - frame.y[0]
     if 1 / 3 <= width / height <= 3:

@@ -144,7 +144,8 @@ def test_one_path_has_no_label_and_other_checkpoints_keep_the_surface_of_random_
     states = _checkpoints("batch norm", 0, 4)
     run, found = surveyed("batch norm", {"": states}, directions="random")
     assert [trail.label for trail in found.trails] == [""]
-    other, _ = surveyed("batch norm", {"": states[1:]}, run="other", directions="random")
+    swapped = [states[1], states[0], *states[2:]]
+    other, _ = surveyed("batch norm", {"": swapped}, run="other", directions="random")
     assert run.survey.surfaces == other.survey.surfaces
     assert run.survey.part("trajectory").address != other.survey.part("trajectory").address
 
@@ -178,8 +179,9 @@ def test_a_checkpoint_that_differs_in_frozen_layers_is_refused(surveyed, tmp_pat
     with pytest.raises(LossmapError) as refused:
         surveyed("low rank", {"": states})
     assert str(refused.value) == (
-        f"{tmp_path}/-0.pt differs from the network in parameters that do not move (base.weight), so that its"
-        " path does not lie in what the plane moves; let them require a gradient"
+        f"{tmp_path}/-0.pt differs from the network in parameters that do not move (base.weight, base.bias,"
+        " head.weight, head.bias), so that its path does not lie in what the plane moves; let them require a"
+        " gradient"
     )
 
 
