@@ -117,7 +117,7 @@ def survey(  # noqa: PLR0913  # the options of the command
         if len(others) > _MOST_NETWORKS:
             raise ExperimentError(
                 f"--networks are {len(others)} files ({', '.join(others)}), expected one or two: three"
-                " networks make a plane; the barriers between more: lossmap connect --model … FILE FILE FILE FILE"
+                " networks make a plane; the barriers between more: lossmap connect --model … FILE FILE FILE"
             )
         plain = replace(network, checkpoints=())
         fields = [each for each in sets or [] if each.startswith(("data.", "model."))]

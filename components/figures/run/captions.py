@@ -223,7 +223,8 @@ def contour_caption(run: RunSummary, scale: Scale) -> str:
     thick = f"the thick line is {guess(run)} and " if run.guessing_loss is not None else ""
     return (
         f"{evaluation(run)} {scale.text} {grid(run.plane)}; {tally(run.plane, scale)}"
-        f" {map_legend(scale, bool(thick))} Here {thick}the ring {markers(run.plane)}.{networks(run)}{trails(run)}"
+        f" {map_legend(scale, bool(thick))} Here {thick}the ring {markers(run.plane)}."
+        f"{networks(run)}{trails(run)}"
     )
 
 
