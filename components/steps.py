@@ -245,6 +245,7 @@ def prove_invariance(run: Run, progress: Progress = silent) -> "Proof":
     """
     from lossmap.components.importing.network import import_network
     from lossmap.components.landscape.directions.invariance import prove
+    from lossmap.components.models.imported import in_one_line
     from lossmap.components.surveys.problems import Problems
 
     landscape = run.experiment.landscape
@@ -255,8 +256,9 @@ def prove_invariance(run: Run, progress: Progress = silent) -> "Proof":
                 f" {run.name}"
             )
         import_network(run)
-    problem = Problems(run).problem(min(landscape.samples, _PROOF_SAMPLES))
-    return prove(problem, landscape, _PROOF_POINTS, progress)
+    with in_one_line(run.experiment.model, "the proof of invariance"):
+        problem = Problems(run).problem(min(landscape.samples, _PROOF_SAMPLES))
+        return prove(problem, landscape, _PROOF_POINTS, progress)
 
 
 def report(run: Run, settings: Settings, progress: Progress = silent) -> None:

@@ -10,6 +10,7 @@ from lossmap.components.core.errors import LossmapError
 from lossmap.pipelines.commands.cluster import cancel, compile_pipeline, logs, retry, status, submit
 from lossmap.pipelines.commands.connect import connect
 from lossmap.pipelines.commands.doctor import doctor, ui
+from lossmap.pipelines.commands.options import many_words
 from lossmap.pipelines.commands.run import compare, export, recipes, run, show
 from lossmap.pipelines.commands.study import study
 from lossmap.pipelines.commands.survey import survey
@@ -35,7 +36,7 @@ def main() -> NoReturn:
 
 
 app.command(no_args_is_help=True)(run)
-app.command(no_args_is_help=True)(survey)
+app.command(no_args_is_help=True, cls=many_words("--checkpoints", "--networks"))(survey)
 app.command(no_args_is_help=True)(connect)
 app.command(no_args_is_help=True)(study)
 app.command()(recipes)

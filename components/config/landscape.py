@@ -69,6 +69,14 @@ class Curvature(Frozen):
         30,
         description="Hessian-vector products spent on the trace, as a whole and by layer; 4 at least",
     )
+    parameters: tuple[str, ...] = Field(
+        (),
+        description=(
+            "names of parameters or layers, or patterns such as layer3.*, whose common block of the Hessian "
+            "is measured, besides the whole; empty: none"
+        ),
+    )
+    layers: bool = Field(False, description="measure each layer's block of the Hessian by itself, too")
     density_probes: NonNegativeInt = Field(
         0,
         description="random vectors from which the density of the eigenvalues is estimated; 0: no density",
@@ -120,6 +128,13 @@ class Landscape(Frozen):
     networks: Annotated[tuple[str, ...], Field(max_length=2)] = Field(
         (),
         description="one or two runs whose networks lie at (1, 0) and (0, 1), with directions networks",
+    )
+    paths: tuple[str, ...] = Field(
+        (),
+        description=(
+            "runs whose paths of training lie on the plane, too; with directions trajectory it is made of "
+            "all paths together"
+        ),
     )
     pairs: PositiveInt = Field(
         1,

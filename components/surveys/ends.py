@@ -17,7 +17,9 @@ from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.determinism import compute_deterministically
 from lossmap.components.surveys.problems import Problems
 
-_NOT_ARCHITECTURE = {"seed", "weights", "weights_key", "weights_sha256", "source_sha256"}
+_NOT_ARCHITECTURE = {
+    *("seed", "weights", "weights_key", "weights_sha256", "source_sha256", "trajectories"),
+}
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,10 @@ def find_ends(runs: tuple[Run, Run]) -> Ends:
             f"{first} and {second} differ in {differences}; expected one architecture and one data set"
         )
     if runs[0].training == runs[1].training:
-        raise ExperimentError(
-            f"{first} and {second} have the same trained network; train another one, as with --set"
-            " model.seed=1 --set training.seed=1"
-        )
+        cure = "train another one, as with --set model.seed=1 --set training.seed=1"
+        if not runs[0].experiment.training:
+            cure = "give other weights"
+        raise ExperimentError(f"{first} and {second} have the same trained network; {cure}")
     return Ends(runs)
 
 
