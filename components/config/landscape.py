@@ -66,8 +66,11 @@ class Curvature(Frozen):
         description="largest error of an eigenvalue, relative to the greatest in absolute value",
     )
     trace_products: PositiveInt = Field(
-        30,
-        description="Hessian-vector products spent on the trace, as a whole and by layer; 4 at least",
+        10,
+        description=(
+            "Hessian-vector products spent on the trace, as a whole and by layer, besides those of the "
+            "search for eigenvalues; 4 at least"
+        ),
     )
     parameters: tuple[str, ...] = Field(
         (),

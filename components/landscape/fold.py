@@ -1,10 +1,10 @@
-"""Frozen BatchNorm folded into the convolution before it: a survey then pays for one layer instead of two."""
+"""Frozen BatchNorm folded into the convolution before it: one then pays for one layer instead of two."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,6 +19,8 @@ from lossmap.components.landscape.outputs import are_close
 
 _SAMPLES = 4
 _POINTS = 2  # of the plane, besides its centre
+_SEED = 7
+_NEARNESS = 0.02  # standard deviation of what is added to each parameter
 _TOLERANCE = 1e-6  # of the largest output, in float64: far above rounding, far below what another layer does
 
 Pair = tuple[str, str]  # names of a convolution and of the norm behind it
@@ -67,6 +69,71 @@ def fold_batch_norm(
     network = copied(problem.network)
     folded = _folded(network, directions, pairs)
     return replace(problem, network=network), folded
+
+
+def differentiable_fold(problem: Problem) -> Problem:
+    """The problem with a network that is the same function of the same parameters and buffers, and folds
+    BatchNorm at every call: W and s as above are themselves functions of them, so that all derivatives stay
+    what they are, by the chain rule, and no BatchNorm is left in their graphs.
+
+    As it is where foldable pairs are none, or where the two networks differ, in float64, at its own
+    parameters or at either of two random ones close by.
+
+    Args:
+        problem: with the network in evaluation mode, which is left as it is.
+    """
+    with suppress(Exception):  # as in foldable_pairs
+        pairs = tuple(_pairs(problem.network, ({}, {})))
+        if pairs and _is_same_function(problem, pairs):
+            return replace(problem, network=_folding(copied(problem.network), pairs))
+    return problem
+
+
+def _folding(network: nn.Module, pairs: Sequence[Pair]) -> nn.Module:
+    """The network itself, in evaluation mode, which from now on folds the pairs at every call."""
+    shadow = copied(network)
+    for name, norm_name in pairs:
+        convolution = cast(nn.Conv2d, shadow.get_submodule(name))
+        convolution.bias = nn.Parameter(torch.empty(convolution.out_channels))
+        shadow.set_submodule(norm_name, nn.Identity())
+
+    def forward(*arguments: Any, **named: Any) -> Any:
+        own = tensors(network)
+        for name, norm_name in pairs:
+            weight, parts = own[f"{name}.weight"], _parts(own, norm_name)
+            norm = cast(nn.BatchNorm2d, network.get_submodule(norm_name))
+            scale = parts["weight"] * torch.rsqrt(parts["running_var"] + norm.eps)
+            own[f"{name}.weight"] = weight * scale.view(-1, *[1] * (weight.dim() - 1))
+            own[f"{name}.bias"] = parts["bias"] - scale * parts["running_mean"]
+        return functional_call(shadow, own, arguments, named)
+
+    network.forward = forward
+    return network
+
+
+def _parts(own: dict[str, Tensor], norm_name: str) -> dict[str, Tensor]:
+    """Takes the tensors of a norm out; where it has neither scale nor shift, they are 1 and 0."""
+    names = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    parts = {name: own.pop(f"{norm_name}.{name}") for name in names if f"{norm_name}.{name}" in own}
+    mean = parts["running_mean"]
+    return {"weight": torch.ones_like(mean), "bias": torch.zeros_like(mean), **parts}
+
+
+def _is_same_function(problem: Problem, pairs: Sequence[Pair]) -> bool:
+    network, folding = (copied(problem.network).eval().double() for _ in range(2))
+    _folding(folding, pairs)
+    random = torch.Generator().manual_seed(_SEED)
+    inputs, own = _inputs(problem), dict(network.named_parameters())
+    for nearness in (0.0, *[_NEARNESS] * _POINTS):
+        moved = {
+            name: weight.detach() + nearness * torch.randn(weight.shape, generator=random).to(weight)
+            for name, weight in own.items()
+            if weight.is_floating_point()
+        }
+        here, there = (_called(each, moved, inputs) for each in (folding, network))
+        if not are_close(here, there, _TOLERANCE):
+            return False
+    return True
 
 
 def _folded(network: nn.Module, directions: Directions, pairs: Sequence[Pair]) -> Directions:
@@ -144,8 +211,7 @@ def _is_finite(network: nn.Module, directions: Directions) -> bool:
 
 
 def _is_exact(problem: Problem, directions: Directions, pairs: Sequence[Pair]) -> bool:
-    inputs = problem.samples.inputs[:_SAMPLES]
-    inputs = inputs.double() if inputs.is_floating_point() else inputs
+    inputs = _inputs(problem)
     network, folded = (copied(problem.network).eval().double() for _ in range(2))
     whole = _in_float64(directions, network)
     left = _folded(folded, whole, pairs)
@@ -166,9 +232,18 @@ def _outputs(
 ) -> Tensor:
     own, (x, y) = tensors(network), directions
     moved = {name: own[name].detach() + point[0] * x[name] + point[1] * y[name] for name in x}
+    return _called(network, moved, inputs)
 
+
+def _inputs(problem: Problem) -> Tensor:
+    """A few samples, in float64."""
+    inputs = problem.samples.inputs[:_SAMPLES]
+    return inputs.double() if inputs.is_floating_point() else inputs
+
+
+def _called(network: nn.Module, moved: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     def compute() -> Tensor:
-        outputs: Tensor = functional_call(network, moved, (inputs.clone(),))
+        outputs: Tensor = functional_call(network, dict(moved), (inputs.clone(),))
         return outputs.detach()
 
     return without_gradients(network, compute)

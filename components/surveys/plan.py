@@ -29,6 +29,7 @@ from lossmap.components.landscape.directions.normalization import normalize
 from lossmap.components.landscape.directions.random import normalized_direction, random_direction
 from lossmap.components.landscape.directions.trajectory import Principal, Projection, principal, projected
 from lossmap.components.landscape.evaluator import tensors
+from lossmap.components.landscape.fold import differentiable_fold
 from lossmap.components.landscape.hessian.curvature import block_names
 from lossmap.components.landscape.hessian.lanczos import eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
@@ -358,7 +359,7 @@ def _of_the_loss(planning: _Planning, landscape: Landscape) -> Pair:
     """The eigenvectors of the Hessian's two greatest eigenvalues, or the gradient and a random direction;
     on the survey's samples.
     """
-    problem = planning.problems.problem(landscape.samples)
+    problem = differentiable_fold(planning.problems.problem(landscape.samples))
     if landscape.directions == "hessian":
         vectors = eigenpairs(Hessian(problem), 2, 0, 0.01, landscape.seed).vectors
         x, y = (_named(_pointing(vectors[:, column]), planning) for column in range(2))

@@ -100,8 +100,8 @@ def curvature(run: RunSummary) -> str:
         return ""
     return (
         f"Hessian of the mean loss over {settings.samples} samples, BatchNorm statistics frozen. Eigenvalues"
-        f" by Lanczos, each within its residual of a true one; traces from {settings.trace_products}"
-        " products. Intervals: 95 %."
+        f" by Lanczos, each within its residual of a true one; traces from these and"
+        f" {settings.trace_products} random vectors. Intervals: 95 %."
     )
 
 

@@ -21,12 +21,12 @@ from lossmap.components.core.estimates import (
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.fold import differentiable_fold
 from lossmap.components.landscape.hessian.fisher import EmpiricalFisher, has_labels
 from lossmap.components.landscape.hessian.lanczos import (
     Density,
     Eigenpairs,
     eigenpairs,
-    least_steps,
     spectral_density,
 )
 from lossmap.components.landscape.hessian.operators import CurvatureMatrix, GaussNewton, Hessian
@@ -37,6 +37,7 @@ from lossmap.components.landscape.objective import Problem
 
 _SIGN_PROBES = 4
 _ALPHA = 0.01
+_USUAL_STEPS = 25  # of a search for eigenvalues to the usual tolerance
 CHOSEN = "chosen parameters"
 
 
@@ -184,13 +185,15 @@ def measure(
         NotFinite: the loss has no finite second derivatives there.
         ExperimentError: a pattern of parameters matches none that moves.
     """
+    problem = differentiable_fold(problem)
     blocks = block_names(problem.network, settings)
     step = _Steps(_expected_products(problem, settings), progress)
     hessian = Hessian(problem, watch=step)
     step.text = "eigenvalues of the Hessian"
     pairs = eigenpairs(hessian, settings.top, settings.bottom, settings.tolerance, seed)
     step.text = "trace of the Hessian"
-    traces = layer_traces(hessian, hessian.parameters.sizes, settings.trace_products, seed)
+    sizes = hessian.parameters.sizes
+    traces = layer_traces(hessian, sizes, pairs.space, settings.trace_products, seed)
     covariance, groups = hessian.sampling_covariance(np.hstack([pairs.vectors, _sign_probes(hessian, seed)]))
     values = _eigenvalues(pairs, covariance, groups)
     whole, sample_error = traces.pop(""), _probe_error(covariance, len(values))
@@ -259,16 +262,13 @@ class _Steps:
 
 
 def _expected_products(problem: Problem, settings: Curvature) -> int:
-    """Products that will be needed, unless eigenvalues take longer, and one for each sharpness."""
+    """About how many products will be needed, and one for each sharpness."""
     size = Hessian(problem).parameters.size
     blocks = block_names(problem.network, settings).values()
     sizes = [Hessian(problem, names).parameters.size for names in blocks]
     ends = settings.top + settings.bottom
-    pair = min(least_steps(settings.tolerance, size), size) + 1
-    of_blocks = sum(
-        min(least_steps(settings.tolerance, block), block) + ends + min(settings.trace_products, block)
-        for block in sizes
-    )
+    pair = min(_USUAL_STEPS, size) + 1
+    of_blocks = sum(min(_USUAL_STEPS, block) + ends + min(settings.trace_products, block) for block in sizes)
     density = settings.density_probes * min(settings.density_steps, size)
     others = 2 * (pair + settings.trace_products) if settings.gauss_newton else 0
     return (
@@ -360,7 +360,7 @@ def _ends_and_trace(
     pairs = eigenpairs(matrix, *ends, settings.tolerance, seed)
     covariance, groups = matrix.sampling_covariance(np.hstack([pairs.vectors, _sign_probes(matrix, seed)]))
     values = _eigenvalues(pairs, covariance, groups)
-    probed = trace(matrix, settings.trace_products, seed, support)
+    probed = trace(matrix, pairs.space, settings.trace_products, seed, support)
     return pairs, values, with_further_error(probed, _probe_error(covariance, len(values)), support)
 
 
