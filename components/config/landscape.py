@@ -62,7 +62,7 @@ class Curvature(Frozen):
     top: PositiveInt = Field(1, description="number of greatest eigenvalues of the Hessian")
     bottom: PositiveInt = Field(1, description="number of least eigenvalues of the Hessian")
     tolerance: PositiveFloat = Field(
-        0.01,
+        0.003,
         description="largest error of an eigenvalue, relative to the greatest in absolute value",
     )
     trace_products: PositiveInt = Field(
