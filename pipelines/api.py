@@ -24,6 +24,7 @@ from lossmap.pipelines.survey import experiment_name
 
 if TYPE_CHECKING:
     from lossmap.components.importing.in_process import AnyLoss
+    from lossmap.components.importing.trajectories import Paths
     from lossmap.components.landscape.grid import Surface
 
 _logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
     targets: Any,
     *,
     test: tuple[Any, Any] | None = None,
+    checkpoints: "Paths | None" = None,
     landscape: Landscape | None = None,
     name: str | None = None,
     study: str = "lossmap",
@@ -81,6 +83,9 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
         inputs: tensor or array, N x …: what the module is called with, batch by batch.
         targets: tensor or array, N x …
         test: inputs and targets that the network was not trained on.
+        checkpoints: of its training, in order: states (state_dict), networks or files; or several such lists
+            by label, one for each optimiser. Their paths are shown on the plane, which is made of them unless
+            there is a `landscape`, whose directions decide.
         landscape: what is surveyed, for example Landscape(plane=Plane(x=Axis(points=11), y=Axis(points=11)),
             samples=200).
         name: of the run; without it the class of the network.
@@ -93,19 +98,21 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
         LossmapError: in one line, what does not fit together.
     """
     from lossmap.components.importing.in_process import in_process_model, pack
+    from lossmap.components.importing.trajectories import with_checkpoints
 
     places = {"store": store, "tracking": tracking}
     settings = Settings.model_validate({name: place for name, place in places.items() if place})
     tensors = {"inputs": inputs, "targets": targets}
     if test:
         tensors["test_inputs"], tensors["test_targets"] = test
-    with in_process_model(model, loss, tensors) as imported:
+    surveyed = landscape or Landscape(directions="trajectory" if checkpoints else "random")
+    with in_process_model(model, loss, tensors) as alone, with_checkpoints(alone, checkpoints) as imported:
         experiment = Experiment(
             name=name or experiment_name(type(model).__name__),
             study=study,
             data=Data(source=IN_PROCESS),
             model=imported,
-            landscape=landscape or Landscape(),
+            landscape=surveyed,
         )
         run = local.open_run(local.new_name(experiment), settings)
         stage = silent_stage if quiet else printed_stage
