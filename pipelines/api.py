@@ -27,7 +27,8 @@ from lossmap.pipelines.survey import experiment_name, imported_run
 if TYPE_CHECKING:
     from lossmap.components.importing.in_process import AnyLoss
     from lossmap.components.importing.trajectories import Paths
-    from lossmap.components.landscape.grid import Array, Surface
+    from lossmap.components.landscape.connectivity.barriers import Array
+    from lossmap.components.landscape.grid import Surface
 
 _FEWEST = 2
 _logger = logging.getLogger(__name__)
