@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference.manifests import manifest
 from reference.networks import table
-from reference.paths import naive_barrier, naive_losses
+from reference.paths import finished_run, naive_barrier, naive_losses
 from typer.testing import CliRunner
 
+from lossmap.components.config.data import Blobs, Data
+from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.models import Mlp
+from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
 from lossmap.components.core.errors import ExperimentError, LossmapError
+from lossmap.components.models import build
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.stored_result import load_result
@@ -139,6 +146,23 @@ def test_the_matrix_of_barriers_is_that_of_every_pair_in_float64(place):
     rows = [line.split() for line in again.splitlines() if line.startswith(" 1 step8.pt")]
     assert len(rows) == 3
     assert rows[0][3] == value
+
+
+def test_runs_are_connected_pair_by_pair_with_a_curve_where_it_is_asked_for(place):
+    data = Data(source="blobs", blobs=Blobs(train_per_class=10, test_per_class=5, noise=1.0))
+    for seed in range(3):
+        experiment = Experiment(data=data, model=Mlp(hidden=(4,), seed=seed), training=Training(seed=seed))
+        network = build(experiment.model, manifest(classes=4))
+        finished_run(Settings(store=str(place / "lossmap-runs")), f"run-{seed}", experiment, network, 20)
+    quick = ("--points", "3", "--samples", "20", "--curve", "polygon", "--curve-epochs", "1")
+    output = _lossmap("connect", "run-0", "run-1", "run-2", *quick, "--json")
+    found = json.loads(output[output.index("{") :])
+    assert found["networks"] == ["run-0", "run-1", "run-2"]
+    assert set(found["barriers"]) == {"linear", "aligned", "repaired", "curve"}
+    alone = _lossmap("connect", "run-0", "run-2", *quick, "--json")
+    pair = json.loads(alone[alone.index("{") :])
+    values = [path["test"]["barrier"]["loss"]["value"] for path in pair["paths"]]
+    assert [found["barriers"][path]["test"][2][0] for path in found["barriers"]] == values
 
 
 def test_two_files_are_connected_as_two_runs_are(place):
