@@ -54,8 +54,8 @@ def test_sentences_tell_shares_the_worst_snapshot_and_what_lies_outside():
     run = _run(("sgd", NAMES), ("adam", NAMES))
     assert sentences.trajectory(run) == (
         "The plane holds 75.0 % and 20.0 % of the paths' squared length along its two directions. Where a"
-        " path is off the plane, contours do not show its loss: at sgd, 1.pt the snapshot's is 1, its projection's"
-        " 0.9."
+        " path is off the plane, contours do not show its loss: at sgd, 1.pt the snapshot's is 1, its"
+        " projection's 0.9."
     )
     small = with_paths(summary(plane=evaluate(bowl, SIDE / 2, SIDE)), ("", ()))
     text = sentences.trajectory(small)
