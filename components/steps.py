@@ -102,6 +102,7 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
     if run.has_network():
         progress(1, 1, "found in the store")
         return
+    _check_names(run)
     if not run.experiment.training:
         from lossmap.components.importing.network import import_network
 
@@ -129,6 +130,22 @@ def locally(settings: Settings) -> Launch:
         listeners,
         settings.logs / run.name / "train.log",
     )
+
+
+def _check_names(run: Run) -> None:
+    """Refuse a survey that names runs or parameters which there are not, before the network is trained.
+
+    Raises:
+        LossmapError: with the names that there are.
+    """
+    from lossmap.components.landscape.hessian.curvature import block_names
+    from lossmap.components.models import build
+
+    landscape = run.experiment.landscape
+    for name in (*landscape.networks, *landscape.paths):
+        Run(run.store, name).check_begun()
+    if landscape.curvature and landscape.curvature.parameters:
+        block_names(build(run.experiment.model, run.manifest), landscape.curvature)
 
 
 def as_job(settings: Settings) -> Launch:

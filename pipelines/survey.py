@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossmap.components import steps
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.parse import override, parse
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError
@@ -100,15 +101,23 @@ def _through(others: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def imported_run(experiment: Experiment, settings: Settings, stage: Stage) -> Run:
+def imported_run(
+    experiment: Experiment, settings: Settings, stage: Stage, packed: Manifest | None = None
+) -> Run:
     """A run whose network is imported and not surveyed, so that it can be connected with others. Its name
     follows from the experiment: the same network again is the same run.
+
+    Args:
+        experiment: of the network.
+        settings: where things are.
+        stage: opens the display of a stage, which then hears how far it is.
+        packed: the data set, where it has been packed just now.
     """
     from lossmap.components.importing.network import import_network
 
     run = local.open_run(f"{experiment.name}-{experiment.digest()[:9]}", settings)
     with stage(experiment.name) as progress:
-        steps.prepare(run, experiment, progress)
+        steps.prepare(run, experiment, progress, packed)
         if not run.has_network():
             import_network(run, progress)
     return run

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from lossmap.components.core.frozen import Frozen
 
@@ -98,6 +98,13 @@ class Curvature(Frozen):
             "radii within which sharpness is measured, in the worst and in the average case; empty: none"
         ),
     )
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _one_or_several_names(cls, value: Any) -> Any:
+        """Layers of a Sequential are numbers, which YAML does not read as texts."""
+        names = value if isinstance(value, list | tuple) else [value]
+        return [str(name) if type(name) is int else name for name in names]
 
 
 class Convexity(Frozen):

@@ -303,7 +303,7 @@ class Checkpoint(Frozen):
     @property
     def name(self) -> str:
         """For people: the file without its folder, and the key."""
-        file = self.weights.rpartition("/")[2]
+        file = self.weights.rpartition("/")[2].removeprefix(IN_PROCESS).strip()
         return f"{file}:{self.weights_key}" if self.weights_key else file
 
 

@@ -55,13 +55,18 @@ def with_weights_digest(experiment: Experiment) -> Experiment:
 def _with_weights(model: Imported) -> Imported:
     """The model with the digests of its files of weights."""
     trajectories = tuple(
-        path.model_copy(update={"checkpoints": tuple(_with_digest(each) for each in path.checkpoints)})
+        path.model_copy(update={"checkpoints": tuple(with_digest(each) for each in path.checkpoints)})
         for path in model.trajectories
     )
-    return _with_digest(model.model_copy(update={"trajectories": trajectories}))
+    return with_digest(model.model_copy(update={"trajectories": trajectories}))
 
 
-def _with_digest(model: Weights) -> Weights:
+def with_digest(model: Weights) -> Weights:
+    """What has weights, with the SHA-256 of their file, its place, and the key in it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     if model.weights is None or model.weights.startswith(IN_PROCESS):
         return model
     place, key = (model.weights, model.weights_key) if model.weights_sha256 else split_key(model.weights)

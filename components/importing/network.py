@@ -52,6 +52,7 @@ def _import(run: Run, progress: Progress) -> None:
     network = load_network(model, run.manifest)
     check_layers(network)
     moving_parameters(network)  # refuses a network without any; lazy ones are counted after their first call
+    import_trajectories(run.store, run.training, model, network)
     evaluation = Evaluation(network, experiment_loss(run.experiment, run.manifest), run.manifest, progress)
     result: dict[str, Any] = {
         "train": _evaluated(run, "train", network, evaluation),
@@ -63,7 +64,6 @@ def _import(run: Run, progress: Progress) -> None:
         "torch": torch.__version__,
     }
     run.store.write(layout.weights(run.training), network_bytes(network))
-    import_trajectories(run.store, run.training, model, network)
     run.store.write(layout.training_result(run.training), json.dumps(result).encode())
 
 

@@ -12,7 +12,7 @@ from lossmap.components.core.notes import tell
 from lossmap.components.data.files import split_key
 from lossmap.components.stores.objects import open_store
 
-_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
+_ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar", ".t7")
 _LABEL = re.compile(r"([^=/\\:*?\[]+)=(.+)")
 _FEWEST = 2
 

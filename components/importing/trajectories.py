@@ -1,7 +1,8 @@
 """Paths of weights that people bring beside a network, each a list of checkpoints."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,10 +10,11 @@ from safetensors.torch import save
 from torch import nn
 
 from lossmap.components.config.data import IN_PROCESS
-from lossmap.components.config.models import Checkpoint, Imported
+from lossmap.components.config.models import Checkpoint, Imported, Trajectory
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.notes import tell
 from lossmap.components.data.files import read_file
+from lossmap.components.importing.digests import with_digest
 from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.moving import frozen_parameters, listed
 from lossmap.components.models import checkpoint_file
@@ -20,6 +22,8 @@ from lossmap.components.models.state import load_state, network_bytes
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 
+Paths = Sequence[Any] | Mapping[str, Sequence[Any]]
+_FEWEST = 2
 _handed_over: dict[str, checkpoint_file.Checkpoint] = {}  # by what stands for their place
 
 
@@ -93,17 +97,46 @@ def _loaded(checkpoint: Checkpoint, network: nn.Module) -> tuple[bytes, list[str
 
 
 @contextmanager
-def handed_over(states: Mapping[str, Mapping[str, Any]]) -> Iterator[list[Checkpoint]]:
-    """While this is open, this process knows states that were handed over in Python, by name."""
-    checkpoints = []
+def with_checkpoints(model: Imported, paths: Paths | None) -> Iterator[Imported]:
+    """The model with paths of checkpoints; while this is open, this process knows those that were handed over
+    in Python.
+
+    Args:
+        model: of a network.
+        paths: checkpoints in their order, or such lists by label: each a state, a network, or a file.
+
+    Raises:
+        ExperimentError: a path has less than two, or one of them is no such thing.
+    """
+    lists = paths if isinstance(paths, Mapping) else {"": paths} if paths else {}
+    taken: list[str] = []
     try:
-        for name, state in states.items():
-            found = checkpoint_file.held(state, name)
-            copies = {key: tensor.cpu().contiguous().clone() for key, tensor in found.tensors.items()}
-            digest = hashlib.sha256(save(copies)).hexdigest()
-            checkpoints.append(Checkpoint(weights=f"{IN_PROCESS} {name}", weights_sha256=digest))
-            _handed_over[checkpoints[-1].weights] = found
-        yield checkpoints
+        trajectories = tuple(
+            _path(label, [_checkpoint(each, f"{label} {number}".strip(), taken) for number, each in numbered])
+            for label, numbered in ((label, list(enumerate(each, start=1))) for label, each in lists.items())
+        )
+        yield model.model_copy(update={"trajectories": trajectories})
     finally:
-        for checkpoint in checkpoints:
-            _handed_over.pop(checkpoint.weights, None)
+        for place in taken:
+            _handed_over.pop(place, None)
+
+
+def _path(label: str, checkpoints: list[Checkpoint]) -> Trajectory:
+    if len(checkpoints) < _FEWEST:
+        raise ExperimentError(
+            f"checkpoints{f' of {label}' if label else ''} are {len(checkpoints)}, expected two or more that"
+            " make a path"
+        )
+    return Trajectory(label=label, checkpoints=tuple(checkpoints))
+
+
+def _checkpoint(given: Any, name: str, taken: list[str]) -> Checkpoint:
+    if isinstance(given, str | os.PathLike):
+        return with_digest(Checkpoint(weights=os.fspath(given)))
+    state = given.state_dict() if isinstance(given, nn.Module) else given
+    place = f"{IN_PROCESS} checkpoint {name}"
+    found = checkpoint_file.held(state, f"checkpoint {name}")
+    copies = {key: tensor.cpu().contiguous().clone() for key, tensor in found.tensors.items()}
+    _handed_over[place] = checkpoint_file.Checkpoint(copies, found.holders)
+    taken.append(place)
+    return Checkpoint(weights=place, weights_sha256=hashlib.sha256(save(copies)).hexdigest())

@@ -93,11 +93,11 @@ def network_registration(model: Imported, network: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        del _registered[_key(model)]
+        _registered.pop(_key(model), None)  # two of several networks may be one
 
 
 def _key(model: Imported) -> str:
-    return canonical_json(model.model_dump(mode="json"))
+    return canonical_json(model.model_dump(mode="json", exclude={"trajectories"}))
 
 
 def _registered_copy(model: Imported) -> nn.Module:

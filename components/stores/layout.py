@@ -23,6 +23,8 @@ paths/<address>/profile.npz                                     address = traini
                                                                 software
 connections/<digest>/connection.json, page.html, …              digest = names of the runs + settings +
                                                                 addresses of the paths
+connections/<digest>/matrix.json, page.html, matrix.png         of several networks; digest = their labels +
+                                                                those of the pairs
 studies/<name>/results.json, page.html, …                       written anew when more runs are finished
 studies/<name>/connections/<digest>.json                        barriers between two of its runs
 """

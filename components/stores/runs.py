@@ -70,7 +70,7 @@ class Run:
         Raises:
             StoreError: the store has no such run; the message names some that it has.
         """
-        self._check_begun()
+        self.check_begun()
         return Experiment.model_validate_json(self.store.read(layout.experiment(self.name)))
 
     def has_data(self) -> bool:
@@ -133,7 +133,7 @@ class Run:
             StoreError: the run is not finished, or unknown.
         """
         if not self.is_finished():
-            self._check_begun()
+            self.check_begun()
             raise StoreError(
                 f"run {self.name} is not finished; go on with it: lossmap run --resume {self.name}"
             )
@@ -148,7 +148,12 @@ class Run:
         scalars: dict[str, float | None] = load_json(self.store, layout.scalars(self.name))
         return scalars
 
-    def _check_begun(self) -> None:
+    def check_begun(self) -> None:
+        """Refuse a run that there is not.
+
+        Raises:
+            StoreError: with the names of some that there are.
+        """
         if not self.store.exists(layout.experiment(self.name)):
             known = ", ".join(list_runs(self.store)[-3:])
             hint = f"the newest are {known}" if known else "it has no runs yet"

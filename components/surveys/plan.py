@@ -75,8 +75,8 @@ def plan(run: Run) -> Survey:
     if isinstance(run.experiment.model, Imported):
         check_plane(planning.problems, load_directions(run.store, plane), landscape.samples)
     if planning.trails:
-        settings = {"trails": [(trail.training, trail.number) for trail in planning.trails]}
-        parts.append(Part(kind="trajectory", address=planning.address("trajectory", settings), plane=plane))
+        places = {"trails": [(trail.training, trail.number) for trail in planning.trails]}
+        parts.append(Part(kind="trajectory", address=planning.address("trajectory", places), plane=plane))
     if landscape.convexity:
         settings = {"directions": plane, **landscape.convexity.model_dump(mode="json", exclude={"plane"})}
         parts.append(Part(kind="convexity", address=planning.address("convexity", settings), plane=plane))

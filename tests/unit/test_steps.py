@@ -3,8 +3,10 @@ import pytest
 from lossmap.components import steps
 from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.landscape import Curvature, Landscape
+from lossmap.components.config.models import Linear
 from lossmap.components.config.settings import Settings
-from lossmap.components.core.errors import DataError, ExperimentError
+from lossmap.components.core.errors import DataError, ExperimentError, LossmapError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
@@ -57,3 +59,27 @@ def test_a_runs_experiment_never_changes(settings):
     with pytest.raises(ExperimentError, match=r"^run run exists with another experiment; start a new run$"):
         steps.prepare(open_run("run", settings), EXPERIMENT.model_copy(update={"study": "other"}))
     assert open_store(settings.store).exists(layout.experiment("run"))
+
+
+@pytest.mark.parametrize(
+    ("landscape", "line"),
+    [
+        (
+            {"curvature": Curvature(parameters=("layer9",))},
+            "landscape.curvature.parameters has 'layer9', which matches no parameter of the network"
+            " Sequential, expected some of 1.* (2)",
+        ),
+        ({"paths": ("none",)}, "{store} has no run none; the newest are run"),
+        ({"directions": "networks", "networks": ("none",)}, "{store} has no run none; the newest are run"),
+    ],
+)
+def test_names_that_there_are_not_are_refused_before_the_training(landscape, line, settings):
+    update = {"model": Linear(), "landscape": Landscape.model_validate(landscape)}
+    steps.prepare(open_run("run", settings), EXPERIMENT.model_copy(update=update))
+
+    def launch(_run, _listeners):
+        pytest.fail("it trains")
+
+    with pytest.raises(LossmapError) as refused:
+        steps.train(open_run("run", settings), settings, launch=launch)
+    assert str(refused.value) == line.format(store=open_store(settings.store).uri)

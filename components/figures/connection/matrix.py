@@ -64,6 +64,14 @@ class BarrierMatrix:
             values[i, j] = values[j, i] = np.nan if found is None else found.value
         return values
 
+    def intervals(self, path: PathName, split: str) -> Array:
+        """Ends of the intervals of the loss's barriers (K, K, 2); 0 on the diagonal."""
+        ends = np.zeros((len(self.labels), len(self.labels), 2))
+        for i, j in self.pairs:
+            if found := self.barrier((i, j), path, split):
+                ends[i, j] = ends[j, i] = found.low, found.high
+        return ends
+
     def own_loss(self, network: int, split: str, quantity: Quantity = "loss") -> float | None:
         """The loss of a network as its straight lines have it at their ends; None where the statistics there
         are another network's.

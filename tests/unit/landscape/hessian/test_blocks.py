@@ -118,3 +118,9 @@ def test_a_pattern_that_matches_nothing_that_moves_is_refused_with_what_there_is
     with pytest.raises(ExperimentError) as refused:
         block_names(_network(), Curvature(parameters=("head", pattern)))
     assert str(refused.value) == line
+
+
+def test_one_name_is_enough_and_a_layer_may_be_a_number():
+    assert Curvature(parameters="head").parameters == ("head",)
+    assert Curvature(parameters=[0, "2.bias"]).parameters == ("0", "2.bias")
+    assert Curvature(parameters=2).parameters == ("2",)
