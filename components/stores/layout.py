@@ -67,7 +67,7 @@ def training(address: str, name: str) -> str:
     return f"trainings/{address}/{name}"
 
 
-def training_task(address: str) -> str:
+def training_computation(address: str) -> str:
     """What is trained, on what, and how."""
     return training(address, "task.json")
 

@@ -13,7 +13,7 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.errors import ExperimentError, StoreError
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.stores import layout, software
-from lossmap.components.stores.addresses import SurveyTask, TrainingTask
+from lossmap.components.stores.addresses import SurveyComputation, TrainingComputation
 from lossmap.components.stores.objects import Store, open_store
 from lossmap.components.stores.survey_plan import Survey
 
@@ -160,7 +160,7 @@ class Run:
             raise StoreError(f"{self.store.uri} has no run {self.name}; {hint}")
 
     def _new_links(self) -> Links:
-        task = TrainingTask(
+        computation = TrainingComputation(
             dataset=self.manifest.digest,
             model=self.experiment.model,
             training=self.experiment.training,
@@ -168,9 +168,9 @@ class Run:
                 software.TRAINING if self.experiment.training else software.IMPORTING
             ),
         )
-        training = task.address()
-        self.store.write(layout.training_task(training), task.model_dump_json().encode())
-        survey = SurveyTask(
+        training = computation.address()
+        self.store.write(layout.training_computation(training), computation.model_dump_json().encode())
+        survey = SurveyComputation(
             training=training,
             landscape=self.experiment.landscape,
             software=software.software_of(software.SURVEY),
@@ -206,9 +206,9 @@ def load_manifest(store: Store, digest: str) -> Manifest:
         ) from None
 
 
-def load_training_task(store: Store, training: str) -> TrainingTask:
+def load_training_computation(store: Store, training: str) -> TrainingComputation:
     """What a training is to do."""
-    return TrainingTask.model_validate_json(store.read(layout.training_task(training)))
+    return TrainingComputation.model_validate_json(store.read(layout.training_computation(training)))
 
 
 def save_epoch(store: Store, training: str, metrics: Mapping[str, float]) -> None:

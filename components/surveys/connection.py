@@ -29,7 +29,7 @@ from lossmap.components.landscape.evaluator import reestimate
 from lossmap.components.landscape.grid import from_npz, to_npz
 from lossmap.components.models.imported import in_one_line
 from lossmap.components.stores import layout, software
-from lossmap.components.stores.addresses import PathTask, StateTask
+from lossmap.components.stores.addresses import PathComputation, StateComputation
 from lossmap.components.surveys.ends import Ends, Networks, TrainingBatches, load_networks
 
 
@@ -80,7 +80,7 @@ class Connection:
     def address(self, name: PathName) -> str:
         """Of the path in the store."""
         curve = self._curve if name == "curve" else None
-        return PathTask(
+        return PathComputation(
             trainings=self._ends.trainings,
             path=name,
             evaluation=self._evaluation,
@@ -173,17 +173,17 @@ class Connection:
         )
 
     def _state_key(self, state: Literal["aligned", "bend"], name: str = "state.safetensors") -> str:
-        bend = state == "bend"
-        task = StateTask(
+        trained = {"curve": self._curve, "batch_norm": self._evaluation.batch_norm}
+        decisive = trained if state == "bend" else dict.fromkeys(trained)
+        computation = StateComputation(
             trainings=self._ends.trainings,
             state=state,
-            curve=self._curve if bend else None,
-            batch_norm=self._evaluation.batch_norm if bend else None,
+            **decisive,
             device=self._evaluation.device,
             seed=self._evaluation.seed,
             software=_software(),
         )
-        return layout.path(task.address(), name)
+        return layout.path(computation.address(), name)
 
     def _write_state(self, state: Literal["aligned", "bend"], tensors: State) -> None:
         self._store.write(
