@@ -1,52 +1,35 @@
 """What a run asks of a Kubernetes cluster."""
 
 import copy
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from lossmap.components.config.pod import LabelKey, LabelValue, ObjectName, Pod, Toleration
+from lossmap.components.config.quantities import Cpu, Memory, millicores
 from lossmap.components.core.frozen import Frozen
-
-Quantity = Annotated[
-    str,
-    Field(
-        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$",
-        coerce_numbers_to_str=True,  # YAML reads 2 as a number
-        description="a Kubernetes quantity, such as 500m, 2 or 2Gi",
-    ),
-]
 
 
 class Resources(Frozen):
     """What one pod requests of its node, and is limited to."""
 
-    cpu: Quantity = Field("500m", description="CPU that a pod requests: 500m is half a core")
-    cpu_limit: Quantity | None = Field(
+    cpu: Cpu = Field("500m", description="CPU that a pod requests: 500m is half a core")
+    cpu_limit: Cpu | None = Field(
         None,
         description="CPU that a pod may take on an idle node; without it what it requests, one core at least",
     )
-    memory: Quantity = Field("2Gi", description="memory that a pod requests and is limited to")
+    memory: Memory = Field("2Gi", description="memory that a pod requests and is limited to")
+
+    @model_validator(mode="after")
+    def _no_more_than_the_limit(self) -> Self:
+        if self.cpu_limit and millicores(self.cpu_limit) < millicores(self.cpu):
+            raise ValueError(f"cpu_limit is {self.cpu_limit}, expected at least cpu ({self.cpu})")
+        return self
 
     @property
     def most_cpu(self) -> str:
         """The limit of a pod's CPU."""
-        less_than_one = self.cpu.endswith("m") and float(self.cpu.removesuffix("m")) < 1000
-        return self.cpu_limit or ("1" if less_than_one else self.cpu)
-
-
-class Toleration(Frozen):
-    """A taint of nodes that the pods tolerate."""
-
-    key: str | None = Field(None, description="the taint's key; without it every taint is tolerated")
-    operator: Literal["Exists", "Equal"] = Field(
-        "Exists",
-        description="Exists tolerates any value of the key, Equal the one given",
-    )
-    value: str | None = Field(None, description="the taint's value, with operator Equal")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        None,
-        description="the taint's effect; without it every effect is tolerated",
-    )
+        return self.cpu_limit or ("1" if millicores(self.cpu) < 1000 else self.cpu)
 
 
 _GPU_PROFILE: dict[str, Any] = {
@@ -60,8 +43,8 @@ _GPU_PROFILE: dict[str, Any] = {
 class Cluster(Frozen):
     """What a run asks of a Kubernetes cluster. On a laptop it means nothing, and no number depends on it.
 
-    The profile gpu gives every training process one GPU, and every survey pod one where landscape.device is
-    cuda.
+    The profile gpu gives every training process one GPU, and every pod that surveys one where
+    landscape.device is cuda.
     """
 
     profile: Literal["cpu", "gpu"] = Field(
@@ -95,29 +78,44 @@ class Cluster(Frozen):
     )
     steps: Resources = Field(Resources(cpu="200m"), description="resources of the pods of all other steps")
     survey_pods: PositiveInt = Field(2, description="number of pods that evaluate tiles at the same time")
-    gpu_resource: str = Field(
+    gpu_resource: LabelKey = Field(
         "nvidia.com/gpu",
         description="name by which the nodes offer GPUs, with profile gpu",
     )
-    shared_memory: Quantity = Field(
+    gpu_node_selector: dict[LabelKey, LabelValue] = Field(
+        {},
+        description="labels that a node needs, beside node_selector, for pods that have a GPU",
+    )
+    shared_memory: Memory = Field(
         "256Mi",
         description="size of /dev/shm in a training pod, which counts as its memory",
     )
-    node_selector: dict[str, str] = Field(
+    ephemeral_storage: Memory | None = Field(
+        None,
+        description=(
+            "space on its node's disk that a training pod requests and is limited to; Kubeflow Pipelines "
+            "cannot ask for it for the other pods"
+        ),
+    )
+    node_selector: dict[LabelKey, LabelValue] = Field(
         {},
-        description="labels that a node needs for training and survey pods",
+        description="labels that a node needs for any pod of the run",
     )
     tolerations: tuple[Toleration, ...] = Field(
         (),
-        description="taints of nodes that training and survey pods tolerate",
+        description="taints of nodes that every pod of the run tolerates",
     )
-    queue: str | None = Field(
+    pod: Pod = Field(Pod(), description="what every pod of the run is")
+    queue: ObjectName | None = Field(
         None,
         description="Kueue's local queue in which the training job waits; without it the job starts at once",
     )
-    priority_class: str | None = Field(
+    priority_class: ObjectName | None = Field(
         None,
-        description="priority class of the training pods; without it the cluster's default",
+        description=(
+            "priority class of the training pods; without it the cluster's default, which the other pods "
+            "always have: Kubeflow Pipelines cannot give one to them"
+        ),
     )
     restarts: NonNegativeInt = Field(
         3,

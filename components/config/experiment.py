@@ -123,6 +123,16 @@ class Experiment(Frozen):
         return self.cluster.nodes or (1 if self.cluster.profile == "gpu" else self.training.processes)
 
     @property
+    def surveys_on_gpus(self) -> bool:
+        """Whether the pods of a cluster that evaluate the loss have a GPU each."""
+        return self.cluster.profile == "gpu" and self.landscape.device == "cuda"
+
+    @property
+    def plans_on_gpus(self) -> bool:
+        """Whether the pod of a cluster that makes the directions has a GPU."""
+        return self.surveys_on_gpus and self.landscape.follows_the_loss
+
+    @property
     def loss(self) -> str:
         """Name of the loss that is surveyed."""
         return self.model.loss if isinstance(self.model, Imported) else "cross-entropy"

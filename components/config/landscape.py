@@ -256,6 +256,11 @@ class Landscape(Frozen):
             )
         return self
 
+    @property
+    def follows_the_loss(self) -> bool:
+        """Whether the directions are computed from the loss, on the device that evaluates the points."""
+        return self.directions in ("hessian", "gradient")
+
 
 def scaling(directions: Any) -> dict[str, Any]:
     """How directions of a kind are scaled, and how many pairs of them there are, where nothing else is

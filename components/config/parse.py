@@ -17,6 +17,7 @@ from lossmap.components.config.yaml_fields import fields_of, validation_message
 from lossmap.components.core.errors import ExperimentError
 
 _ARCHITECTURES = tuple(model.model_fields["architecture"].default for model in get_args(get_args(Model)[0]))
+_WITH_DEFAULTS = ("model.architecture", "cluster.profile", "landscape.directions")
 _Fields = dict[str, Any]
 
 # With every section of the survey that is null where nobody asks for it.
@@ -43,7 +44,8 @@ def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
 
     A field of a section that is null asks for that section. Another architecture or profile starts from its
     own defaults, and other directions have the scale that they need: an experiment from a file or from the
-    store states every field, also those that nobody chose.
+    store states every field, also those that nobody chose. They are changed first, and what a platform
+    demands of pods stays.
 
     Args:
         experiment: what is changed; it stays as it is.
@@ -53,7 +55,7 @@ def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
         ExperimentError: the changed experiment is none.
     """
     values = experiment.model_dump(mode="json")
-    for assignment in assignments:
+    for assignment in sorted(assignments, key=_brings_no_defaults):
         path, equals, text = assignment.partition("=")
         if not equals:
             raise ExperimentError(f"--set {assignment!r} has no =, expected path.to.field=value")
@@ -78,6 +80,10 @@ def _experiment(values: _Fields, known: _Fields) -> Experiment:
         raise ExperimentError(_message(error, known)) from None
 
 
+def _brings_no_defaults(assignment: str) -> bool:
+    return assignment.partition("=")[0].strip() not in _WITH_DEFAULTS
+
+
 def _value(assignment: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
@@ -98,6 +104,7 @@ def _assign(values: _Fields, path: str, value: Any) -> None:
         values["cluster"] = {
             **_WHOLE.cluster.model_dump(mode="json"),
             "profile": value,
+            "pod": section["pod"],
             **profile_defaults(value),
         }
     elif path == "landscape.directions":
@@ -145,7 +152,7 @@ def _paths(values: _Fields, prefix: str = "") -> Iterator[str]:
 
 def _message(error: ValidationError, known: _Fields) -> str:
     first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"] if part not in _ARCHITECTURES)
+    path = ".".join(str(part) for part in first["loc"] if part not in (*_ARCHITECTURES, "[key]"))
     if first["type"] == "extra_forbidden":
         return _unknown(path, known)
     if first["type"] == "union_tag_invalid":

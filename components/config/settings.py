@@ -23,7 +23,8 @@ class Settings(BaseSettings):
             empty on a laptop.
         image: LOSSMAP_IMAGE, the image of every pod that a pipeline starts; without it the one that the
             cluster's ConfigMap names.
-        namespace: LOSSMAP_NAMESPACE, where pipelines run.
+        namespace: LOSSMAP_NAMESPACE, where pipelines run; without it that of the pod around this process, as
+            of a notebook in a Kubeflow profile, or `kubeflow`.
         pipelines: LOSSMAP_PIPELINES, address of Kubeflow Pipelines' API; without it the Kubernetes API server
             leads there.
         pipelines_page: LOSSMAP_PIPELINES_PAGE, address of its pages, for links.
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     run: str = ""
     pipeline_run: str = ""
     image: str = ""
-    namespace: str = "kubeflow"
+    namespace: str = Field(default_factory=lambda: _own_namespace() or "kubeflow")
     pipelines: str = ""
     pipelines_page: str = ""
 
@@ -60,3 +61,9 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """The variables that hand these settings to another process."""
         return {"LOSSMAP_STORE": self.store, "LOSSMAP_TRACKING": self.tracking}
+
+
+def _own_namespace() -> str:
+    """Of the pod around this process; empty on other machines."""
+    file = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    return file.read_text().strip() if file.is_file() else ""

@@ -11,7 +11,16 @@ from lossmap.components.jobs.connection import Api, absent_is_none, connect
 from lossmap.components.jobs.deployment import CONFIG_MAP
 from lossmap.components.jobs.reasons import why_waiting
 
-__all__ = ["can_i", "configuration", "crds", "interactive_api", "pod_log", "pods", "why_waiting"]
+__all__ = [
+    "bearer_token",
+    "can_i",
+    "configuration",
+    "crds",
+    "interactive_api",
+    "pod_log",
+    "pods",
+    "why_waiting",
+]
 
 _INTERACTIVE_SECONDS = 10.0
 
@@ -21,6 +30,13 @@ def interactive_api() -> Api:
     s.
     """
     return connect(_INTERACTIVE_SECONDS)
+
+
+def bearer_token(api: Api) -> str | None:
+    """The token by which KUBECONFIG, or the account of this pod, is known to the cluster; None without."""
+    configuration = api.core.api_client.configuration
+    text: str | None = configuration.get_api_key_with_prefix("authorization")
+    return text.removeprefix("Bearer ") if text else None
 
 
 def pods(namespace: str, label_selector: str, api: Api | None = None) -> list[client.V1Pod]:

@@ -2,22 +2,26 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from urllib.parse import urlparse
 
 from kubernetes import client
 from kubernetes.stream import portforward
 
 from lossmap.components.core.errors import ClusterError
-from lossmap.components.jobs.connection import Api
+from lossmap.components.jobs.connection import Api, ApiError, absent_is_none
 
 _BLOCK = 65536
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 30.0, 0.5
 
 
 @contextmanager
 def port_forward(api: Api, namespace: str, service: str, port: int, local_port: int = 0) -> Iterator[str]:
     """The address http://127.0.0.1:… that leads to a port of a service, as long as the block is running.
+
+    Each connection goes to a pod that is ready then; while there is none, it waits for half a minute.
 
     Args:
         api: the cluster.
@@ -29,10 +33,46 @@ def port_forward(api: Api, namespace: str, service: str, port: int, local_port: 
     Raises:
         ClusterError: there is no such service, or no pod of it is ready.
     """
-    pod, target = _backend(api, namespace, service, port)
+    _backend(api, namespace, service, port)
     with socket.create_server(("127.0.0.1", local_port)) as server:
-        threading.Thread(target=_serve, args=(api, namespace, pod, target, server), daemon=True).start()
+        threading.Thread(target=_serve, args=(api, namespace, service, port, server), daemon=True).start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def reached(api: Api, uri: str, namespace: str, local_port: int = 0) -> Iterator[str]:
+    """The address under which this machine reaches what the cluster's pods call `uri`: that of a port-forward
+    for a service of the cluster, else `uri` itself.
+
+    A name of two parts is a service and its namespace, or a host of some network, as mlflow.corp: the latter
+    where the cluster shows no such service and this machine knows the name.
+
+    Raises:
+        ClusterError: there is neither.
+    """
+    with ExitStack() as stack:
+        address, place = uri, in_cluster(uri, namespace)
+        if place:
+            try:
+                forwarded = stack.enter_context(port_forward(api, *place, local_port))
+                address = f"{forwarded}{urlparse(uri).path}"
+            except ApiError as error:
+                if error.status not in (403, 404) or not _is_known_here(uri):
+                    raise
+        yield address
+
+
+def has_service(api: Api, namespace: str, service: str) -> bool:
+    """Whether the cluster has such a service."""
+    return absent_is_none(lambda: api.core.read_namespaced_endpoints(service, namespace)) is not None
+
+
+def _is_known_here(uri: str) -> bool:
+    try:
+        socket.getaddrinfo(urlparse(uri).hostname, None)
+    except OSError:
+        return False
+    return True
 
 
 def in_cluster(uri: str, namespace: str) -> tuple[str, str, int] | None:
@@ -63,25 +103,39 @@ def _backend(api: Api, namespace: str, service: str, port: int) -> tuple[str, in
     )
 
 
-def _serve(api: Api, namespace: str, pod: str, port: int, server: socket.socket) -> None:
+def _serve(api: Api, namespace: str, service: str, port: int, server: socket.socket) -> None:
     with suppress(OSError):  # closed: the block has ended
         while True:
             connection, _ = server.accept()
             threading.Thread(
-                target=_connect, args=(api, namespace, pod, port, connection), daemon=True
+                target=_connect, args=(api, namespace, service, port, connection), daemon=True
             ).start()
 
 
-def _connect(api: Api, namespace: str, pod: str, port: int, near: socket.socket) -> None:
-    # A client of its own: the stream turns the client that it is given into one for web sockets.
-    core = client.CoreV1Api(client.ApiClient(api.core.api_client.configuration))
-    with near, suppress(OSError, client.ApiException):
-        far = portforward(
-            core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
-        ).socket(port)
-        far.setblocking(True)
-        threading.Thread(target=_pump, args=(near, far), daemon=True).start()
-        _pump(far, near)
+def _connect(api: Api, namespace: str, service: str, port: int, near: socket.socket) -> None:
+    with near, suppress(OSError, client.ApiException, ClusterError):
+        far = _open(api, namespace, service, port)
+        with closing(far):
+            threading.Thread(target=_pump, args=(near, far), daemon=True).start()
+            _pump(far, near)
+
+
+def _open(api: Api, namespace: str, service: str, port: int) -> socket.socket:
+    """A connection to a ready pod of the service, also where pods are being replaced."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            pod, target = _backend(api, namespace, service, port)
+            # A client of its own: the stream turns the client that it is given into one for web sockets.
+            core = client.CoreV1Api(client.ApiClient(api.core.api_client.configuration))
+            call = core.connect_get_namespaced_pod_portforward
+            far: socket.socket = portforward(call, pod, namespace, ports=str(target)).socket(target)
+            far.setblocking(True)
+            return far
+        except (client.ApiException, ClusterError):
+            if time.monotonic() > end:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

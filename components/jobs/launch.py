@@ -1,4 +1,4 @@
-"""Trains on a cluster: torchrun in the pods of a PyTorchJob, and this process, in a pod of its own, that
+"""Trains on a cluster: torchrun in the pods of a training job, and this process, in a pod of its own, that
 waits for them.
 """
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 from lossmap.components.config.cluster import Cluster
@@ -15,7 +16,9 @@ from lossmap.components.config.training import Training
 from lossmap.components.core.errors import ClusterError, Interrupted, LossmapError
 from lossmap.components.jobs import submission
 from lossmap.components.jobs.connection import Api, connect, own_pod_name
-from lossmap.components.jobs.pytorchjob import Launcher, Request, render
+from lossmap.components.jobs.kind import Kind
+from lossmap.components.jobs.pytorchjob import PyTorchJobs
+from lossmap.components.jobs.request import Launcher, Request, name_of
 from lossmap.components.jobs.transcript import Say, Transcript
 from lossmap.components.jobs.watch import Pace, Watch, failure
 from lossmap.components.stores import layout
@@ -25,9 +28,9 @@ from lossmap.components.training.listen import Listener, Listeners
 
 _DELETION_SECONDS = 45.0
 _PACE = Pace()
-_GONE = Interrupted(
-    "the PyTorchJob was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from its"
-    " checkpoint"
+_GONE = (
+    "the training job was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from"
+    " its checkpoint"
 )
 
 
@@ -75,26 +78,39 @@ def launch_in(request: Request, listeners: Listeners, say: Say, api: Api | None,
     if store.exists(layout.training_result(request.address)):
         return
     api = api or connect()
+    kind = PyTorchJobs()
+    transcript = Transcript(api, kind.container, Listener(listeners), say)
     with _terminable(), beating(store, request.address):
-        _run_job(api, request, store, Transcript(api, Listener(listeners), say), pace)
+        _run_job(api, kind, request, store, transcript, pace)
 
 
-def _run_job(api: Api, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
-    job = render(request, Launcher.of(api.core.read_namespaced_pod(own_pod_name(), api.namespace)))
-    name = job.metadata.name
+def _run_job(
+    api: Api, kind: Kind, request: Request, store: Store, transcript: Transcript, pace: Pace
+) -> None:
+    launcher = Launcher.of(api.core.read_namespaced_pod(own_pod_name(), api.namespace))
+    name = name_of(request)
     try:
-        submission.submit(api, job, api.namespace, transcript.say)
-        with _deleted_on_failure(api, name, transcript.say):
-            _wait(Watch(api, request, name, transcript, pace), request, store, transcript, pace)
+        submission.submit(api, kind, request, launcher, transcript.say)
+        with _deleted_on_failure(api, kind, name, transcript):
+            has_result = partial(store.exists, layout.training_result(request.address))
+            watch = Watch(api, kind, request, transcript, pace, has_result)
+            state = _wait(watch, request, store, transcript, pace)
+        if state == "done":
+            transcript.say(
+                f"the store has the result, and {kind.name} {name} goes on, as with a container beside its"
+                " own such as Istio's; it is deleted"
+            )
+            _delete(api, kind, name, transcript)
     except KeyboardInterrupt:
-        raise Interrupted(f"training was asked to stop; PyTorchJob {name} is deleted") from None
+        raise Interrupted(f"training was asked to stop; {kind.name} {name} is deleted") from None
 
 
-def _wait(watch: Watch, request: Request, store: Store, transcript: Transcript, pace: Pace) -> None:
+def _wait(watch: Watch, request: Request, store: Store, transcript: Transcript, pace: Pace) -> str:
     state, message = watch.until_it_ends()
     transcript.close()
     if not _has_result(store, request.address, pace.result if state == "Succeeded" else 0.0):
-        raise _GONE if state == "gone" else failure(watch, transcript, request, state, message)
+        raise Interrupted(_GONE) if state == "gone" else failure(watch, transcript, request, state, message)
+    return state
 
 
 def _has_result(store: Store, address: str, seconds: float) -> bool:
@@ -107,16 +123,24 @@ def _has_result(store: Store, address: str, seconds: float) -> bool:
 
 
 @contextmanager
-def _deleted_on_failure(api: Api, name: str, say: Say) -> Iterator[None]:
+def _deleted_on_failure(api: Api, kind: Kind, name: str, transcript: Transcript) -> Iterator[None]:
     try:
         yield
     except (LossmapError, KeyboardInterrupt):
-        try:
-            if not submission.delete(api, name, api.namespace, _DELETION_SECONDS):
-                say(f"PyTorchJob {name} is still being deleted after {_DELETION_SECONDS:.0f} s")
-        except ClusterError as error:  # what went wrong before is the error to tell
-            say(f"PyTorchJob {name} could not be deleted, and stops by itself within a minute: {error}")
+        _delete(api, kind, name, transcript)
         raise
+
+
+def _delete(api: Api, kind: Kind, name: str, transcript: Transcript) -> None:
+    """Delete a job, and pass on what its pods say until they are gone. What does not succeed is told."""
+    try:
+        if not submission.delete(api, kind, name, _DELETION_SECONDS, transcript.hear):
+            transcript.say(f"{kind.name} {name} is still being deleted after {_DELETION_SECONDS:.0f} s")
+    except ClusterError as error:  # what went wrong before is the error to tell
+        transcript.say(
+            f"{kind.name} {name} could not be deleted, and stops by itself within a minute: {error}"
+        )
+    transcript.close()
 
 
 @contextmanager

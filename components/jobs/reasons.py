@@ -81,12 +81,12 @@ def suspension(api: Api, namespace: str, name: str, uid: str, queue: str | None)
     )
 
 
-def losses(pod: client.V1Pod, memory: str) -> Iterator[Cause]:
-    """What ended a pod or one of its containers, newest last; to run out of memory is hopeless the second
-    time.
+def losses(pod: client.V1Pod, container: str, memory: str) -> Iterator[Cause]:
+    """What ended a pod or its training, newest last; to run out of memory is hopeless the second time.
 
     Args:
         pod: a pod of a training.
+        container: name of the one that trains; others are a platform's.
         memory: its limit, as the experiment asked for it.
     """
     name = pod.metadata.name
@@ -95,7 +95,7 @@ def losses(pod: client.V1Pod, memory: str) -> Iterator[Cause]:
             f"{pod.metadata.uid} {pod.status.reason}",
             f"pod {name}: {pod.status.reason} {_line(pod.status.message or '')}".rstrip(),
         )
-    for status in pod.status.container_statuses or ():
+    for status in [each for each in pod.status.container_statuses or () if each.name == container]:
         for state in (status.last_state.terminated if status.last_state else None, status.state.terminated):
             if state and state.exit_code:
                 yield Cause(

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from kubernetes import client
 
 from lossmap.components.jobs.connection import Api, ApiError, connect
-from lossmap.components.jobs.pytorchjob import JOB_LABEL
+from lossmap.components.jobs.kind import Kind
+from lossmap.components.jobs.pytorchjob import PyTorchJobs
 
-_JOBS = ("kubeflow.org", "v1")
+_KINDS: tuple[Kind, ...] = (PyTorchJobs(),)
 _PAUSE_SECONDS = 1.0
 
 
 def stop(namespace: str, label_selector: str, api: Api | None = None, seconds: float = 60.0) -> list[str]:
-    """Delete the PyTorchJobs that a label selector such as `lossmap/run=NAME` selects, and wait for their
+    """Delete the training jobs that a label selector such as `lossmap/run=NAME` selects, and wait for their
     pods and services to go.
 
     Returns:
@@ -23,21 +24,24 @@ def stop(namespace: str, label_selector: str, api: Api | None = None, seconds: f
         ClusterError: the API server refuses, or stays away.
     """
     api, end = api or connect(), time.monotonic() + seconds
-    names = [job["metadata"]["name"] for job in _jobs(api, namespace, label_selector)]
-    for name in names:
-        api.delete_job(name, namespace)
-    while left := list(_left(api, namespace, label_selector, names)):
+    deleted = [(kind, kind.names(api, namespace, label_selector)) for kind in _KINDS]
+    for kind, names in deleted:
+        for name in names:
+            kind.delete(api, name, namespace)
+    while left := [
+        each for kind, names in deleted for each in _left(api, kind, namespace, label_selector, names)
+    ]:
         if time.monotonic() >= end:
             break
         time.sleep(_PAUSE_SECONDS)
     return left
 
 
-def _left(api: Api, namespace: str, label_selector: str, names: list[str]) -> Iterator[str]:
-    for job in _jobs(api, namespace, label_selector):
-        yield f"pytorchjob {job['metadata']['name']}"
+def _left(api: Api, kind: Kind, namespace: str, label_selector: str, names: list[str]) -> Iterator[str]:
+    for name in kind.names(api, namespace, label_selector):
+        yield f"{kind.name.lower()} {name}"
     if names:
-        selector = f"{JOB_LABEL} in ({','.join(names)})"
+        selector = kind.pods_of(*names)
         for pod in api.core.list_namespaced_pod(namespace, label_selector=selector).items:
             yield f"pod {pod.metadata.name}"
         for service in _services(api, namespace, selector):
@@ -51,15 +55,3 @@ def _services(api: Api, namespace: str, selector: str) -> list[client.V1Service]
         if error.status != 403:
             raise
         return []  # a job is there until its services are gone, so that this look is for certainty alone
-
-
-def _jobs(api: Api, namespace: str, label_selector: str) -> list[dict[str, dict[str, str]]]:
-    try:
-        jobs = api.custom.list_namespaced_custom_object(
-            *_JOBS, namespace, "pytorchjobs", label_selector=label_selector
-        )
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return []  # without the operator there are no jobs
-    return list(jobs["items"])

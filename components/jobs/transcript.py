@@ -14,7 +14,6 @@ from kubernetes import client
 
 from lossmap.components.jobs import logs
 from lossmap.components.jobs.connection import Api, ApiError
-from lossmap.components.jobs.pytorchjob import CONTAINER
 from lossmap.components.training.listen import Listener
 
 Say = Callable[[str], None]  # takes one line
@@ -29,13 +28,15 @@ class Transcript:
     """Follows the pods' logs, each in a thread of its own; listeners are called by the thread that calls
     `hear`.
 
-    Attributes:
+    Args:
+        api: the cluster.
+        container: name of the pods' container that trains.
         listener: what the processes' events come to.
         say: gets every line but progress.
     """
 
-    def __init__(self, api: Api, listener: Listener, say: Say):
-        self._api, self.say, self.listener = api, say, listener
+    def __init__(self, api: Api, container: str, listener: Listener, say: Say):
+        self._api, self._container, self.say, self.listener = api, container, say, listener
         self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
         self._threads: dict[str, threading.Thread] = {}
         self._ended = threading.Event()
@@ -77,7 +78,7 @@ class Transcript:
 
     def _read(self, pod: client.V1Pod) -> None:
         try:
-            for line in logs.follow(self._api, pod, CONTAINER, self._ended):
+            for line in logs.follow(self._api, pod, self._container, self._ended):
                 self._lines.put((pod.metadata.name, line))
         except ApiError as error:
             self._lines.put((pod.metadata.name, f"the log cannot be read: {error}"))

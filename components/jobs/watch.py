@@ -1,18 +1,20 @@
-"""Waiting for a PyTorchJob: what it waits for, what it loses, how it ends."""
+"""Waiting for a training job: what it waits for, what it loses, how it ends."""
 
+import contextlib
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kubeflow.training import KubeflowOrgV1PyTorchJob
 from kubernetes import client
 
-from lossmap.components.core.errors import Interrupted, TrainingError, TrainingKilled
+from lossmap.components.core.errors import Interrupted, LossmapError, TrainingError, TrainingKilled
 from lossmap.components.jobs import reasons
 from lossmap.components.jobs.connection import Api
-from lossmap.components.jobs.pytorchjob import JOB_LABEL, Request
+from lossmap.components.jobs.kind import Job, Kind
 from lossmap.components.jobs.reasons import Cause
-from lossmap.components.jobs.submission import ending
+from lossmap.components.jobs.request import Request, name_of
 from lossmap.components.jobs.transcript import Transcript
 
 
@@ -25,7 +27,8 @@ class Pace:
         quiet: what lasts less is nothing to tell, such as a pod that the scheduler has not looked at yet.
         hopeless: for which it waits for an image that does not exist; a registry may need a moment to show
             one that was just pushed.
-        result: for which a job that succeeded may keep its result waiting.
+        result: for which a job that succeeded may keep its result waiting, and one whose result is there may
+            go on.
     """
 
     poll: float = 2.0
@@ -49,42 +52,80 @@ class _Waiting:
         return time.monotonic() - self.begun
 
 
+class Arrival:
+    """Whether the store has had a result for some seconds. It is asked now and then.
+
+    Args:
+        is_there: whether the store has it.
+        seconds: for how long.
+    """
+
+    def __init__(self, is_there: Callable[[], bool], seconds: float):
+        self._is_there, self._seconds = is_there, seconds
+        self._next, self._since = time.monotonic() + seconds / 2, math.inf
+
+    def is_settled(self) -> bool:
+        """Whether it is there, and has been for so long."""
+        now = time.monotonic()
+        if self._since == math.inf and now >= self._next:
+            self._next = now + self._seconds / 2
+            with contextlib.suppress(LossmapError):  # a store that is away for a moment ends no training
+                self._since = now if self._is_there() else math.inf
+        return now - self._since >= self._seconds
+
+
 class Watch:
     """One job, from its creation to its end.
+
+    Args:
+        api: the cluster.
+        kind: of the job.
+        request: what the job carries out.
+        transcript: follows its pods' logs.
+        pace: how patient the launcher is.
+        has_result: whether the store has what the job is for.
 
     Attributes:
         losses: what ended pods and containers so far, oldest first.
     """
 
-    def __init__(self, api: Api, request: Request, name: str, transcript: Transcript, pace: Pace):
-        self._api, self._request, self._name, self._transcript, self._pace = (
-            api,
-            request,
-            name,
-            transcript,
-            pace,
-        )
+    def __init__(
+        self,
+        api: Api,
+        kind: Kind,
+        request: Request,
+        transcript: Transcript,
+        pace: Pace,
+        has_result: Callable[[], bool],
+    ):
+        self._api, self._kind, self._request, self._name = api, kind, request, name_of(request)
+        self._transcript, self._pace = transcript, pace
+        self._result = Arrival(has_result, pace.result)
         self._waiting, self._told = _Waiting(), set[str]()
         self._uid, self._pods, self._identities = "", list[client.V1Pod](), dict[str, str]()
         self.losses: list[Cause] = []
 
-    def until_it_ends(self) -> tuple[Literal["Succeeded", "Failed", "gone"], str]:
-        """Wait; returns how the job ended and the operator's words for it.
+    def until_it_ends(self) -> tuple[Literal["Succeeded", "Failed", "gone", "done"], str]:
+        """Wait; returns how the job ended and the operator's words for it: done where it goes on although its
+        result is there.
 
         Raises:
             TrainingError: it cannot start, or meets an error that another start would meet again.
         """
         while True:
-            job = self._api.get_job(self._name, self._api.namespace)
+            job = self._kind.get(self._api, self._name, self._api.namespace)
             self._pods = self._api.core.list_namespaced_pod(
-                self._api.namespace, label_selector=f"{JOB_LABEL}={self._name}"
+                self._api.namespace, label_selector=self._kind.pods_of(self._name)
             ).items
             self._transcript.follow(self._pods)
             self._note_losses()
-            ended = ending(job) if job else ("gone", "")
-            if job is None or ended or job.metadata.deletion_timestamp:
-                return ended or ("gone", "")  # type: ignore[return-value]
-            self._uid = job.metadata.uid
+            if job is None:
+                return "gone", ""
+            if job.ending or job.is_deleted:
+                return job.ending or ("gone", "")
+            if self._result.is_settled():
+                return "done", ""
+            self._uid = job.uid
             self._check_the_start(job)
             self._transcript.hear(self._pace.poll)
             if self._transcript.listener.reason:
@@ -92,7 +133,8 @@ class Watch:
 
     def _note_losses(self) -> None:
         for pod in self._pods:
-            for cause in [*self._replaced(pod), *reasons.losses(pod, self._request.cluster.training.memory)]:
+            losses = reasons.losses(pod, self._kind.container, self._request.cluster.training.memory)
+            for cause in [*self._replaced(pod), *losses]:
                 if cause.key not in self._told:
                     self.losses.append(cause)
                     self._tell(cause)
@@ -105,17 +147,15 @@ class Watch:
         self._identities[name] = uid
         return [] if before == uid else [Cause(f"{before} lost", f"pod {name} was lost, and is made anew")]
 
-    def _check_the_start(self, job: KubeflowOrgV1PyTorchJob) -> None:
-        if job.spec.run_policy.suspend:
+    def _check_the_start(self, job: Job) -> None:
+        if job.is_suspended:
             self._tell(
                 reasons.suspension(
                     self._api, self._api.namespace, self._name, self._uid, self._request.cluster.queue
                 )
             )
             self._waiting = _Waiting()
-        elif sum(_runs(pod) for pod in self._pods) >= (
-            self._request.cluster.least_nodes or self._request.nodes
-        ):
+        elif sum(map(self._runs, self._pods)) >= (self._request.cluster.least_nodes or self._request.nodes):
             self._waiting = _Waiting()
         else:
             self._judge(self._causes())
@@ -124,9 +164,10 @@ class Watch:
         causes = [cause for pod in self._pods if (cause := reasons.cause_of(pod))]
         if causes or self._waiting.seconds < self._pace.quiet:
             return causes
-        causes = reasons.events_of(self._api, self._api.namespace, f"PyTorchJob {self._name}", self._uid)
+        name = f"{self._kind.name} {self._name}"
+        causes = reasons.events_of(self._api, self._api.namespace, name, self._uid)
         for pod in self._pods:
-            if not causes and not _runs(pod):
+            if not causes and not self._runs(pod):
                 causes = reasons.events_of(
                     self._api, self._api.namespace, f"pod {pod.metadata.name}", pod.metadata.uid
                 )
@@ -138,8 +179,8 @@ class Watch:
         return [
             Cause(
                 "no pods",
-                f"PyTorchJob {self._name} has no pods yet; does the training operator run? See: lossmap"
-                " doctor --cluster",
+                f"{self._kind.name} {self._name} has no pods yet; does the training operator run? See:"
+                " lossmap doctor --cluster",
             )
         ]
 
@@ -155,7 +196,7 @@ class Watch:
             ):
                 raise TrainingError(f"training cannot start: {cause.text}")
         if waiting.seconds >= limit * 60:
-            why = f"PyTorchJob {self._name} is not ready, for no reason that Kubernetes names"
+            why = f"{self._kind.name} {self._name} is not ready, for no reason that Kubernetes names"
             if waiting.latest:
                 why = waiting.latest.text
             raise TrainingError(f"training did not start within cluster.start_minutes ({limit:g}): {why}")
@@ -165,10 +206,10 @@ class Watch:
             self._told.add(cause.key)
             self._transcript.say(cause.text)
 
-
-def _runs(pod: client.V1Pod) -> bool:
-    statuses = pod.status.container_statuses or ()
-    return pod.status.phase == "Succeeded" or any(status.state.running for status in statuses)
+    def _runs(self, pod: client.V1Pod) -> bool:
+        statuses = pod.status.container_statuses or ()
+        training = [each for each in statuses if each.name == self._kind.container]
+        return pod.status.phase == "Succeeded" or any(status.state.running for status in training)
 
 
 def failure(

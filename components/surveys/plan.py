@@ -96,8 +96,10 @@ def plan(run: Run) -> Survey:
 
 
 def _device(landscape: Landscape) -> str:
-    """The survey's, or the CPU in a pod that has no GPU, as one that plans need not."""
-    return landscape.device if torch.cuda.is_available() else "cpu"
+    """The survey's, or the CPU in a pod that has no GPU, as one that plans need not where no loss is
+    computed for the directions.
+    """
+    return landscape.device if landscape.follows_the_loss or torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.gpus import why_no_gpu
 from lossmap.components.data.samples import SurveySamples, load_survey_samples
 from lossmap.components.landscape.evaluator import Directions, Evaluator
 from lossmap.components.landscape.fold import Pair, fold_batch_norm, foldable_pairs
@@ -114,6 +116,11 @@ class Problems:
         return load_survey_samples(self._run)
 
     def _ready_network(self) -> nn.Module:
+        if self._device == "cuda" and not torch.cuda.is_available():
+            raise ExperimentError(
+                f"landscape.device is 'cuda' and {why_no_gpu()}; set landscape.device=cpu, or give this"
+                " machine a GPU"
+            )
         return self.network().eval().to(self._device)
 
     @cached_property

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lossmap.components.core.errors import TrainingError
+from lossmap.components.core.gpus import why_no_gpu
 
 _INTERFACE = "GLOO_SOCKET_IFNAME"
 # gloo raises plain RuntimeErrors.
@@ -95,11 +96,18 @@ def _check_interface() -> None:
 
 def _device(device: str, local_rank: int) -> torch.device:
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    promised = os.environ.get("LOSSMAP_GPUS")  # by the pod that this process is in
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "cuda" and available < local_world:
         raise TrainingError(
             f"training.device is cuda and this machine has {available} GPUs for {local_world} processes; set"
             " fewer training.processes, or training.device=cpu"
+        )
+    if promised and device == "auto" and available < local_world:
+        raise TrainingError(
+            f"cluster.profile is gpu, and torch sees {available} GPUs for {local_world} processes of this"
+            f" pod: {why_no_gpu()}; look at the image's PyTorch, the node's driver and"
+            " cluster.pod.runtime_class (nvidia on k3s and others), or set cluster.profile=cpu"
         )
     if device == "cpu" or available < local_world:
         return torch.device("cpu")

@@ -5,7 +5,6 @@ what they need.
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, LossmapError
@@ -34,6 +33,7 @@ _RIGHTS = (
     ("delete", "pytorchjobs", "kubeflow.org", ""),
 )
 _SECONDS = 10
+_ROLE = "eks.amazonaws.com/role-arn"
 
 
 def examine_cluster(settings: Settings) -> list[Finding]:
@@ -103,10 +103,29 @@ def _objects(api: Api, settings: Settings) -> Iterator[Finding]:
         f"account {TRAINING_ACCOUNT}": lambda: api.core.read_namespaced_service_account(
             TRAINING_ACCOUNT, namespace
         ),
-        f"Secret {STORE_SECRET}": lambda: api.core.read_namespaced_secret(STORE_SECRET, namespace),
     }
     for name, read in reads.items():
         yield _object(name, namespace, read)
+    yield _keys(api, namespace)
+
+
+def _keys(api: Api, namespace: str) -> Finding:
+    """The Secret of S3's keys, or a role of the accounts that stands for it."""
+    name = f"Secret {STORE_SECRET}"
+    found = _object(name, namespace, lambda: api.core.read_namespaced_secret(STORE_SECRET, namespace))
+    if found.ok or not all(_role(api, namespace, account) for account in (STEPS_ACCOUNT, TRAINING_ACCOUNT)):
+        return found
+    return Finding(name, True, f"not in {namespace}, where the accounts' roles give the keys")
+
+
+def _role(api: Api, namespace: str, account: str) -> str | None:
+    """That of AWS which an account takes (IRSA); Pod Identity is not seen."""
+    try:
+        metadata = api.core.read_namespaced_service_account(account, namespace).metadata
+    except ClusterError:
+        return None
+    role: str | None = (metadata.annotations or {}).get(_ROLE)
+    return role
 
 
 def _object(name: str, namespace: str, read: Callable[[], object]) -> Finding:
@@ -135,12 +154,11 @@ def _services(api: Api, settings: Settings) -> Iterator[Finding]:
 
 
 def _service(api: Api, settings: Settings, name: str, uri: str, path: str) -> Finding:
-    from lossmap.components.jobs.forward import in_cluster, port_forward
+    from lossmap.components.jobs.forward import reached
 
-    place = in_cluster(uri, settings.namespace)
     try:
-        with port_forward(api, *place) if place else nullcontext(uri) as address:
-            _answer(address + path)
+        with reached(api, uri, settings.namespace) as address:
+            _answer(address.rstrip("/") + path)
     except (LossmapError, OSError) as error:
         return Finding(
             name,

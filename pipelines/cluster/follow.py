@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, LossmapError
 from lossmap.components.jobs.deployment import STEP_BEGINS, STEP_ENDS, of_pipeline_run
-from lossmap.pipelines.cluster.kubeflow import Kubeflow, PipelineRun
+from lossmap.pipelines.cluster.kubeflow import PATIENCE_SECONDS, Kubeflow, PipelineRun, without_attempt
 from lossmap.pipelines.stages import Say
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _LOG_SECONDS = 10.0
 _NOISE = re.compile(
     r'^(time="?\d{4}-\d\d-\d\dT.*argo=true|\[KFP Executor |[IWEF]\d{4} \d\d:|Error: exit status)'
 )
+_PREFIX = re.compile(r"^[IWEF]\d{4} [^]]*] ")
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,30 @@ class StepPod:
 
 def step_pods(api: "Api", settings: Settings, run: PipelineRun) -> list[StepPod]:
     """The pods of a run's steps, oldest first, without those of Kubeflow's drivers."""
+    found = [(step_of(node), pod) for node, pod in _nodes(api, settings, run)]
+    return [StepPod(step, pod) for step, pod in found if step]
+
+
+def step_of(node: str) -> str | None:
+    """The step that a node of Argo carries out: train of lossmap-5h2zz.root.exit-handler-1.train.executor, in
+    Kubeflow Pipelines 2.17 of lossmap-5h2zz.root(0).exit-handler-1(0).train(0).executor(0). None for a node
+    of Kubeflow's own, such as a driver.
+    """
+    path = _path(node)
+    is_step = len(path) > 1 and path[-1].startswith(("executor", "retry"))
+    return path[-2] if is_step else None
+
+
+def _path(node: str) -> list[str]:
+    return [without_attempt(name) for name in node.split(".")]
+
+
+def _nodes(api: "Api", settings: Settings, run: PipelineRun) -> Iterator[tuple[str, Any]]:
+    """The pods of a run, oldest first, with the names of their nodes."""
     from lossmap.components.jobs.cluster import pods
 
-    steps = []
     for pod in pods(settings.namespace, of_pipeline_run(run.id), api):
-        # such as lossmap-5h2zz.root.exit-handler-1.train.executor
-        node = str((pod.metadata.annotations or {}).get(_NODE_NAME, "")).split(".")
-        if len(node) > 1 and node[-1].startswith(("executor", "retry")):
-            steps.append(StepPod(node[-2], pod))
-    return steps
+        yield str((pod.metadata.annotations or {}).get(_NODE_NAME, "")), pod
 
 
 def own_lines(lines: Iterator[str]) -> Iterator[str]:
@@ -96,25 +112,36 @@ def cause(api: "Api", settings: Settings, run: PipelineRun) -> str:
     if not failed:
         return "no step of it failed; look at Kubeflow's page of the run"
     step = min(failed, key=lambda step: str(step.started)).name
-    pods = [pod for pod in step_pods(api, settings, run) if pod.step == step and pod.phase == "Failed"]
+    pods = [pod for pod in _step_and_driver(api, settings, run, step) if pod.phase == "Failed"]
     if not pods:
         return f"{step}: its pod is gone, or never started; see: lossmap logs {run.name}"
-    return f"{step}: {_failure(api, settings, pods[0])}"
+    return f"{step}: {_failure(api, settings, pods[-1])}"  # the last attempt's
+
+
+def _step_and_driver(api: "Api", settings: Settings, run: PipelineRun, step: str) -> list[StepPod]:
+    """The pods of a step: those of Kubeflow's driver, which may have failed before it, first."""
+    nodes = list(_nodes(api, settings, run))
+    drivers = [StepPod(step, pod) for node, pod in nodes if _path(node)[-1] == f"{step}-driver"]
+    return drivers + [StepPod(step, pod) for node, pod in nodes if step_of(node) == step]
 
 
 def _failure(api: "Api", settings: Settings, pod: StepPod) -> str:
+    from lossmap.components.jobs.cluster import pod_log
+
     try:
-        lines = list(step_log(api, settings, pod, follow=False))
+        said = list(pod_log(settings.namespace, pod.name, "main", api=api))
     except ClusterError as error:
         return str(error)
+    lines = list(own_lines(iter(said)))
     if _is_out_of_memory(pod):
         section = "survey" if pod.step in ("tile", "merge") else "steps"
         return f"out of memory; raise cluster.{section}.memory"
     errors = [line.removeprefix("lossmap: ") for line in lines if line.startswith("lossmap: ")]
     if errors:
         return errors[-1]
-    texts = [line for line in lines if line.strip()]
-    return texts[-1] if texts else str(pod.pod.status.message or "it ended without a word")
+    texts = [line for line in lines or said if line.strip()]  # a driver says nothing else than noise
+    words = _PREFIX.sub("", texts[-1]) if texts else pod.pod.status.message
+    return words or "it ended without a word"
 
 
 def _is_out_of_memory(pod: StepPod) -> bool:
@@ -137,7 +164,7 @@ def follow_to_end(kubeflow: Kubeflow, api: "Api", settings: Settings, name: str,
             say(line)
 
     while True:
-        run = kubeflow.find(name)
+        run = kubeflow.find(name, PATIENCE_SECONDS)
         for pod in step_pods(api, settings, run):
             if pod.name not in threads and pod.phase != "Pending":
                 threads[pod.name] = threading.Thread(

@@ -16,8 +16,7 @@ graph, as an exit hook, and then refuses whatever comes after it (its compiler's
 """
 
 import tempfile
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from kfp import compiler, dsl, kubernetes
@@ -27,7 +26,10 @@ from kfp.dsl.base_component import BaseComponent
 from lossmap.components.clean_up import clean_up
 from lossmap.components.config.cluster import Cluster, Resources
 from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.pod import Pod
+from lossmap.components.config.quantities import millicores, whole_bytes
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.jobs import deployment
 from lossmap.components.merge import merge
@@ -36,8 +38,6 @@ from lossmap.components.prepare import prepare
 from lossmap.components.report import report
 from lossmap.components.tile import tile
 from lossmap.components.train import train
-
-Configure = Callable[[PipelineTask, Resources], PipelineTask]
 
 _RETRIES = 3  # of a tile whose pod was lost
 # from the first pod's start; Argo ends the running pod, too, when it is over, so that Kubeflow's hour would
@@ -52,31 +52,37 @@ def package(experiment: Experiment, settings: Settings, run: str) -> str:
         experiment: what is run, and what it asks of the cluster.
         settings: the image of every pod.
         run: name of the run; `{pipeline}` in it stands for the first digits of Kubeflow's own id.
+
+    Raises:
+        ExperimentError: it asks for what Kubernetes takes and Kubeflow does not.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "pipeline.yaml")
-        compiler.Compiler().compile(
-            _pipeline(experiment, partial(_configured, settings=settings, run=run)), str(file)
-        )
+        try:
+            pipeline = _pipeline(experiment, _Steps(experiment.cluster, settings, run))
+            compiler.Compiler().compile(pipeline, str(file))
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise ExperimentError(
+                f"Kubeflow's compiler refuses this pipeline: {reason}; change that under cluster"
+            ) from None
         return file.read_text()
 
 
-def _pipeline(experiment: Experiment, configured: Configure) -> BaseComponent:
+def _pipeline(experiment: Experiment, steps: "_Steps") -> BaseComponent:
     cluster = experiment.cluster
     network = canonical_json(experiment.model_dump(mode="json", include={"model", "training"}))
     landscape = canonical_json(experiment.landscape.model_dump(mode="json"))
-    tiles = _tiles(experiment, configured)
+    tiles = _tiles(experiment, steps)
 
     @dsl.pipeline(name="lossmap", description="Train a network and survey its loss")
     def lossmap() -> None:
-        with dsl.ExitHandler(configured(clean_up(), cluster.steps).set_caching_options(False), name="chain"):
-            prepared = configured(
-                prepare(experiment=experiment.canonical_json()), cluster.steps
-            ).set_caching_options(False)
+        with dsl.ExitHandler(steps.light(clean_up()).set_caching_options(False), name="chain"):
+            prepared = steps.light(prepare(experiment=experiment.canonical_json())).set_caching_options(False)
             digest, software = prepared.outputs["digest"], prepared.outputs["software"]
-            trained = configured(train(network=network, digest=digest, software=software), cluster.steps)
+            trained = steps.light(train(network=network, digest=digest, software=software))
             training, model = trained.outputs["Output"], trained.outputs["model"]
-            planned = configured(
+            planned = steps.surveying(
                 plan(
                     landscape=landscape,
                     training=training,
@@ -84,59 +90,109 @@ def _pipeline(experiment: Experiment, configured: Configure) -> BaseComponent:
                     pods=cluster.survey_pods,
                     model=model,
                 ),
-                cluster.survey,
+                experiment.plans_on_gpus,
             )
             survey, shares = planned.outputs["survey"], planned.outputs["shares"]
             evaluated = tiles(shares=shares)
-            merged = configured(merge(survey=survey, software=software), cluster.survey).after(evaluated)
-            configured(report(), cluster.steps).after(merged).set_caching_options(False)
+            merged = steps.surveying(merge(survey=survey, software=software), experiment.surveys_on_gpus)
+            merged.after(evaluated)
+            steps.light(report()).after(merged).set_caching_options(False)
 
     return lossmap
 
 
-def _tiles(experiment: Experiment, configured: Configure) -> BaseComponent:
+def _tiles(experiment: Experiment, steps: "_Steps") -> BaseComponent:
     """The loop as a pipeline of its own, so that a step can come after it."""
 
     @dsl.pipeline(name="tiles")
     def tiles(shares: list) -> None:  # type: ignore[type-arg]  # kfp knows no list[str]
         with dsl.ParallelFor(shares, parallelism=experiment.cluster.survey_pods) as share:
-            task = configured(tile(share=share), experiment.cluster.survey).set_caching_options(False)
+            task = steps.surveying(tile(share=share), experiment.surveys_on_gpus).set_caching_options(False)
             task.set_retry(_RETRIES, backoff_max_duration=_RETRY_WINDOW)
-            _placed(task, experiment.cluster)
-            if experiment.cluster.profile == "gpu" and experiment.landscape.device == "cuda":
-                task.set_accelerator_type(experiment.cluster.gpu_resource).set_accelerator_limit(1)
 
     return tiles
 
 
-def _configured(task: PipelineTask, resources: Resources, settings: Settings, run: str) -> PipelineTask:
-    """What every step's pod gets: image, places and keys by reference, resources, a user without rights."""
-    task.set_container_image(settings.image)
-    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.most_cpu).set_memory_request(
-        resources.memory
-    ).set_memory_limit(resources.memory)
-    for name, value in {"LOSSMAP_RUN": run, "LOSSMAP_IMAGE": settings.image, "HOME": "/tmp"}.items():
+@dataclass(frozen=True)
+class _Steps:
+    """What every step's pod gets, as far as Kubeflow Pipelines can be asked for it."""
+
+    cluster: Cluster
+    settings: Settings
+    run: str
+
+    def light(self, task: PipelineTask) -> PipelineTask:
+        """The step of a task that computes little."""
+        return self._step(task, self.cluster.steps)
+
+    def surveying(self, task: PipelineTask, on_gpu: bool) -> PipelineTask:
+        """The step of a task that computes the loss."""
+        self._step(task, self.cluster.survey)
+        if on_gpu:
+            task.set_accelerator_type(self.cluster.gpu_resource).set_accelerator_limit(1)
+            _on_nodes(task, self.cluster.gpu_node_selector)
+        return task
+
+    def _step(self, task: PipelineTask, resources: Resources) -> PipelineTask:
+        task.set_container_image(self.settings.image)
+        _sized(task, resources)
+        _on_nodes(task, self.cluster.node_selector)
+        for toleration in self.cluster.tolerations:
+            kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
+        _patched(task, self.cluster.pod)
+        _told(task, {"LOSSMAP_RUN": self.run, "LOSSMAP_IMAGE": self.settings.image, "HOME": "/tmp"})
+        _given(task, self.cluster.pod.variable_names)
+        return task
+
+
+def _sized(task: PipelineTask, resources: Resources) -> None:
+    """kfp knows fewer units than Kubernetes."""
+    memory = str(whole_bytes(resources.memory))
+    task.set_cpu_request(f"{millicores(resources.cpu)}m").set_cpu_limit(f"{millicores(resources.most_cpu)}m")
+    task.set_memory_request(memory).set_memory_limit(memory)
+
+
+def _on_nodes(task: PipelineTask, labels: dict[str, str]) -> None:
+    for label, value in labels.items():
+        kubernetes.add_node_selector(task, label, value)
+
+
+def _patched(task: PipelineTask, pod: Pod) -> None:
+    """What the platform demands; a runtime class is none of what can be asked for."""
+    for label, value in pod.labels.items():
+        kubernetes.add_pod_label(task, label, value)
+    for annotation, value in pod.annotations.items():
+        kubernetes.add_pod_annotation(task, annotation, value)
+    if pod.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(pod.image_pull_secrets))
+    kubernetes.set_security_context(task, run_as_user=pod.user, run_as_group=pod.group, run_as_non_root=True)
+    _told(task, pod.variables)
+    for variables in pod.environment:
+        use = kubernetes.use_config_map_as_env if variables.config_map else kubernetes.use_secret_as_env
+        for name, key in variables.keys.items():
+            use(task, variables.name, {key: name}, optional=variables.optional)
+    kubernetes.use_config_map_as_volume(task, deployment.FILES, deployment.FILES_PATH, optional=True)
+    for files in pod.files:
+        mount = kubernetes.use_config_map_as_volume if files.config_map else kubernetes.use_secret_as_volume
+        mount(task, files.name, files.path, optional=files.optional)
+
+
+def _told(task: PipelineTask, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
         task.set_env_variable(name, value)
+
+
+def _given(task: PipelineTask, others: frozenset[str]) -> None:
+    """Places and keys by reference, but for variables that come from elsewhere."""
     kubernetes.use_field_path_as_env(
         task, "LOSSMAP_PIPELINE_RUN", f"metadata.labels['{deployment.PIPELINE_RUN_LABEL}']"
     )
     for keys, optional in ((deployment.CONFIG_KEYS, False), (deployment.OPTIONAL_CONFIG_KEYS, True)):
-        kubernetes.use_config_map_as_env(
-            task, deployment.CONFIG_MAP, {key: key for key in keys}, optional=optional
-        )
-    for secret, keys, optional in (
-        (deployment.STORE_SECRET, deployment.STORE_KEYS, False),
-        (deployment.TRACKING_SECRET, deployment.TRACKING_KEYS, True),
+        own = {key: key for key in keys if key not in others}
+        kubernetes.use_config_map_as_env(task, deployment.CONFIG_MAP, own, optional=optional)
+    for secret, keys in (
+        (deployment.STORE_SECRET, deployment.STORE_KEYS),
+        (deployment.TRACKING_SECRET, deployment.TRACKING_KEYS),
     ):
-        kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=optional)
-    kubernetes.set_security_context(
-        task, run_as_user=deployment.USER, run_as_group=deployment.USER, run_as_non_root=True
-    )
-    return task
-
-
-def _placed(task: PipelineTask, cluster: Cluster) -> None:
-    for label, value in cluster.node_selector.items():
-        kubernetes.add_node_selector(task, label, value)
-    for toleration in cluster.tolerations:
-        kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
+        own = {key: key for key in keys if key not in others}
+        kubernetes.use_secret_as_env(task, secret, own, optional=True)

@@ -43,13 +43,12 @@ def demand(experiment: Experiment) -> Demand:
     processes = experiment.training.processes if experiment.training else 0
     pods = min(cluster.survey_pods, tiles)
     trains_on_gpus = cluster.profile == "gpu"
-    surveys_on_gpus = trains_on_gpus and landscape.device == "cuda"
     return Demand(
         training_pods=experiment.nodes,
         training_processes=processes,
         training_gpus=processes * trains_on_gpus,
         survey_pods=pods,
-        survey_gpus=pods * surveys_on_gpus,
+        survey_gpus=pods * experiment.surveys_on_gpus,
         tiles=tiles,
         points=points,
         images=points * landscape.samples,
@@ -82,6 +81,13 @@ def check_for_cluster(experiment: Experiment) -> None:
         raise ExperimentError(
             "cluster.profile is 'cpu' and a device is 'cuda', expected cluster.profile=gpu, which asks for"
             " GPUs"
+        )
+    if cluster.pod.runtime_class and experiment.surveys_on_gpus:
+        raise ExperimentError(
+            f"cluster.pod.runtime_class is {cluster.pod.runtime_class!r} and landscape.device is 'cuda',"
+            " expected one without the other: Kubeflow Pipelines cannot give a runtime class to the pods that"
+            " survey; set landscape.device=cpu, or make the class the default of the GPU nodes and leave it"
+            " out"
         )
     if cluster.profile == "gpu" and training == "cpu":
         raise ExperimentError(

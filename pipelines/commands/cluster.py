@@ -36,10 +36,9 @@ def submit(
 ) -> None:
     """Train, survey and report, on a cluster, as a run of Kubeflow Pipelines."""
     from lossmap.components.importing.digests import with_weights_digest
-    from lossmap.pipelines import local
-    from lossmap.pipelines.cluster.submit import check_for_cluster, submit_experiment
+    from lossmap.pipelines.cluster.submit import check_for_cluster
     from lossmap.pipelines.recipes.resolve import resolve
-    from lossmap.pipelines.screens.cluster import follow_run, show_demands, show_submitted
+    from lossmap.pipelines.screens.cluster import follow_run, show_demands, submit_all
 
     settings = settings_of(None, None)
     experiments = [resolve(target, sets or []) for target in targets]
@@ -49,13 +48,9 @@ def submit(
     if dry_run:
         show_demands(experiments, as_json)
         return
-    started = []
-    for experiment in experiments:
-        name = local.new_name(experiment)
-        started.append((name, submit_experiment(experiment, settings, name, not no_cache)))
-    show_submitted(started, as_json)
+    started = submit_all(experiments, settings, not no_cache, as_json)
     if follow:
-        raise typer.Exit(max(follow_run(run, settings) for run, _ in started))
+        raise typer.Exit(max(follow_run(run, settings) for run in started))
 
 
 def status(

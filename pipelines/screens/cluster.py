@@ -14,10 +14,18 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, ExperimentError
 from lossmap.components.jobs.cluster import interactive_api
+from lossmap.components.jobs.connection import connect
 from lossmap.pipelines.cluster.cancel import cluster_tracking, end_and_wait
 from lossmap.pipelines.cluster.follow import cause, follow_to_end, step_log, step_pods, waiting
 from lossmap.pipelines.cluster.kubeflow import STEPS, Kubeflow, PipelineRun
-from lossmap.pipelines.cluster.submit import demand, demand_record, package, start_again
+from lossmap.pipelines.cluster.submit import (
+    demand,
+    demand_record,
+    package,
+    start_again,
+    submit_experiment,
+)
+from lossmap.pipelines.local import new_name
 
 if TYPE_CHECKING:
     from lossmap.components.jobs.connection import Api
@@ -38,32 +46,59 @@ def show_demands(experiments: Sequence[Experiment], as_json: bool) -> None:
         survey = f"{cluster.survey.cpu} CPU, {cluster.survey.memory}"
         console.print(experiment.name, style="bold")
         console.print(
-            f"  training  {needs.training_pods} pods with {needs.training_processes} processes,"
-            f" {needs.training_gpus} GPUs; each pod {training}"
+            f"  training  {_counted(needs.training_pods, 'pod')} with"
+            f" {_counted(needs.training_processes, 'process')}, {_counted(needs.training_gpus, 'GPU')}; each"
+            f" pod {training}"
         )
-        console.print(f"  survey    {needs.survey_pods} pods, {needs.survey_gpus} GPUs; each pod {survey}")
         console.print(
-            f"            {needs.points:,} points in {needs.tiles} tiles, {needs.images:,} images through the"
-            " network"
+            f"  survey    {_counted(needs.survey_pods, 'pod')}, {_counted(needs.survey_gpus, 'GPU')}; each"
+            f" pod {survey}"
         )
-        console.print(f"  queue     {needs.queue or 'none'}; at most {cluster.hours:g} hours of training")
+        console.print(
+            f"            {_counted(needs.points, 'point')} in {_counted(needs.tiles, 'tile')},"
+            f" {_counted(needs.images, 'image')} through the network"
+        )
+        hours = "1 hour" if cluster.hours == 1 else f"{cluster.hours:g} hours"
+        console.print(f"  queue     {needs.queue or 'none'}; at most {hours} of training")
 
 
-def show_submitted(started: Sequence[tuple[str, str]], as_json: bool) -> None:
-    """Say which runs were started and how to go on."""
-    if as_json:
-        print(json.dumps([{"run": run, "pipeline_run": identity} for run, identity in started], indent=2))
-        return
-    for run, identity in started:
-        console.print(
-            f"{run}\n  Kubeflow's run {identity}\n  lossmap status {run}\n  lossmap logs {run} -f\n  lossmap"
-            f" cancel {run}"
-        )
+def _counted(number: int, noun: str) -> str:
+    """1 pod, 2 pods, 2 processes."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
+
+
+def show_submitted(run: str, identity: str) -> None:
+    """Say that a run was started, and how to go on."""
+    console.print(
+        f"{run}\n  Kubeflow's run {identity}\n  lossmap status {run}\n  lossmap logs {run} -f\n  lossmap"
+        f" cancel {run}"
+    )
+
+
+def submit_all(
+    experiments: Sequence[Experiment], settings: Settings, cached: bool, as_json: bool
+) -> list[str]:
+    """Start runs one after the other, and say of each that it was started; also of those before one that
+    fails. Returns their names.
+    """
+    started: list[dict[str, str]] = []
+    try:
+        for experiment in experiments:
+            run = new_name(experiment)
+            identity = submit_experiment(experiment, settings, run, cached)
+            started.append({"run": run, "pipeline_run": identity})
+            if not as_json:
+                show_submitted(run, identity)
+    finally:
+        if as_json:
+            print(json.dumps(started, indent=2))
+    return [each["run"] for each in started]
 
 
 def follow_run(name: str, settings: Settings) -> int:
     """Tell what goes on in a run until it has ended; returns the exit code."""
-    api, kubeflow = interactive_api(), Kubeflow(settings)
+    kubeflow, api = Kubeflow(settings), connect()
     try:
         run = follow_to_end(kubeflow, api, settings, name, _say)
     except KeyboardInterrupt:
@@ -103,7 +138,12 @@ def show_logs(name: str, settings: Settings, step: str | None, rank: int | None,
     """Print the lines of a run's steps."""
     if step is not None and step not in STEPS:
         raise ExperimentError(f"--step is {step!r}, expected one of {', '.join(STEPS)}")
-    api, kubeflow = interactive_api(), Kubeflow(settings)
+    if rank is not None and step not in (None, "train"):
+        raise ExperimentError(
+            f"--rank is {rank} and --step is {step}, expected --step train or none: only the training has"
+            " ranks"
+        )
+    kubeflow, api = Kubeflow(settings), connect() if follow else interactive_api()
     shown_step = step if rank is None else "train"
     prefix = "" if rank is None else f"rank {rank}: "
 
@@ -135,7 +175,7 @@ def cancel_run(name: str, settings: Settings) -> None:
 def retry_run(name: str, settings: Settings) -> None:
     """Start a run that has ended once more."""
     kubeflow = Kubeflow(settings)
-    show_submitted([(name, start_again(kubeflow, kubeflow.find(name)))], as_json=False)
+    show_submitted(name, start_again(kubeflow, kubeflow.find(name)))
 
 
 def write_package(experiment: Experiment, settings: Settings, output: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted
 from lossmap.components.studies.cells import Cell
-from lossmap.pipelines.cluster.kubeflow import Kubeflow, PipelineRun
+from lossmap.pipelines.cluster.kubeflow import PATIENCE_SECONDS, Away, Kubeflow, PipelineRun
 from lossmap.pipelines.cluster.submit import check_for_cluster, package
 from lossmap.pipelines.stages import Say
 
@@ -65,18 +65,33 @@ def _run_all(
     while waiting or active:
         while waiting and len(active) < parallel:
             cell = waiting.pop(0)
-            pipeline = package(cell.experiment, settings, cell.run)
-            kubeflow.submit(pipeline, cell.run, cell.experiment.study)
+            _submit(kubeflow, cell, settings, poll)
             active.add(cell.run)
             say(f"{cell.run} submitted, {len(waiting)} to go")
         time.sleep(poll)
-        ended = [run for run in map(kubeflow.find, sorted(active)) if run.ended]
+        found = [kubeflow.find(name, PATIENCE_SECONDS) for name in sorted(active)]
+        ended = [run for run in found if run.ended]
         for run in ended:
             active.remove(run.name)
             say(_end_line(run))
             if run.state != "SUCCEEDED":
                 failed[run.name] = f"{run.state.lower()} in the cluster; see: lossmap status {run.name}"
     return failed
+
+
+def _submit(kubeflow: Kubeflow, cell: Cell, settings: Settings, poll: float) -> None:
+    """Start a cell's run once, also where the answer to that is lost."""
+    pipeline, end = package(cell.experiment, settings, cell.run), time.monotonic() + PATIENCE_SECONDS
+    before = newest = kubeflow.lookup(cell.run, PATIENCE_SECONDS)
+    while (newest and newest.id) == (before and before.id):
+        try:
+            kubeflow.submit(pipeline, cell.run, cell.experiment.study)
+            return
+        except Away:
+            if time.monotonic() > end:
+                raise
+        time.sleep(poll)
+        newest = kubeflow.lookup(cell.run, PATIENCE_SECONDS)
 
 
 def _end_line(run: PipelineRun) -> str:

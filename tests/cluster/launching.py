@@ -13,7 +13,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.models import ResNet
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Optimizer, Schedule, Training
-from lossmap.components.jobs.pytorchjob import Request, name_of
+from lossmap.components.jobs.request import Request, name_of
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run

@@ -33,6 +33,7 @@ from lossmap.components.surveys.merge import load_surfaces
 from lossmap.components.surveys.pending import pending_tiles
 from lossmap.components.surveys.stored_result import load_result
 from lossmap.pipelines import local
+from lossmap.pipelines.cluster.follow import step_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]  # kfp's, of what lies beneath it
 
@@ -338,7 +339,7 @@ def test_a_lost_tile_pods_share_is_made_good_by_kubeflow_or_by_a_retry(
         for pod in pods
         if pod["status"]["phase"] == "Running"
     }
-    victim = next(name for name, node in running.items() if node.endswith(".tile.executor"))
+    victim = next(name for name, node in running.items() if step_of(node) == "tile")
     kubectl("--namespace", place.namespace, "delete", "pod", victim, "--grace-period=0", "--force")
     assert pending_tiles(Run(store, run))
     _until(lambda: place.state(run) not in ("PENDING", "RUNNING"), 300, "the end of the run")

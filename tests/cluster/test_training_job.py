@@ -75,7 +75,7 @@ def test_stop_leaves_nothing_within_a_minute(launched):
     assert time.monotonic() - start < 60
     assert run.left() == []
     assert run.until_it_ends(60) == 130
-    assert "Interrupted: the PyTorchJob was deleted by somebody else" in run.log()
+    assert "Interrupted: the training job was deleted by somebody else" in run.log()
 
 
 def test_a_launcher_that_is_asked_to_stop_deletes_the_job(launched):

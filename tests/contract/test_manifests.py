@@ -144,6 +144,15 @@ def test_every_pod_is_closed_but_for_what_a_policy_opens(folder):
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
+def test_an_s3_of_ones_own_is_reached_at_any_port_by_training_and_by_mlflow(folder):
+    policies = {
+        each["metadata"]["name"]: each["spec"] for each in render(folder) if each["kind"] == "NetworkPolicy"
+    }
+    reaching = {name for name, spec in policies.items() if {} in spec.get("egress", ())}
+    assert reaching == ({"lossmap-training", "mlflow"} if folder == "overlays/gpu" else set())
+
+
+@pytest.mark.parametrize("folder", OVERLAYS)
 def test_what_the_services_are_called_is_what_runs_are_told(folder):
     objects = render(folder)
     (told,) = [

@@ -1,12 +1,16 @@
 """A Kubernetes API server of a few routes, over HTTP, that is away, cuts connections and refuses as it is
 told.
 
-It knows PyTorchJobs, pods and their logs, events, services, Kueue's workloads and access reviews. Nothing
-happens by itself but what `on_create` does; a test plays the operator and the kubelet.
+It knows PyTorchJobs, pods, their logs and their ports, events, services, endpoints, accounts, ConfigMaps,
+Secrets, Kueue's workloads and access reviews. Nothing happens by itself but what `on_create` and `on_delete`
+do; a test plays the operator and the kubelet.
 """
 
+import base64
+import hashlib
 import json
 import re
+import struct
 import threading
 import time
 from contextlib import contextmanager
@@ -19,11 +23,17 @@ _ROUTES = {
     "pytorchjobs": r"/apis/kubeflow.org/v1/namespaces/tests/pytorchjobs(?:/(?P<name>[^/]+))?",
     "log": r"/api/v1/namespaces/tests/pods/(?P<name>[^/]+)/log",
     "pods": r"/api/v1/namespaces/tests/pods(?:/(?P<name>[^/]+))?",
+    "endpoints": r"/api/v1/namespaces/tests/endpoints/(?P<name>[^/]+)",
+    "portforward": r"/api/v1/namespaces/tests/pods/(?P<name>[^/]+)/portforward",
+    "secrets": r"/api/v1/namespaces/tests/secrets/(?P<name>[^/]+)",
+    "serviceaccounts": r"/api/v1/namespaces/tests/serviceaccounts/(?P<name>[^/]+)",
+    "configmaps": r"/api/v1/namespaces/tests/configmaps/(?P<name>[^/]+)",
     "services": r"/api/v1/namespaces/tests/services",
     "events": r"/api/v1/namespaces/tests/events",
     "workloads": r"/apis/kueue.x-k8s.io/v1beta1/namespaces/tests/workloads",
     "workflows": r"/apis/argoproj.io/v1alpha1/namespaces/tests/workflows/(?P<name>[^/]+)",
     "selfsubjectaccessreviews": r"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    "core": r"/api/v1/?",
     "groups": r"/apis/?",
     "kinds": r"/apis/(?P<name>[^/]+)/v1",
 }
@@ -42,13 +52,12 @@ class Cluster:
     """
 
     def __init__(self):
-        self.objects = {
-            kind: {} for kind in ("pytorchjobs", "pods", "services", "events", "workloads", "workflows")
-        }
+        self.objects = {kind: {} for kind in _ROUTES}
         self.logs = {}
         self.forbidden, self.failures, self.requests = set(), [], []
         self.retry_after = None
         self.on_create = lambda job: None
+        self.on_delete = self.remove
         self.refused_verbs = {("delete", "pytorchjobs")}
         self.groups = {"kubeflow.org": ["pytorchjobs", "pytorchjobs/status"], "apps": ["deployments"]}
         self._away_until, self._cuts, self._uids = 0.0, 0, 0
@@ -74,6 +83,15 @@ class Cluster:
         self.objects["pods"][name] = pod | {"status": status or running}
         self.logs[name, 0] = []
         return pod
+
+    def serve(self, service, *pods):
+        """A service whose ready pods are these; each of them answers any request with its name."""
+        addresses = [{"ip": "10.0.0.1", "targetRef": {"kind": "Pod", "name": pod}} for pod in pods]
+        subset = {"addresses": addresses, "ports": [{"port": 8080}]}
+        self.objects["endpoints"][service] = {
+            "metadata": self._metadata(service, {}),
+            "subsets": [subset] if pods else [],
+        }
 
     def print(self, pod, line, restarts=None):
         """Print a line in a pod's log."""
@@ -156,6 +174,8 @@ class Cluster:
             return getattr(self, f"_{method.lower()}")(kind, name, query, body)
 
     def _get(self, kind, name, query, _):
+        if kind == "core":
+            return 200, {"groupVersion": "v1", "resources": []}
         if kind == "groups":
             versions = [{"groupVersion": f"{group}/v1", "version": "v1"} for group in self.groups]
             return 200, {
@@ -193,7 +213,7 @@ class Cluster:
     def _delete(self, kind, name, _query, _body):
         if name not in self.objects[kind]:
             return _refusal(404, "not found")
-        self.remove(name)
+        self.on_delete(name)
         return 200, {}
 
     def lines(self, name, query):
@@ -291,7 +311,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(*_refusal(404, f"no route {parts.path}"))
 
     def _route(self, kind, name, query, body):
-        if kind == "log" and kind not in self.cluster.forbidden and name in self.cluster.objects["pods"]:
+        if kind == "portforward" and name in self.cluster.objects["pods"]:
+            self._forward(name)
+        elif kind == "portforward":
+            self._send(*_refusal(404, f"pod {name} not found"))
+        elif kind == "log" and kind not in self.cluster.forbidden and name in self.cluster.objects["pods"]:
             self._stream(self.cluster.lines(name, query))
         else:
             self._send(
@@ -307,6 +331,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", str(self.cluster.retry_after))
         self.end_headers()
         self.wfile.write(text)
+
+    def _forward(self, pod):
+        """A web socket of one port, whose pod answers the first thing that it hears."""
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header(
+            "Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        )
+        self.send_header("Sec-WebSocket-Protocol", "v4.channel.k8s.io")
+        self.end_headers()
+        port = struct.pack("<H", 8080)
+        answer = f"HTTP/1.0 200 OK\r\nContent-Length: {len(pod)}\r\n\r\n{pod}".encode()
+        for frame in (b"\0" + port, b"\1" + port):  # the channels of the port, data and errors
+            self.wfile.write(struct.pack("BB", 0x82, len(frame)) + frame)
+        self.wfile.flush()
+        self.rfile.read(2)  # the beginning of what the pod hears
+        self.wfile.write(struct.pack("BB", 0x82, len(answer) + 1) + b"\0" + answer + b"\x88\0")
+        self.close_connection = True
 
     def _stream(self, lines):
         self.send_response(200)

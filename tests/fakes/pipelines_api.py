@@ -14,16 +14,45 @@ RECORDED = Path(__file__).with_name("pipeline_runs.json")
 
 
 class Pipelines:
-    """What the server has; `started` and `terminated` are what it was asked to do."""
+    """What the server has; `started` and `terminated` are what it was asked to do.
 
-    def __init__(self):
+    Attributes:
+        profile: namespace that every request has to be about, where there are profiles.
+        token: by which people are known there.
+        failures: statuses with which the next requests are answered.
+        page: what a proxy answers to every request in its stead.
+        requests: what was asked, as `GET /apis/…`.
+    """
+
+    def __init__(self, profile=None, token=None):
         self.runs = json.loads(RECORDED.read_text())
         self.started, self.terminated = [], []
+        self.profile, self.token = profile, token
+        self.failures, self.requests = [], []
+        self.page = None
 
-    def answer(self, method, path, query, body):
+    def answer(self, method, path, query, body, authorization=None):
         """Status and content of the answer to a request."""
+        self.requests.append(f"{method} {path}")
+        if self.failures:
+            return self.failures.pop(0), {"error": "as told"}
         if path.endswith("/healthz"):
-            return 200, {"multi_user": False}
+            return 200, {"multi_user": bool(self.profile)}
+        return self._refusal(method, path, query, body, authorization) or self._answer(
+            method, path, query, body
+        )
+
+    def _refusal(self, method, path, query, body, authorization):
+        """What a server with profiles, or one without, does not take."""
+        if self.profile and authorization != f"Bearer {self.token}":
+            return 401, {"error": "there is no user identity header"}
+        named = query.get("namespace", [""])[0] or (body or {}).get("namespace") or ""
+        is_list = path.endswith(("/runs", "/experiments")) and method == "GET"
+        if is_list and named != (self.profile or ""):
+            return 400, {"error": f"the namespace is {named!r}, expected {self.profile or ''!r}"}
+        return None
+
+    def _answer(self, method, path, query, body):
         if path.endswith("/runs") and method == "POST":
             self.started.append(body)
             return 200, {"run_id": "new", "display_name": body["display_name"]}
@@ -34,7 +63,10 @@ class Pipelines:
                 else None
             )
             found = [run for run in self.runs.values() if wanted in (None, run["display_name"])]
-            return 200, {"runs": sorted(found, key=lambda run: run["created_at"], reverse=True)}
+            found.sort(key=lambda run: run["created_at"], reverse=True)
+            start, size = int(query.get("page_token", ["0"])[0] or 0), int(query.get("page_size", ["10"])[0])
+            rest = {"next_page_token": str(start + size)} if start + size < len(found) else {}
+            return 200, {"runs": found[start : start + size]} | rest
         if found := re.search(r"/runs/([^/:]+):terminate$", path):
             self.terminated.append(found[1])
             return 200, {}
@@ -53,11 +85,12 @@ def serving(pipelines):
             parts = urlparse(self.path)
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            status, content = pipelines.answer(self.command, parts.path, parse_qs(parts.query), body)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            query, authorization = parse_qs(parts.query), self.headers.get("Authorization")
+            status, content = pipelines.answer(self.command, parts.path, query, body, authorization)
+            self.send_response(200 if pipelines.page else status)
+            self.send_header("Content-Type", "text/html" if pipelines.page else "application/json")
             self.end_headers()
-            self.wfile.write(json.dumps(content).encode())
+            self.wfile.write((pipelines.page or json.dumps(content)).encode())
 
         do_GET = do_POST = _answer  # noqa: N815
 

@@ -11,11 +11,17 @@ from fakes.kubernetes_api import NAMESPACE, Cluster, container, served
 from kubernetes import client
 
 from lossmap.components.config import experiment
-from lossmap.components.core.errors import ClusterError, Interrupted, TrainingError, TrainingKilled
+from lossmap.components.core.errors import (
+    ClusterError,
+    Interrupted,
+    StoreError,
+    TrainingError,
+    TrainingKilled,
+)
 from lossmap.components.jobs.connection import api_at
 from lossmap.components.jobs.launch import launch_in
-from lossmap.components.jobs.pytorchjob import Request, name_of
-from lossmap.components.jobs.watch import Pace
+from lossmap.components.jobs.request import Request, name_of
+from lossmap.components.jobs.watch import Arrival, Pace
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.training.listen import Listeners
@@ -175,7 +181,8 @@ def test_a_job_of_somebody_else_is_left_alone(scene):
 
 
 def _create(scene, labels=None):
-    from lossmap.components.jobs.pytorchjob import Launcher, render
+    from lossmap.components.jobs.pytorchjob import render
+    from lossmap.components.jobs.request import Launcher
 
     job = render(scene.asked, Launcher.of(scene.api.core.read_namespaced_pod("step", NAMESPACE)))
     job.metadata.labels |= labels or {}
@@ -217,7 +224,7 @@ def test_a_job_deleted_by_somebody_else_was_interrupted(scene):
     expected = (
         "was deleted by somebody else, as `lossmap cancel` does; `lossmap retry` goes on from its checkpoint"
     )
-    assert str(stopped.value) == f"the PyTorchJob {expected}"
+    assert str(stopped.value) == f"the training job {expected}"
 
 
 def test_a_permanent_error_ends_the_job_at_once(scene):
@@ -307,6 +314,65 @@ def test_sigterm_deletes_the_job(scene):
     assert str(stopped.value) == f"training was asked to stop; PyTorchJob {scene.job} is deleted"
     assert scene.cluster.objects["pytorchjobs"] == {}
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_what_the_processes_say_at_last_is_heard_although_the_launcher_is_to_stop(scene):
+    def end(job):
+        def save():
+            time.sleep(0.3)
+            scene.say(0, event="stopped", message="saved step 7 of 9")
+            time.sleep(0.3)
+            scene.cluster.remove(job)
+
+        threading.Thread(target=save, daemon=True).start()
+
+    scene.cluster.on_delete = end
+    scene.later(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        scene.launch()
+    assert 'rank 0: {"event": "stopped", "message": "saved step 7 of 9"}' in scene.said
+
+
+def test_a_job_that_a_sidecar_keeps_from_ending_ends_when_the_store_has_the_result(scene):
+    def finish():
+        scene.store.write(layout.training_result(TRAINING), b"{}")
+        ended = container(terminated={"exitCode": 0, "reason": "Completed"})
+        for pod in scene.pods:
+            sidecar = container(running={}) | {"name": "istio-proxy"}
+            scene.cluster.status(pod)["containerStatuses"] = [ended, sidecar]
+
+    scene.later(finish)
+    scene.launch()
+    assert scene.cluster.objects["pytorchjobs"] == {}
+    assert [line for line in scene.said if "goes on, as with a container beside its own" in line]
+
+
+def test_a_container_of_a_platform_is_no_training(scene):
+    words = "image:1: not found"
+    waiting = container(waiting={"reason": "ErrImagePull", "message": words})
+    sidecar = container(running={}) | {"name": "istio-proxy"}
+    crashed = container(
+        terminated={"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:00Z"}
+    )
+    statuses = [waiting, sidecar, crashed | {"name": "vault-agent"}]
+    scene.cluster.on_create = lambda job: scene.start(phase="Pending", containerStatuses=statuses)
+    with pytest.raises(TrainingError, match=r"^training cannot start: image image:1 cannot be pulled: "):
+        scene.launch()
+    assert not [line for line in scene.said if "out of memory" in line]
+
+
+def test_a_store_that_is_away_for_a_moment_ends_no_training(scene):
+    answers = iter([StoreError("away"), False, True, True])
+
+    def has_result():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    result = Arrival(has_result, 0.02)
+    scene.until(result.is_settled, 5)
+    assert len(list(answers)) == 1
 
 
 @pytest.mark.parametrize("fault", ["away", "errors"])

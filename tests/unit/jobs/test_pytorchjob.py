@@ -6,9 +6,11 @@ import pytest
 import yaml
 from kubernetes import client
 
-from lossmap.components.config.cluster import Cluster, Toleration
+from lossmap.components.config.cluster import Cluster
+from lossmap.components.config.pod import Toleration
 from lossmap.components.config.training import Training
-from lossmap.components.jobs.pytorchjob import Launcher, Request, label_value, name_of, render
+from lossmap.components.jobs.pytorchjob import render
+from lossmap.components.jobs.request import Launcher, Request, label_value, name_of
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "pytorchjob"
 TRAINING = "0123456789abcdef" * 4
@@ -120,3 +122,52 @@ def test_the_memory_of_dev_shm_and_the_gpus_are_limits_of_the_pod():
         }
     )
     assert json.dumps(container["env"]).count("OMP_NUM_THREADS") == 1
+
+
+PLATFORM = {
+    "labels": {"team": "vision"},
+    "annotations": {"cost-centre": "17"},
+    "image_pull_secrets": ["registry", "second"],
+    "user": None,
+    "group": None,
+    "runtime_class": "nvidia",
+    "variables": {"NCCL_DEBUG": "INFO"},
+    "environment": [
+        {"secret": "sso", "keys": {"AWS_SESSION_TOKEN": "token"}, "optional": True},
+        {"config_map": "proxy", "keys": {"HTTPS_PROXY": "address"}},
+    ],
+    "files": [{"secret": "ca", "path": "/etc/ssl/company"}, {"config_map": "b", "path": "/etc/b"}],
+}
+
+
+def test_training_pods_are_what_the_platform_demands():
+    asked = _request(pod=PLATFORM, ephemeral_storage="20Gi", gpu_node_selector={"gpu": "a100"})
+    pod = _as_json(asked, _workflow())["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
+    specification, [container] = pod["spec"], pod["spec"]["containers"]
+    assert pod["metadata"]["labels"].items() >= {"team": "vision", "pipeline/runid": "kubeflow-run"}.items()
+    assert pod["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false", "cost-centre": "17"}
+    assert specification["imagePullSecrets"] == [{"name": "registry"}, {"name": "second"}]
+    assert specification["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert specification["runtimeClassName"] == "nvidia"
+    assert "nodeSelector" not in specification  # it has no GPU
+    assert container["resources"]["requests"]["ephemeral-storage"] == "20Gi"
+    assert [variable for variable in container["env"] if variable["name"] in "NCCL_DEBUG"] == [
+        {"name": "NCCL_DEBUG", "value": "INFO"}
+    ]
+    assert container["env"][-2:] == [
+        {
+            "name": "AWS_SESSION_TOKEN",
+            "valueFrom": {"secretKeyRef": {"name": "sso", "key": "token", "optional": True}},
+        },
+        {"name": "HTTPS_PROXY", "valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "address"}}},
+    ]
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    files = specification["volumes"][2:]
+    assert [{"path": mounted[volume.pop("name")], **volume} for volume in files] == [
+        {"configMap": {"name": "lossmap-files", "optional": True}, "path": "/etc/lossmap"},
+        {"secret": {"secretName": "ca"}, "path": "/etc/ssl/company"},
+        {"configMap": {"name": "b"}, "path": "/etc/b"},
+    ]

@@ -14,7 +14,7 @@ from lossmap.components.config.landscape import Adaptive, Axis, Convexity, Curva
 from lossmap.components.config.models import Mlp
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
-from lossmap.components.core.errors import LossmapError
+from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.parameters import gradient
 from lossmap.components.stores import layout
@@ -215,3 +215,10 @@ def test_a_worker_takes_its_own_share_first_and_then_what_others_have_not_done(s
     own = [[tile for tile in tiles if int(tile.digest[:8], 16) % 3 == index] for index in range(3)]
     assert [order[: len(mine)] for order, mine in zip(orders, own, strict=True)] == own
     assert sum(map(len, own)) == len(tiles)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+@pytest.mark.parametrize("directions", ["hessian", "random"])
+def test_a_survey_on_a_gpu_that_is_not_there_is_refused_in_one_line(settings, directions):
+    with pytest.raises(ExperimentError, match=r"^landscape.device is 'cuda' and t.*; set landscape.device="):
+        surveyed(settings, f"gpu-{directions}", device="cuda", directions=directions)

@@ -5,7 +5,7 @@ from fakes.pipelines_api import Pipelines, serving
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, ExperimentError
-from lossmap.pipelines.cluster.kubeflow import Kubeflow
+from lossmap.pipelines.cluster.kubeflow import Away, Kubeflow
 from lossmap.pipelines.cluster.submit import start_again
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -109,6 +109,115 @@ def test_an_unknown_run_is_told_with_the_newest_known(kubeflow, pipelines):
     assert str(refused.value).startswith(
         f"Kubeflow Pipelines has no run nothing; the newest are {newest[0]}, "
     )
+
+
+def test_however_old_a_run_is_its_id_finds_it_without_a_list(kubeflow, pipelines):
+    template = pipelines.runs["cached"]
+    for number in range(150):
+        run = {"run_id": f"newer-{number}", "created_at": f"2027-01-01T00:{number % 60:02}:00Z"}
+        pipelines.runs[f"newer {number}"] = {**template, **run}
+    pipelines.requests.clear()
+    assert _found(kubeflow, pipelines, "failed").id == pipelines.runs["failed"]["run_id"]
+    assert not [request for request in pipelines.requests if request.endswith("/runs")]
+
+
+def test_an_id_that_no_run_has_is_told(kubeflow):
+    with pytest.raises(
+        ClusterError, match=r"^Kubeflow Pipelines has no run 00000000-0000-0000-0000-00000000000"
+    ):
+        kubeflow.find("00000000-0000-0000-0000-000000000000")
+
+
+def test_an_api_that_is_away_for_a_moment_is_asked_again_by_whoever_follows_a_run(
+    kubeflow, pipelines, monkeypatch
+):
+    monkeypatch.setattr("lossmap.pipelines.cluster.kubeflow._PAUSE_SECONDS", 0.01)
+    run = pipelines.runs["cached"]["run_id"]
+    pipelines.failures = [503]
+    with pytest.raises(Away):
+        kubeflow.find(run)
+    pipelines.failures = [503, 502, 503]
+    assert kubeflow.find(run, patience=10).state == "SUCCEEDED"
+    pipelines.failures = [500]
+    with pytest.raises(ClusterError, match="as told"):
+        kubeflow.find(run, patience=10)
+
+
+def _numbered(pipelines, name):
+    """A run as Kubeflow Pipelines 2.17 tells it: each node has attempts beneath it, or is one."""
+    for task in pipelines.runs[name]["run_details"]["task_details"]:
+        task["display_name"] = f"{task['display_name']}(0)"
+    return pipelines.runs[name]["run_id"]
+
+
+def test_the_steps_of_kubeflow_pipelines_2_17_have_the_same_names(kubeflow, pipelines):
+    steps = _found(kubeflow, pipelines, "cached").steps
+    assert kubeflow.find(_numbered(pipelines, "cached")).steps == steps
+
+
+def test_an_attempt_beside_its_step_is_no_step_of_its_own(kubeflow, pipelines):
+    steps = _found(kubeflow, pipelines, "cached").steps
+    tasks = pipelines.runs["cached"]["run_details"]["task_details"]
+    tasks += [{**task, "display_name": f"{task['display_name']}(0)", "state": "FAILED"} for task in tasks]
+    assert _found(kubeflow, pipelines, "cached").steps == steps
+
+
+def test_where_there_are_profiles_people_are_known_by_their_token(tmp_path, monkeypatch):
+    token = tmp_path / "token"
+    token.write_text("of-alice")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(token))
+    pipelines = Pipelines(profile="alice", token="of-alice")
+    with serving(pipelines) as address:
+        kubeflow = Kubeflow(Settings(pipelines=address, namespace="alice"))
+        assert kubeflow.submit(PACKAGE, "run", "study") == "new"
+        assert _found(kubeflow, pipelines, "cached").state == "SUCCEEDED"
+        with pytest.raises(ClusterError, match="no user identity header"):
+            _with_token(monkeypatch, None, address)
+        with pytest.raises(ClusterError) as refused:
+            _with_token(monkeypatch, tmp_path / "none", address)
+    assert str(refused.value) == (
+        f"KF_PIPELINES_SA_TOKEN_PATH is {tmp_path}/none, which cannot be read; name a file with a token"
+    )
+
+
+PACKAGE = """\
+pipelineInfo: {name: lossmap}
+root: {dag: {tasks: {}}}
+schemaVersion: 2.1.0
+sdkVersion: kfp-2.17.3
+"""
+
+
+def _with_token(monkeypatch, path, address):
+    if path:
+        monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(path))
+    else:
+        monkeypatch.delenv("KF_PIPELINES_SA_TOKEN_PATH")
+    Kubeflow(Settings(pipelines=address, namespace="alice")).require()
+
+
+def test_a_page_to_log_in_is_no_api(pipelines):
+    pipelines.page = "<!doctype html><title>Sign in</title>"
+    with serving(pipelines) as address, pytest.raises(ClusterError) as refused:
+        Kubeflow(Settings(pipelines=address))
+    assert str(refused.value) == (
+        f"{address} answers with a page and not as Kubeflow Pipelines' API, perhaps to log in; name its API"
+        " with LOSSMAP_PIPELINES, and a token with KF_PIPELINES_SA_TOKEN_PATH"
+    )
+
+
+def test_a_refusal_is_told_at_once(pipelines):
+    pipelines.failures = [403]
+    with serving(pipelines) as address, pytest.raises(ClusterError, match=r"^Kubeflow Pipelines refuses: as"):
+        Kubeflow(Settings(pipelines=address))
+    assert len(pipelines.requests) == 1
+
+
+def test_without_profiles_no_request_names_a_namespace(pipelines):
+    with serving(pipelines) as address:
+        kubeflow = Kubeflow(Settings(pipelines=address, namespace="elsewhere"))
+        assert _found(kubeflow, pipelines, "cached").state == "SUCCEEDED"
+        assert kubeflow.lookup("nothing") is None
 
 
 def test_a_retry_is_the_same_pipeline_under_the_same_name(kubeflow, pipelines):

@@ -9,10 +9,9 @@ from support.stack import on_a_short_stack
 
 from lossmap.components.config.parse import override
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ExperimentError
 from lossmap.pipelines.cluster.landscape_pipeline import package
-from lossmap.pipelines.recipes.registry import load, names
-from lossmap.pipelines.studies import cells as study
-from lossmap.pipelines.studies import named as studies
+from lossmap.pipelines.recipes.registry import load
 
 pytestmark = pytest.mark.filterwarnings("default")
 STEPS = {"prepare", "train", "plan", "tile", "merge", "report", "clean-up"}
@@ -114,41 +113,6 @@ def _dags(specification):
     ]
 
 
-def _shape(experiment):
-    """What a package depends on beside its arguments."""
-    return experiment.cluster.model_dump_json(), experiment.landscape.device, experiment.model.architecture
-
-
-# one of each shape, since compiling takes half a second
-RECIPES = {_shape(load(name)): name for name in names()}
-
-
-@pytest.mark.parametrize("name", RECIPES.values())
-def test_no_task_but_the_exit_handlers_has_a_trigger_policy(name):
-    """Kubeflow Pipelines 2.17 makes an exit hook of every task that has one, and refuses the package if
-    another comes after it.
-    """
-    text = on_a_short_stack(package, load(name), Settings(image="registry.example/lossmap:7"), "run-1")
-    specification, _ = _read(text)
-    found = {
-        task: each["triggerPolicy"]
-        for dag in _dags(specification)
-        for task, each in dag["tasks"].items()
-        if "triggerPolicy" in each
-    }
-    assert found == {"clean-up": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}}
-
-
-def test_no_cell_of_a_study_has_another_shape():
-    cells = [
-        cell.experiment
-        for name in studies.STUDIES
-        for scale in studies.SCALES
-        for cell in study.study_cells(studies.load(name, scale, (), None))
-    ]
-    assert {_shape(experiment) for experiment in cells} <= set(RECIPES)
-
-
 def test_merge_comes_after_all_tiles_and_the_report_after_it():
     tasks = _tasks(_package()[1])
     assert set(tasks["merge"]["dependentTasks"]) == {"plan", "prepare", "tiles"}
@@ -179,25 +143,111 @@ def test_artifacts_have_the_types_that_kubeflow_shows():
     }
 
 
-def test_gpus_tolerations_and_selectors_come_from_the_experiment():
-    gpu = ("cluster.profile=gpu", "landscape.device=cuda", "cluster.node_selector={pool: a100}")
-    _, specification, platform = _package(*gpu)
-    tile = _executors(specification)["tile"]["resources"]
-    assert (
-        tile["accelerator"]["resourceType"] == "nvidia.com/gpu"
-        and tile["accelerator"]["resourceCount"] == "1"
-    )
-    assert platform["exec-tile"]["tolerations"] == [
-        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-    ]
-    assert platform["exec-tile"]["nodeSelector"] == {"labels": {"pool": "a100"}}
-    assert "nodeSelector" not in platform["exec-prepare"]
-    assert not any(
-        "accelerator" in each["resources"]
+GPUS = ("cluster.profile=gpu", "landscape.device=cuda")
+
+
+def _with_gpus(specification):
+    return {
+        name: each["resources"]["accelerator"]["resourceType"]
         for name, each in _executors(specification).items()
-        if name != "tile"
-    )
+        if "accelerator" in each["resources"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("directions", "steps"),
+    [("random", {"tile", "merge"}), ("hessian", {"plan", "tile", "merge"})],
+)
+def test_every_step_that_computes_the_loss_on_a_gpu_has_one(directions, steps):
+    amd = f"landscape.directions={directions}", "cluster.gpu_resource=amd.com/gpu"
+    assert _with_gpus(_package(*GPUS, *amd)[1]) == dict.fromkeys(steps, "amd.com/gpu")
+
+
+def test_every_pod_goes_where_the_experiment_says_and_those_with_gpus_to_their_nodes():
+    nodes = ("cluster.node_selector={pool: ml}", "cluster.gpu_node_selector={gpu: a100}")
+    taint = "cluster.tolerations=[{key: dedicated, operator: Equal, value: ml, effect: NoSchedule}]"
+    platform = _package(*GPUS, *nodes, taint)[2]
+    gpu = {f"exec-{name}": {"gpu": "a100"} for name in ("tile", "merge")}
+    for step, settings in platform.items():
+        assert settings["nodeSelector"] == {"labels": {"pool": "ml"} | gpu.get(step, {})}
+        assert settings["tolerations"] == [
+            {"key": "dedicated", "operator": "Equal", "value": "ml", "effect": "NoSchedule"}
+        ]
+
+
+PATCHED = (
+    "cluster.pod.labels={team: vision}",
+    "cluster.pod.annotations={cost-centre: 17}",
+    "cluster.pod.image_pull_secrets=[registry]",
+    "cluster.pod.user=null",
+    "cluster.pod.group=null",
+    "cluster.pod.variables={NCCL_DEBUG: INFO}",
+    "cluster.pod.environment=[{secret: sso, keys: {AWS_SESSION_TOKEN: token, HTTPS_PROXY: proxy}}]",
+    "cluster.pod.files=[{secret: company-ca, path: /etc/ssl/company}]",
+)
+
+
+def _sources(settings):
+    """Name and key of the Secret or ConfigMap that a variable comes from; each variable comes from one."""
+    found = [
+        (key["envVar"], (source[f"{kind}Name"], key[f"{kind}Key"]))
+        for kind in ("secret", "configMap")
+        for source in settings[f"{kind}AsEnv"]
+        for key in source["keyToEnv"]
+    ]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def test_every_steps_pod_is_what_the_platform_demands():
+    _, specification, platform = _package(*PATCHED)
+    for name, container in _executors(specification).items():
+        assert {"name": "NCCL_DEBUG", "value": "INFO"} in container["env"]
+        settings = platform[f"exec-{name}"]
+        assert settings["podMetadata"] == {
+            "labels": {"team": "vision"},
+            "annotations": {"sidecar.istio.io/inject": "false", "cost-centre": "17"},
+        }
+        assert [each["secretName"] for each in settings["imagePullSecret"]] == ["registry"]
+        assert settings["securityContext"] == {"runAsNonRoot": True}
+        assert [(each["secretName"], each["mountPath"]) for each in settings["secretAsVolume"]] == [
+            ("company-ca", "/etc/ssl/company")
+        ]
+        sources = _sources(settings)
+        assert sources["AWS_SESSION_TOKEN"] == ("sso", "token")
+        assert sources["HTTPS_PROXY"] == ("sso", "proxy")
+        assert sources["AWS_CA_BUNDLE"] == ("lossmap", "AWS_CA_BUNDLE")
+
+
+def test_a_platform_needs_no_setting_for_keys_by_a_role_for_a_proxy_or_for_a_ca():
+    for settings in _package()[2].values():
+        assert all(secret["optional"] for secret in settings["secretAsEnv"])
+        assert settings["podMetadata"]["annotations"] == {"sidecar.istio.io/inject": "false"}
+        [files] = settings["configMapAsVolume"]
+        assert (files["configMapName"], files["mountPath"], files["optional"]) == (
+            "lossmap-files",
+            "/etc/lossmap",
+            True,
+        )
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("1.5Gi", "1610612736"), ("2000000k", "2000000000"), ("2e9", "2000000000")]
+)
+def test_amounts_are_what_kubernetes_understands_by_them(asked, given):
+    memory = f"cluster.steps.memory={asked}"
+    resources = _executors(_package(memory, "cluster.steps.cpu=.25")[1])["prepare"]["resources"]
+    assert (resources["resourceMemoryRequest"], resources["resourceCpuRequest"]) == (given, "250m")
 
 
 def test_the_sdk_reads_its_own_package_back():
     assert components.load_component_from_text(_package()[0]).name == "lossmap"
+
+
+def test_what_kubeflows_compiler_refuses_is_one_line():
+    with pytest.raises(ExperimentError) as refused:
+        _compiled(("data.source='s3://bucket/{{channel:task=other;name=x;type=String;}}'",), "run-1")
+    assert str(refused.value) == (
+        "Kubeflow's compiler refuses this pipeline: PipelineChannel task name 'other' not found in pipeline.;"
+        " change that under cluster"
+    )

@@ -5,7 +5,7 @@ from lossmap.components.config.data import NAMED_SOURCES
 from lossmap.components.config.parse import override
 from lossmap.components.core.errors import ExperimentError
 from lossmap.pipelines.cluster import submit
-from lossmap.pipelines.recipes.registry import load, names
+from lossmap.pipelines.recipes.registry import load
 from lossmap.pipelines.studies import cells as study
 from lossmap.pipelines.studies import named as studies
 
@@ -137,12 +137,6 @@ def _refusal(experiment):
     except ExperimentError as error:
         return str(error)
     return None
-
-
-@pytest.mark.parametrize("name", names())
-def test_every_recipe_can_be_submitted(name):
-    assert _refusal(load(name)) is None
-    assert submit.demand(load(name)).tiles >= 1
 
 
 @pytest.mark.parametrize("scale", studies.SCALES)

@@ -349,6 +349,7 @@ class Cluster(Pipelines):
     def __init__(self, bad=(), looks=2):
         super().__init__()
         self.bad, self.looks, self.seen, self.peak = bad, looks, {}, 0
+        self.away = self.lost = 0  # requests that are refused, and answers to submissions that are lost
 
     def put(self, name, state="RUNNING"):
         identity = self.runs[name]["run_id"] if name in self.runs else f"id-{len(self.runs)}"
@@ -367,11 +368,17 @@ class Cluster(Pipelines):
             name for name, run in self.runs.items() if name.startswith("tiny") and run["state"] == "RUNNING"
         ]
 
-    def answer(self, method, path, query, body):
+    def answer(self, method, path, query, body, authorization=None):
+        if self.away and method == "POST":
+            self.away -= 1
+            return 503, {"error": "away"}
         if path.endswith("/runs") and method == "POST":
             self.started.append(body["display_name"])
             self.put(body["display_name"])
             self.peak = max(self.peak, len(self.going()))
+            if self.lost:
+                self.lost -= 1
+                return 503, {"error": "the answer is lost"}
             return 200, {
                 "run_id": self.runs[body["display_name"]]["run_id"],
                 "display_name": body["display_name"],
@@ -382,7 +389,7 @@ class Cluster(Pipelines):
                     self.seen[name] = self.seen.get(name, 0) + 1
                     if self.seen[name] > self.looks:
                         self.put(name, "FAILED" if name in self.bad else "SUCCEEDED")
-        return super().answer(method, path, query, body)
+        return super().answer(method, path, query, body, authorization)
 
 
 def _there(pipelines, missing, parallel=2):
@@ -405,6 +412,15 @@ def test_missing_cells_are_submitted_a_bounded_number_at_a_time_and_those_that_f
     assert failed == {found[1].run: f"failed in the cluster; see: lossmap status {found[1].run}"}
     assert said[0] == f"{found[0].run} submitted, 3 to go"
     assert sum(" succeeded" in line for line in said) == 3
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_cell_is_submitted_once_although_the_api_is_away_or_its_answer_is_lost():
+    found, pipelines = _cells(seeds=1), Cluster()
+    pipelines.away, pipelines.lost = 2, 1
+    failed, said = _there(pipelines, found)
+    assert pipelines.started == [cell.run for cell in found]
+    assert failed == {} and sum(" succeeded" in line for line in said) == 2
 
 
 @pytest.mark.filterwarnings("default")

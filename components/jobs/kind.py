@@ -1,0 +1,80 @@
+"""What a launcher asks of a kind of training job, and what it sees of a job; pytorchjob.py is one kind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from lossmap.components.jobs.connection import Api
+from lossmap.components.jobs.deployment import PIPELINE_RUN_LABEL
+from lossmap.components.jobs.request import RUN_LABEL, TRAINING_ANNOTATION, Launcher, Request, label_value
+
+Ending = tuple[Literal["Succeeded", "Failed"], str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the cluster has it.
+
+    Attributes:
+        uid: Kubernetes' id of it.
+        labels: of the job.
+        annotations: of the job.
+        is_suspended: whether it waits in a queue, or for somebody.
+        is_deleted: whether it is about to go.
+        ending: how it ended, and the operator's words for it; None while it has not.
+    """
+
+    uid: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    is_suspended: bool
+    is_deleted: bool
+    ending: Ending | None
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Whose it is."""
+        return {
+            RUN_LABEL: self.labels.get(RUN_LABEL),
+            TRAINING_ANNOTATION: self.annotations.get(TRAINING_ANNOTATION),
+        }
+
+    @property
+    def pipeline(self) -> str | None:
+        """Id of the Kubeflow run that it belongs to."""
+        return self.labels.get(PIPELINE_RUN_LABEL)
+
+
+def identity_of(request: Request) -> dict[str, str | None]:
+    """That of a job that carries out a request."""
+    return {RUN_LABEL: label_value(request.run), TRAINING_ANNOTATION: request.address}
+
+
+class Kind(Protocol):
+    """A kind of training job. Its errors are ApiErrors.
+
+    Attributes:
+        name: as Kubernetes calls it.
+        container: name of the container that trains.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def container(self) -> str: ...  # noqa: D102
+
+    def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> bool:
+        """Create the job of a request; False where there is one of that name."""
+
+    def get(self, api: Api, name: str, namespace: str) -> Job | None:
+        """A job, or None where there is none of that name."""
+
+    def delete(self, api: Api, name: str, namespace: str) -> None:
+        """Ask for the end of a job; it is there until its pods and services are gone."""
+
+    def names(self, api: Api, namespace: str, label_selector: str) -> list[str]:
+        """The jobs that a label selector selects; none where the cluster does not know the kind."""
+
+    def pods_of(self, *names: str) -> str:
+        """The label selector of the pods of jobs."""
