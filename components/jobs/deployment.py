@@ -5,9 +5,28 @@ to them.
 CONFIG_MAP = "lossmap"
 IMAGE_KEY = "LOSSMAP_IMAGE"  # for `lossmap submit`; a step's own environment says it already
 CONFIG_KEYS = ("LOSSMAP_STORE", "LOSSMAP_TRACKING", "AWS_DEFAULT_REGION")
-OPTIONAL_CONFIG_KEYS = ("AWS_ENDPOINT_URL", "LOSSMAP_PIPELINES_PAGE")  # Amazon's S3 needs no address
+OPTIONAL_CONFIG_KEYS = (
+    "LOSSMAP_PIPELINES_PAGE",
+    "AWS_ENDPOINT_URL",  # Amazon's S3 needs none
+    "AWS_CA_BUNDLE",
+    "AWS_REQUEST_CHECKSUM_CALCULATION",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION",
+    "MLFLOW_S3_ENDPOINT_URL",
+    "MLFLOW_S3_UPLOAD_EXTRA_ARGS",
+    "MLFLOW_TRACKING_INSECURE_TLS",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+)
 STORE_SECRET = "lossmap-object-store"
 STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+OPTIONAL_STORE_KEYS = ("AWS_SESSION_TOKEN",)
+DATA_SECRET = "lossmap-data"  # only where images and weights are in another S3 than the store
+DATA_KEYS = tuple(
+    f"LOSSMAP_DATA_AWS_{name}"
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "ENDPOINT_URL", "DEFAULT_REGION")
+)
 TRACKING_SECRET = "lossmap-mlflow"  # only where MLflow asks who is there
 TRACKING_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 STEPS_ACCOUNT = "lossmap-run"

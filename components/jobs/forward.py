@@ -3,14 +3,14 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlparse
 
 from kubernetes import client
 from kubernetes.stream import portforward
 
 from lossmap.components.core.errors import ClusterError
-from lossmap.components.jobs.connection import Api
+from lossmap.components.jobs.connection import Api, ApiError
 
 _BLOCK = 65536
 
@@ -33,6 +33,37 @@ def port_forward(api: Api, namespace: str, service: str, port: int, local_port: 
     with socket.create_server(("127.0.0.1", local_port)) as server:
         threading.Thread(target=_serve, args=(api, namespace, pod, target, server), daemon=True).start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def reached(api: Api, uri: str, namespace: str, local_port: int = 0) -> Iterator[str]:
+    """The address under which this machine reaches what the cluster's pods call `uri`: that of a port-forward
+    for a service of the cluster, else `uri` itself.
+
+    A name of two parts is a service and its namespace, or a host of some network, as mlflow.corp: the latter
+    where the cluster shows no such service and this machine knows the name.
+
+    Raises:
+        ClusterError: there is neither.
+    """
+    with ExitStack() as stack:
+        address, place = uri, in_cluster(uri, namespace)
+        if place:
+            try:
+                forwarded = stack.enter_context(port_forward(api, *place, local_port))
+                address = f"{forwarded}{urlparse(uri).path}"
+            except ApiError as error:
+                if error.status not in (403, 404) or not _is_known_here(uri):
+                    raise
+        yield address
+
+
+def _is_known_here(uri: str) -> bool:
+    try:
+        socket.getaddrinfo(urlparse(uri).hostname, None)
+    except OSError:
+        return False
+    return True
 
 
 def in_cluster(uri: str, namespace: str) -> tuple[str, str, int] | None:

@@ -94,8 +94,12 @@ def explained(uri: str, key: str, of_source: bool = False) -> Iterator[None]:
         line = _refusal(uri, key, error.response, error.operation_name)
     except ParamValidationError as error:
         line = _impossible(uri, error)
+    except Boto3Error as error:  # of an upload or download in parts; what happened is behind it
+        cause = error.__cause__ or error.__context__
+        answered = isinstance(cause, ClientError)
+        line = _refusal(uri, key, cause.response, cause.operation_name) if answered else _failure(uri, error)
     # boto3 refuses an endpoint without http:// by a ValueError
-    except (BotoCoreError, Boto3Error, ResponseParserError, ValueError) as error:
+    except (BotoCoreError, ResponseParserError, ValueError) as error:
         line = _failure(uri, error)
     except OSError as error:  # such as a file of a token that is not there
         line = f"{uri}: {error.filename or _line(error)}: {error.strerror}; check that file"
@@ -145,7 +149,7 @@ def _condition(response: Any) -> str:
     return f" (the server says: {message})" if message and message != "Access Denied" else ""
 
 
-def _failure(uri: str, error: Exception) -> str:
+def _failure(uri: str, error: BaseException) -> str:
     names = [kind.__name__ for kind in type(error).__mro__]
     cure = _found(_FAILURES, names)
     if "NoCredentialsError" in names:

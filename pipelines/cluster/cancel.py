@@ -1,7 +1,7 @@
 """Ends a run on a cluster, and leaves nothing of it running."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from lossmap.components.config.settings import Settings
@@ -81,10 +81,7 @@ def _end_in_mlflow(api: "Api", settings: Settings, run: PipelineRun) -> None:
 def cluster_tracking(api: "Api", settings: Settings, local_port: int = 0) -> AbstractContextManager[str]:
     """The cluster's MLflow under an address that this machine reaches."""
     from lossmap.components.jobs.cluster import configuration
-    from lossmap.components.jobs.forward import in_cluster, port_forward
+    from lossmap.components.jobs.forward import reached
 
     uri = configuration(settings.namespace, api).get("LOSSMAP_TRACKING", "")
-    place = in_cluster(uri, settings.namespace)
-    if place is None:
-        return nullcontext(uri)
-    return port_forward(api, *place, local_port)
+    return reached(api, uri, settings.namespace, local_port)

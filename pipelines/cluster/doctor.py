@@ -5,7 +5,6 @@ what they need.
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, LossmapError
@@ -135,12 +134,11 @@ def _services(api: Api, settings: Settings) -> Iterator[Finding]:
 
 
 def _service(api: Api, settings: Settings, name: str, uri: str, path: str) -> Finding:
-    from lossmap.components.jobs.forward import in_cluster, port_forward
+    from lossmap.components.jobs.forward import reached
 
-    place = in_cluster(uri, settings.namespace)
     try:
-        with port_forward(api, *place) if place else nullcontext(uri) as address:
-            _answer(address + path)
+        with reached(api, uri, settings.namespace) as address:
+            _answer(address.rstrip("/") + path)
     except (LossmapError, OSError) as error:
         return Finding(
             name,

@@ -126,6 +126,8 @@ def _configured(task: PipelineTask, resources: Resources, settings: Settings, ru
         )
     for secret, keys, optional in (
         (deployment.STORE_SECRET, deployment.STORE_KEYS, False),
+        (deployment.STORE_SECRET, deployment.OPTIONAL_STORE_KEYS, True),
+        (deployment.DATA_SECRET, deployment.DATA_KEYS, True),
         (deployment.TRACKING_SECRET, deployment.TRACKING_KEYS, True),
     ):
         kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=optional)

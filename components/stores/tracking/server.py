@@ -23,6 +23,13 @@ _SERVER = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",
 }
+# Bounded waiting, at most twice 6 seconds for one request; what the user has set stays.
+_CLIENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    **PRIVACY,
+}
 _SQLITE = "sqlite:///"
 _BUSY_SECONDS = 20  # MLflow's own patience with a locked database
 
@@ -36,9 +43,25 @@ def default_tracking_uri(store_uri: str) -> str:
     return f"{_SQLITE}{folder / 'mlflow.db'}"
 
 
+def set_client_environment() -> None:
+    """What MLflow's client reads while it is imported, and later."""
+    for name, value in _CLIENT.items():
+        os.environ.setdefault(name, value)
+
+
 def is_server(uri: str) -> bool:
     """Whether MLflow is spoken to by HTTP."""
     return uri.startswith(("http://", "https://"))
+
+
+def check_address(uri: str) -> None:
+    """Refuse what is neither a server nor a database.
+
+    Raises:
+        TrackingError: it is something else.
+    """
+    if not is_server(uri):
+        database(uri)
 
 
 def database(uri: str) -> Path:
@@ -50,7 +73,7 @@ def database(uri: str) -> Path:
     if not uri.startswith(_SQLITE) or uri == _SQLITE:
         raise TrackingError(
             f"tracking URI is {without_password(uri)}, expected http://host:port of an MLflow server or"
-            " sqlite:////folder/mlflow.db"
+            " sqlite:////folder/mlflow.db; correct --tracking, LOSSMAP_TRACKING or MLFLOW_TRACKING_URI"
         )
     return Path(uri.removeprefix(_SQLITE)).resolve()
 

@@ -138,7 +138,7 @@ def test_a_tracking_uri_that_is_neither_server_nor_database_is_refused(tmp_path)
     assert (
         found.detail
         == "tracking URI is postgresql://host/runs, expected http://host:port of an MLflow server or"
-        " sqlite:////folder/mlflow.db"
+        " sqlite:////folder/mlflow.db; correct --tracking, LOSSMAP_TRACKING or MLFLOW_TRACKING_URI"
     )
 
 

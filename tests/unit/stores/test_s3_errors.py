@@ -2,6 +2,7 @@
 
 import botocore.exceptions as raised
 import pytest
+from boto3.exceptions import S3UploadFailedError
 from botocore.parsers import ResponseParserError
 
 from lossmap.components.core.errors import StoreError
@@ -67,6 +68,12 @@ def test_a_right_that_is_missing_is_named(operation, right, code):
     assert (
         _line(_refusal(code, 403, operation)) == f"{told}; the account of these keys needs the right {right}"
     )
+
+
+def test_what_is_behind_an_upload_in_parts_that_failed_is_told():
+    error = S3UploadFailedError("Failed to upload")
+    error.__context__ = _refusal("QuotaExceeded", 403)
+    assert "the quota of the bucket or of the account is used up" in _line(error)
 
 
 def test_a_policys_own_words_are_told():

@@ -453,7 +453,7 @@ def test_only_servers_and_sqlite_are_taken(place):
     shown = place.replace("ann:secret@", "")
     assert (
         refusal(place) == f"tracking URI is {shown}, expected http://host:port of an MLflow server or"
-        " sqlite:////folder/mlflow.db"
+        " sqlite:////folder/mlflow.db; correct --tracking, LOSSMAP_TRACKING or MLFLOW_TRACKING_URI"
     )
 
 
