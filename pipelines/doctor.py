@@ -115,8 +115,12 @@ def _required(name: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(name, True, look())
     except LossmapError as error:
-        detail, _, cure = str(error).partition("; ")
-        return Finding(name, False, detail, cure)
+        return _told(name, error)
+
+
+def _told(name: str, error: LossmapError) -> Finding:
+    detail, _, cure = str(error).partition("; ")
+    return Finding(name, False, detail, cure)
 
 
 def _torch() -> Iterator[Finding]:
@@ -201,7 +205,7 @@ def examine_tracking(uri: str) -> Finding:
     try:
         return _database(database(uri))
     except TrackingError as error:
-        return Finding("MLflow", False, str(error), _TRACKING_CURE)
+        return _told("MLflow", error)
 
 
 def _database(file: Path) -> Finding:
@@ -234,15 +238,12 @@ def _server(uri: str) -> Finding:
     try:
         version, may_write = examine(uri, _SECONDS)
     except TrackingError as error:
-        detail, _, cure = str(error).partition("; ")
-        return Finding("MLflow", False, detail, cure)
+        return _told("MLflow", error)
     detail = f"{without_password(uri).rstrip('/')}, version {version}"
     if version.startswith(("1.", "2.")):
         detail += ", which knows no logged models: runs are recorded without them"
     if not may_write:
-        detail += (
-            "; this account may write into experiments of its own, and into others as far as they let it"
-        )
+        detail += "; others have to permit this account to write into their experiments"
     return Finding("MLflow", True, detail)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from readmes.rights import rights
 from support.command_line import LOSSMAP, lossmap, process, start
 
 from lossmap.components import steps
@@ -258,12 +259,13 @@ def test_a_training_process_that_fails_is_one_line_with_its_log(tmp_path, tracki
         assert database.execute("select status from runs").fetchall() == [("FAILED",)]
 
 
-def test_a_whole_run_lives_in_s3_as_well(s3, tmp_path, tracking):
+def test_a_whole_run_lives_in_s3_with_the_rights_that_the_page_tells(s3, s3_account, tmp_path, tracking):
     tracking(tmp_path / "lossmap-runs")
-    found = lossmap("run", "blobs-mlp", *SMALL, *ALONE, "--store", s3, cwd=tmp_path)
-    store = open_store(s3)
-    records = json.loads(lossmap("compare", "--study", "blobs", "--json", "--store", s3, cwd=tmp_path).stdout)
-    run = records[0]["run"]
+    with s3_account(rights("lossmap run")):
+        found = lossmap("run", "blobs-mlp", *SMALL, *ALONE, "--store", s3, cwd=tmp_path)
+    with s3_account(rights("lossmap export")):
+        listed = lossmap("compare", "--study", "blobs", "--json", "--store", s3, cwd=tmp_path)
+    store, run = open_store(s3), json.loads(listed.stdout)[0]["run"]
     assert f"report       {s3}/{layout.report(run, 'page.html')}\n" in found.stdout
     assert store.read(layout.report(run, "page.html")).startswith(b"<!doctype html>")
     assert not (tmp_path / "lossmap-runs" / "runs").exists()

@@ -25,12 +25,12 @@ _CAUSES = (
     ),
     (r"Invalid Host header", "does not accept this name of its host; add it to the server's --allowed-hosts"),
     (
-        _status("401") + "|UNAUTHENTICATED|CUSTOMER_UNAUTHORIZED",
+        _status("401") + "|UNAUTHENTICATED|UNAUTHORIZED|Unauthorized",
         "does not know who asks; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or"
         " MLFLOW_TRACKING_TOKEN",
     ),
     (
-        _status("403") + "|PERMISSION_DENIED",
+        _status("403") + "|PERMISSION_DENIED|Forbidden",
         "does not let {who} write into its experiment {study}; have the permission EDIT given for it, or"
         " choose another one with --set study=NAME",
     ),

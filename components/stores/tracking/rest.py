@@ -41,12 +41,12 @@ def examine(uri: str, seconds: float) -> tuple[str, bool]:
     Raises:
         TrackingError: it is out of reach, refuses, or is no MLflow server.
     """
-    set_client_environment()
     with explained(uri, "…"):
-        from mlflow.utils.rest_utils import verify_rest_response
-
         search = f"{_API}/experiments/search"
-        verify_rest_response(_request(uri, search, "GET", seconds, params={"max_results": 1}), search)
+        answer = _request(uri, search, "GET", seconds, params={"max_results": 1})
+        if answer.status_code != 200:
+            raise ValueError(f"error code {answer.status_code} != 200: {answer.text[:200]!r}")
+        json.loads(answer.text)  # what a sign-in page is not
         # refused before anybody looks whether there is such an experiment
         answer = _request(uri, f"{_API}/runs/create", "POST", seconds, json={"experiment_id": _NO_EXPERIMENT})
         return version(uri, seconds), answer.status_code != 403

@@ -58,7 +58,7 @@ def test_a_folder_for_temporary_files_that_takes_none_is_named(monkeypatch, tmp_
 
 
 def test_a_shared_memory_that_cannot_be_written_is_named(monkeypatch):
-    def refused(*_):
+    def refused(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refused)

@@ -85,6 +85,14 @@ def test_settings_name_the_same_database(store):
     assert Settings(store=store).tracking == default_tracking_uri(store)
 
 
+def test_the_variable_of_mlflow_is_followed_where_nothing_else_is_said(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
+    assert Settings(store="s3://bucket/prefix").tracking == "http://mlflow.example"
+    monkeypatch.setenv("LOSSMAP_TRACKING", "http://other.example")
+    assert Settings().tracking == "http://other.example"
+    assert Settings(tracking="http://third.example").tracking == "http://third.example"
+
+
 def test_passwords_do_not_appear():
     assert without_password("http://ann:s3cr%40t@host:5000/x") == "http://host:5000/x"
     assert without_password("GET https://ann@host/ and http://b:c@d") == "GET https://host/ and http://d"

@@ -43,8 +43,8 @@ def _answer(status, body="no"):
         (MlflowException("… [SSL: CERTIFICATE_VERIFY_FAILED] …"), "set MLFLOW_TRACKING_SERVER_CERT_PATH"),
         (MlflowException("… [SSL: WRONG_VERSION_NUMBER] …"), "check http:// and https:// in its address"),
         (
-            OSError("Could not find a suitable TLS CA certificate bundle, invalid path: /x"),
-            "that is not there",
+            OSError("Could not find a suitable TLS CA certificate bundle: /x"),
+            "file that is not there",
         ),
         (MlflowException("HTTPSConnectionPool… ProxyError('Cannot connect to proxy')"), "check HTTPS_PROXY"),
         (MlflowException("experiment 401 is odd, at port 4030"), "refuses; look at its log"),
@@ -75,7 +75,7 @@ def _upload_that_failed():
     [
         (
             _upload_that_failed(),
-            "AccessDenied (403) for its files; the account of these keys needs the right",
+            "AccessDenied (403) for its files; the account of these keys needs",
         ),
         (botocore.exceptions.NoCredentialsError(), "no credentials; set AWS_ACCESS_KEY_ID"),
         (ImportError("No module named 'google'"), "ImportError: No module named 'google'"),
