@@ -6,7 +6,7 @@ import shutil
 import signal
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -88,17 +88,19 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 @pytest.fixture
 def s3_account(
     s3_server: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Iterable[str]], AbstractContextManager[None]]:
+) -> Callable[[Sequence[str]], AbstractContextManager[None]]:
     """Makes an account that has these rights, such as s3:GetObject, and no others. Within the block the
     environment has its keys, and the server looks at them.
     """
 
     @contextmanager
-    def account(rights: Iterable[str]) -> Iterator[None]:
+    def account(rights: Sequence[str]) -> Iterator[None]:
         keys = {"aws_access_key_id": "admin", "aws_secret_access_key": "admin", "region_name": "us-east-1"}
         iam, name = boto3.session.Session(**keys).client("iam", endpoint_url=s3_server), uuid.uuid4().hex
         iam.create_user(UserName=name)
-        statement = {"Effect": "Allow", "Action": list(rights), "Resource": "*"}
+        # Of AWS, ListBucket is the right to ask for the head of a bucket; moto has one of its own.
+        actions = [*rights, *("s3:HeadBucket" for right in rights if right == "s3:ListBucket")]
+        statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         iam.put_user_policy(UserName=name, PolicyName="rights", PolicyDocument=policy)
         key = iam.create_access_key(UserName=name)["AccessKey"]

@@ -28,6 +28,7 @@ from lossmap.components.clean_up import clean_up
 from lossmap.components.config.cluster import Cluster, Resources
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.jobs import deployment
 from lossmap.components.merge import merge
@@ -52,12 +53,20 @@ def package(experiment: Experiment, settings: Settings, run: str) -> str:
         experiment: what is run, and what it asks of the cluster.
         settings: the image of every pod.
         run: name of the run; `{pipeline}` in it stands for the first digits of Kubeflow's own id.
+
+    Raises:
+        ExperimentError: it asks for what Kubernetes takes and Kubeflow does not, such as 1.5Gi.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "pipeline.yaml")
-        compiler.Compiler().compile(
-            _pipeline(experiment, partial(_configured, settings=settings, run=run)), str(file)
-        )
+        try:
+            pipeline = _pipeline(experiment, partial(_configured, settings=settings, run=run))
+            compiler.Compiler().compile(pipeline, str(file))
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise ExperimentError(
+                f"Kubeflow's compiler refuses this pipeline: {reason}; change that under cluster"
+            ) from None
         return file.read_text()
 
 

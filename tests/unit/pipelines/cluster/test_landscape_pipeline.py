@@ -9,6 +9,7 @@ from support.stack import on_a_short_stack
 
 from lossmap.components.config.parse import override
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import ExperimentError
 from lossmap.pipelines.cluster.landscape_pipeline import package
 from lossmap.pipelines.recipes.registry import load, names
 from lossmap.pipelines.studies import cells as study
@@ -87,6 +88,13 @@ def test_every_step_runs_on_the_image_with_places_and_keys_by_reference():
         assert settings["fieldPathAsEnv"] == [
             {"name": "LOSSMAP_PIPELINE_RUN", "fieldPath": "metadata.labels['pipeline/runid']"}
         ]
+
+
+def test_what_kubeflows_compiler_refuses_is_one_line():
+    with pytest.raises(ExperimentError) as refused:
+        _compiled(("cluster.steps.memory=1.5Gi",), "run-1")
+    assert str(refused.value).startswith("Kubeflow's compiler refuses this pipeline: Invalid memory string. ")
+    assert "\n" not in str(refused.value)
 
 
 def test_no_key_of_this_machine_gets_into_the_package(monkeypatch):
