@@ -18,7 +18,8 @@ from urllib.parse import quote, unquote, urlparse
 
 from lossmap.components.core.errors import LossmapError, StoreError, TrackingError
 from lossmap.components.core.machine import require_semaphores, require_temporary_folder
-from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.objects import ask_source, open_store
+from lossmap.components.stores.s3_client import has_own_variables
 from lossmap.components.stores.tracking.server import database, is_server, without_password
 
 PACKAGES = ("torch", "torchvision", "mlflow", "kfp", "kubeflow-training", "boto3")
@@ -67,6 +68,7 @@ def examine(store_uri: str, tracking_uri: str) -> list[Finding]:
         *_machine(store_uri),
         *_torch(),
         examine_store(store_uri),
+        *_source(),
         examine_tracking(tracking_uri),
     ]
 
@@ -183,6 +185,13 @@ def examine_store(uri: str) -> Finding:
         "it gives back other bytes than were written, or does not list them; trust nothing in it, and "
         + _STORE_CURE,
     )
+
+
+def _source() -> Iterator[Finding]:
+    """Of the S3 that images and weights are in, where it has variables of its own."""
+    if has_own_variables():
+        with _few_attempts():
+            yield _required("images' S3", ask_source)
 
 
 @contextmanager

@@ -26,7 +26,9 @@ _CURES = {
 
 def explanation(error: OSError) -> str | None:
     """One line with the cure, where the machine is to blame; None where the program may be."""
-    cure = _CURES.get(error.errno or 0)
+    # tempfile's own words, with the errno of a file that is not there
+    homeless = str(error.strerror).startswith("No usable temporary directory")
+    cure = _TEMPORARY if homeless else _CURES.get(error.errno or 0)
     return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror}; {cure}" if cure else None
 
 

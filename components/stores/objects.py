@@ -61,6 +61,24 @@ def open_source(uri: str) -> Store:
     return S3Store(uri, of_source=True)
 
 
+def ask_source() -> str:
+    """Ask the S3 of what users bring whether it knows their keys; returns its address.
+
+    Raises:
+        StoreError: it does not, or is out of reach.
+    """
+    from botocore.exceptions import ClientError
+
+    with explained("LOSSMAP_DATA_AWS_…", "the list of buckets", of_source=True):
+        client = s3_client(of_source=True)
+        try:
+            client.list_buckets()
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "AccessDenied":  # whose keys it knows
+                raise
+        return str(client.meta.endpoint_url)
+
+
 class FileStore:
     """A folder. Objects are written to a temporary name, flushed to the disk, then renamed."""
 

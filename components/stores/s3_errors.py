@@ -19,6 +19,7 @@ _RIGHTS = {
     "AssumeRoleWithWebIdentity": "sts:AssumeRoleWithWebIdentity, which the role's trust policy gives",
 }
 UPLOAD_VARIABLE = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
+_SETTING = "correct that in ~/.aws/config, or the variable AWS_… that says it"
 _TRY_LATER = "the server is busy or being repaired: try again later"
 _SIGN_IN = "the keys are of a session that is over: sign in again (`aws sso login`), or set AWS_SESSION_TOKEN"
 _REGION = "set AWS_REGION, or `region` of the profile, to the region of the bucket"
@@ -50,10 +51,10 @@ _FORBIDDEN = r"AccessDenied|Forbidden|403|AllAccessDisabled|AccountProblem"
 # of botocore's own exceptions, by the name of the class or of one above it
 _FAILURES = {
     r"NoCredentialsError": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    r"PartialCredentialsError": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, both",
+    r"PartialCredentialsError": "say that there, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, both",
     r"ProfileNotFound": "correct AWS_PROFILE, or write that profile into ~/.aws/config",
     r"ConfigParseError": "correct that file",
-    r"CredentialRetrievalError": "check the program or the service that gives the keys",
+    r"CredentialRetrievalError|JSONDecodeError": "check the program or the service that gives the keys",
     r"MetadataRetrievalError": "check the role of this machine or pod",
     r"SSOError|TokenRetrievalError|NoAuthTokenError": "sign in: aws sso login",
     r"LoginError": "sign in: aws login",
@@ -63,9 +64,7 @@ _FAILURES = {
     r"ProxyConnectionError": "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
     r"ResponseParserError": "what answers is no S3 server, perhaps a sign-in page; check AWS_ENDPOINT_URL",
     r"InvalidRegionError": "correct AWS_REGION",
-    r"(Invalid|Unknown|InfiniteLoop|Unsupported)\w*(Config|Mode|Style|Endpoint|Attempts|Credential)\w*": (
-        "correct that in ~/.aws/config, or the variable AWS_… that says it"
-    ),
+    r"(Invalid|Unknown|InfiniteLoop|Unsupported)\w+": _SETTING,
     r"ChecksumError|FlexibleChecksumError|IncompleteReadError|ResponseStreamingError": (
         "what arrived is not what was sent: try again, and look at the proxies on the way"
     ),
@@ -154,6 +153,8 @@ def _failure(uri: str, error: BaseException) -> str:
     cure = _found(_FAILURES, names)
     if "NoCredentialsError" in names:
         return f"{uri}: no credentials; {cure}"
+    if cure is None and names[0] == "ValueError" and not re.search("endpoint|URL", str(error)):
+        cure = _SETTING
     if cure:
         return f"{uri}: {_line(error)}; {cure}"
     return f"{uri} is out of reach: {_line(error)}; check AWS_ENDPOINT_URL"
@@ -166,4 +167,4 @@ def _found(cures: Mapping[str, str], names: Iterable[str]) -> str | None:
 
 
 def _line(error: object) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:300]
+    return " ".join(str(error).split()).rstrip(".: ")[:300]

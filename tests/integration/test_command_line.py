@@ -25,7 +25,6 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
-from lossmap.components.stores.tracking.runs import open_tracker
 from lossmap.pipelines.local import new_name, open_run
 from lossmap.pipelines.recipes.resolve import resolve
 
@@ -145,6 +144,10 @@ def _press_ctrl_c(process):
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the command
 
 
+def _close_the_terminal(process):
+    os.killpg(process.pid, signal.SIGHUP)  # as a shell does that has lost its terminal
+
+
 @pytest.mark.parametrize(
     ("changes", "until", "interrupt"),
     [
@@ -157,7 +160,7 @@ def _press_ctrl_c(process):
         (
             ["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"],
             "surfaces/*/tiles/*.npz",
-            _press_ctrl_c,
+            _close_the_terminal,
         ),
     ],
     ids=["training", "workers starting", "survey"],
@@ -188,13 +191,14 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(
 
 
 def _begun(place, folder, changes):
-    """A run beside those of `place`, whose network it finds trained if it has the same; MLflow knows it."""
+    """A run beside those of `place`, whose network it finds trained if it has the same; MLflow does not know
+    it.
+    """
     shutil.copytree(place / "lossmap-runs", folder / "lossmap-runs")
     settings = Settings(store=str(folder / "lossmap-runs"))
     experiment = resolve("blobs-mlp", [*SMALL[1::2], *changes[1::2]])
     run = open_run(new_name(experiment), settings)
     steps.prepare(run, experiment)
-    open_tracker(settings.tracking, run)
     return run.name
 
 

@@ -42,6 +42,11 @@ def test_what_may_be_the_programs_fault_is_not_explained_away():
     assert explanation(OSError("of nobody")) is None
 
 
+def test_no_folder_for_temporary_files_is_told_wherever_one_is_asked_for():
+    told = explanation(FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/nowhere']"))
+    assert told.endswith("found in ['/nowhere']; free space, or name another folder by TMPDIR")
+
+
 def test_a_machine_that_has_everything_is_not_refused():
     assert require_temporary_folder() == tempfile.gettempdir()
     assert require_semaphores() == "/dev/shm"

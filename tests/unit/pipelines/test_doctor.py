@@ -102,6 +102,18 @@ def test_a_bucket_that_is_not_there_is_named(s3):
     )
 
 
+def test_the_s3_of_images_is_asked_where_it_has_variables_of_its_own(s3, s3_server, s3_account, monkeypatch):
+    assert list(doctor._source()) == []
+    monkeypatch.setenv("LOSSMAP_DATA_AWS_ENDPOINT_URL", s3_server)
+    with s3_account(["s3:GetObject"]):
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(f"LOSSMAP_DATA_AWS_{name}", os.environ[f"AWS_{name}"])
+        assert list(doctor._source()) == [Finding("images' S3", True, s3_server)]
+        monkeypatch.setenv("LOSSMAP_DATA_AWS_ACCESS_KEY_ID", "nobodys")
+        [found] = doctor._source()
+    assert (found.ok, found.cure) == (False, "check LOSSMAP_DATA_AWS_ACCESS_KEY_ID")
+
+
 def test_an_s3_server_that_is_out_of_reach_is_told_soon_and_patience_is_as_before(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{_free_port()}")
     for patience in (None, "1"):
