@@ -144,8 +144,8 @@ def _press_ctrl_c(process):
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the command
 
 
-def _close_the_terminal(process):
-    os.killpg(process.pid, signal.SIGHUP)  # as a shell does that has lost its terminal
+def _hang_up(process):
+    process.send_signal(signal.SIGHUP)  # as a shell that has lost its terminal
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def _close_the_terminal(process):
         (
             ["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"],
             "surfaces/*/tiles/*.npz",
-            _close_the_terminal,
+            _hang_up,
         ),
     ],
     ids=["training", "workers starting", "survey"],

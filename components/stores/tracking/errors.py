@@ -131,19 +131,28 @@ def artifacts_explained(uri: str, place: str) -> Iterator[None]:
 
     Raises:
         TrackingError: with the line.
-        MlflowException: the server itself refuses.
+        MlflowException, RequestException: the server itself refuses.
     """
+    import requests
     from mlflow.exceptions import MlflowException
 
     try:
-        with s3_explained(place, "its files"):
-            yield
-    except MlflowException:
+        yield
+    except (MlflowException, requests.RequestException):
         raise
     except Exception as error:
-        reason = str(error) if isinstance(error, LossmapError) else f"{type(error).__name__}: {error}"
-        reason = " ".join(reason.removeprefix(place).lstrip(": ").split())[:400]
         raise TrackingError(
             f"MLflow at {without_password(uri)} has the numbers of this run and not its files, which go from"
-            f" this machine to {place}: {reason.replace('--store', 'its place on the server')}"
+            f" this machine to {place}: {_reason(place, error)}"
         ) from None
+
+
+def _reason(place: str, error: Exception) -> str:
+    try:
+        with s3_explained(place, "its files"):
+            raise error
+    except LossmapError as known:
+        text = str(known).removeprefix(place).lstrip(": ").replace("--store", "its place on the server")
+    except Exception:
+        text = f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:400]

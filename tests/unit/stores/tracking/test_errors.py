@@ -3,6 +3,7 @@
 import boto3.exceptions
 import botocore.exceptions
 import pytest
+import requests
 from mlflow.exceptions import MlflowException
 
 from lossmap.components.core.errors import TrackingError
@@ -89,6 +90,8 @@ def test_files_that_do_not_arrive_are_told_with_their_place(error, reason):
     assert reason in line
 
 
-def test_what_the_server_itself_says_of_files_is_explained_as_ever():
-    with pytest.raises(MlflowException), artifacts_explained(URI, PLACE):
-        raise MlflowException("413 Client Error: Request Entity Too Large")
+@pytest.mark.parametrize("kind", [MlflowException, requests.HTTPError])
+def test_what_the_server_itself_says_of_files_is_explained_as_ever(kind):
+    with pytest.raises(TrackingError, match="takes no file of that size"), explained(URI, "digits"):  # noqa: SIM117
+        with artifacts_explained(URI, "mlflow-artifacts:/1/r/artifacts"):
+            raise kind("413 Client Error: Request Entity Too Large")
