@@ -66,7 +66,8 @@ def _client(environment: tuple[tuple[str, str], ...], _files: tuple[int, ...], _
 
     with _as_environment(dict(environment)):
         core = botocore.session.get_session()
-        said = {*core.get_scoped_config(), *(name.lower().removeprefix("aws_") for name in os.environ)}
+        variables = (name.removeprefix("AWS_").lower() for name in os.environ if name.startswith("AWS_"))
+        said = {*core.get_scoped_config(), *variables}
         patience = [(option, value) for name, option, value in _RETRIES if name not in said]
         config = Config(
             connect_timeout=_CONNECT_SECONDS,

@@ -43,6 +43,10 @@ _CURES = {
     r"EntityTooLarge|.*TooLarge|413": _SIZE,
     r"KMS\..*|.*KMS.*": "check the key of the server-side encryption, and the right to use it",
     r"MethodNotAllowed|NotImplemented|405|501": "what answers at AWS_ENDPOINT_URL is no S3 server",
+    r"SecondLevelDomainForbidden|.*VirtualHost.*": (
+        "it wants the bucket in the host's name: `s3 =` and below it `addressing_style = virtual` in the profile"
+        " in ~/.aws/config"
+    ),
     r"InvalidBucketName": "correct --store",
     r"407": "the proxy asks for a name and a password: check HTTPS_PROXY",
     r"401": "check the credentials, or that no sign-in page is before the server",

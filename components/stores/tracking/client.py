@@ -23,6 +23,7 @@ from lossmap.components.stores.tracking.server import (
     default_tracking_uri,
     is_server,
     locked,
+    patience_for_files,
     serve_ui,
     set_client_environment,
     ui_address,
@@ -167,7 +168,7 @@ class RunTracker:
             place = str(self._client.get_run(self._id).info.artifact_uri)
             if is_server(self._uri) and urlparse(place).scheme in ("", "file"):
                 check_folder(self._uri, self._id, place)
-            with artifacts_explained(self._uri, place):
+            with patience_for_files(), artifacts_explained(self._uri, place):
                 self._client.log_artifacts(self._id, str(content))
 
     def log_dataset(self, name: str, digest: str, uri: str) -> None:

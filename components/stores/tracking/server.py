@@ -24,8 +24,9 @@ _SERVER = {
     "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",
 }
 # Bounded waiting, at most twice 6 seconds for one request; what the user has set stays.
+_TIMEOUT, _SECONDS, _SECONDS_FOR_FILES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "6", "60"
 _CLIENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    _TIMEOUT: _SECONDS,
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     **PRIVACY,
@@ -47,6 +48,19 @@ def set_client_environment() -> None:
     """What MLflow's client reads while it is imported, and later."""
     for name, value in _CLIENT.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def patience_for_files() -> Iterator[None]:
+    """A server answers an upload when it has brought the file to where it keeps it: within the block it has
+    60 seconds for an answer, unless the user has said how many.
+    """
+    ours = os.environ.get(_TIMEOUT) == _SECONDS
+    os.environ.update({_TIMEOUT: _SECONDS_FOR_FILES} if ours else {})
+    try:
+        yield
+    finally:
+        os.environ.update({_TIMEOUT: _SECONDS} if ours else {})
 
 
 def is_server(uri: str) -> bool:

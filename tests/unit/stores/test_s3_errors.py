@@ -40,6 +40,7 @@ def _refusal(code, status, operation="PutObject", message=""):
         ("EntityTooLarge", 400, "no body of that size"),
         ("", 413, "no body of that size"),
         ("413", 413, "no body of that size"),
+        ("SecondLevelDomainForbidden", 403, "addressing_style = virtual"),
         ("", 405, "no S3 server"),
         ("", 502, "try again later"),
     ],

@@ -22,6 +22,7 @@ from lossmap.components.stores.tracking.client import (
     serve_ui,
     without_password,
 )
+from lossmap.components.stores.tracking.server import patience_for_files
 
 # MLflow 3.17 with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings(
@@ -91,6 +92,16 @@ def test_the_variable_of_mlflow_is_followed_where_nothing_else_is_said(monkeypat
     monkeypatch.setenv("LOSSMAP_TRACKING", "http://other.example")
     assert Settings().tracking == "http://other.example"
     assert Settings(tracking="http://third.example").tracking == "http://third.example"
+
+
+def test_uploads_have_more_time_than_other_requests_unless_the_user_has_said_how_much(monkeypatch):
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    RunTracker("http://mlflow.example", "study", "r")
+    for usual, during in (("6", "60"), ("30", "30")):
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", usual)
+        with patience_for_files():
+            assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == during
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == usual
 
 
 def test_passwords_do_not_appear():
