@@ -44,8 +44,8 @@ _CURES = {
     r"KMS\..*|.*KMS.*": "check the key of the server-side encryption, and the right to use it",
     r"MethodNotAllowed|NotImplemented|405|501": "what answers at AWS_ENDPOINT_URL is no S3 server",
     r"SecondLevelDomainForbidden|.*VirtualHost.*": (
-        "it wants the bucket in the host's name: `s3 =` and below it `addressing_style = virtual` in the profile"
-        " in ~/.aws/config"
+        "it wants the bucket in the host's name: in ~/.aws/config write `s3 =` into the profile and below it"
+        " `addressing_style = virtual`"
     ),
     r"InvalidBucketName": "correct --store",
     r"407": "the proxy asks for a name and a password: check HTTPS_PROXY",

@@ -133,13 +133,13 @@ def _configured(task: PipelineTask, resources: Resources, settings: Settings, ru
         kubernetes.use_config_map_as_env(
             task, deployment.CONFIG_MAP, {key: key for key in keys}, optional=optional
         )
-    for secret, keys, optional in (
+    for secret, names, optional in (
         (deployment.STORE_SECRET, deployment.STORE_KEYS, False),
         (deployment.STORE_SECRET, deployment.OPTIONAL_STORE_KEYS, True),
         (deployment.DATA_SECRET, deployment.DATA_KEYS, True),
         (deployment.TRACKING_SECRET, deployment.TRACKING_KEYS, True),
     ):
-        kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=optional)
+        kubernetes.use_secret_as_env(task, secret, {name: name for name in names}, optional=optional)
     kubernetes.set_security_context(
         task, run_as_user=deployment.USER, run_as_group=deployment.USER, run_as_non_root=True
     )

@@ -304,9 +304,10 @@ def before(server, answers):
 
         def passed_on(self, body):
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-            connection.request(self.command, self.path, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            with contextlib.closing(connection):
+                connection.request(self.command, self.path, body, {"Content-Type": "application/json"})
+                with connection.getresponse() as answer:
+                    return answer.status, answer.read()
 
         def log_message(self, *arguments):
             pass

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote, urlparse
 
+from lossmap.components.core import machine
 from lossmap.components.core.errors import LossmapError, TrackingError
 from lossmap.components.stores.s3_errors import explained as s3_explained
 from lossmap.components.stores.tracking.server import without_password
@@ -107,6 +108,8 @@ def explained(uri: str, study: str) -> Iterator[None]:
 
 def explanation(uri: str, error: Exception, study: str) -> str:
     """That line."""
+    if isinstance(error, OSError) and (own := machine.explanation(error)):
+        return f"MLflow at {without_password(uri)} did not get everything: {own}"
     reason = without_password(" ".join(str(error).split())).partition(" [SQL: ")[0]
     cause = next((text for pattern, text in _CAUSES if re.search(pattern, reason)), _OTHERWISE)
     system = re.search(r'\[Errno -?\d+\][^"()]*', reason)

@@ -1,5 +1,7 @@
 """What MLflow's server, its client and the way between them say becomes one line with the cure that fits."""
 
+import errno
+
 import boto3.exceptions
 import botocore.exceptions
 import pytest
@@ -55,6 +57,12 @@ def test_a_refusal_has_the_cure_that_fits(error, cause):
     line = _line(error, explained(URI, "digits"))
     assert line.startswith("MLflow at http://mlflow.example:5000 ")
     assert cause in line
+
+
+def test_a_disk_of_this_machine_that_is_full_is_not_the_servers_fault():
+    error = OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
+    told = "did not get everything: /tmp/x: No space left on device; the disk is full: free space, or"
+    assert told in _line(error, explained(URI, "digits"))
 
 
 def test_a_name_in_the_environment_is_told(monkeypatch):
