@@ -265,11 +265,15 @@ def test_a_training_process_that_fails_is_one_line_with_its_log(tmp_path, tracki
 
 def test_a_whole_run_lives_in_s3_with_the_rights_that_the_page_tells(s3, s3_account, tmp_path, tracking):
     tracking(tmp_path / "lossmap-runs")
-    with s3_account(rights("lossmap run")):
+    with s3_account(rights("`lossmap run`")):
         found = lossmap("run", "blobs-mlp", *SMALL, *ALONE, "--store", s3, cwd=tmp_path)
-    with s3_account(rights("lossmap export")):
+    with s3_account(rights("`lossmap export`")):
         listed = lossmap("compare", "--study", "blobs", "--json", "--store", s3, cwd=tmp_path)
-    store, run = open_store(s3), json.loads(listed.stdout)[0]["run"]
+        store, run = open_store(s3), json.loads(listed.stdout)[0]["run"]
+        lossmap("export", run, "--format", "csv", "--store", s3, cwd=tmp_path)
+    with s3_account(rights("`lossmap compare`")):
+        compared = lossmap("compare", run, "--limits", "0", "2", "--store", s3, cwd=tmp_path)
+    assert f"comparison   {s3}/comparisons/" in compared.stdout
     assert f"report       {s3}/{layout.report(run, 'page.html')}\n" in found.stdout
     assert store.read(layout.report(run, "page.html")).startswith(b"<!doctype html>")
     assert not (tmp_path / "lossmap-runs" / "runs").exists()

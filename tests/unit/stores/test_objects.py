@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from readmes.rights import rights
 
 from lossmap.components.core.errors import StoreError
 from lossmap.components.stores.objects import open_source, open_store
@@ -392,6 +393,14 @@ def test_what_users_bring_may_be_in_another_s3_with_keys_of_its_own(s3, s3_serve
     monkeypatch.setenv("LOSSMAP_DATA_AWS_ACCESS_KEY_ID", "c")
     monkeypatch.setenv("LOSSMAP_DATA_AWS_SECRET_ACCESS_KEY", "d")
     assert _asked(open_source("s3://lake/images")) == ("lake.s3.amazonaws.com", "c", "")
+
+
+def test_what_users_bring_is_read_with_the_rights_that_the_page_tells(s3, s3_account):
+    open_store(s3).write("train/a/1.png", b"1")
+    with s3_account(rights("what reads images and weights")):
+        source = open_source(s3)
+        assert [source.read(key) for key in source.keys("")] == [b"1"]
+        assert not source.exists("train/a/2.png")
 
 
 def test_an_error_of_the_source_names_its_own_variables(s3, monkeypatch):
