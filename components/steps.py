@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
-from lossmap.components.config.settings import Settings
+from lossmap.components.config.settings import Settings, passed_over
 from lossmap.components.core.errors import DataError, LossmapError, TrackingError
 from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress, silent
@@ -60,12 +60,17 @@ def require_machine(experiment: Experiment, settings: Settings) -> None:
         LossmapError: what it is.
     """
     from lossmap.components.core.machine import require_device, require_semaphores, require_temporary_folder
-    from lossmap.components.stores.tracking.server import check_address
+    from lossmap.components.stores.tracking.server import check_address, is_server, without_password
 
     try:
         check_address(settings.tracking)
     except TrackingError as error:
         raise LossmapError(str(error)) from None  # not an outage, after which a run would go on
+    if passed_over() and not is_server(settings.tracking):
+        tell(
+            f"MLFLOW_TRACKING_URI is {without_password(passed_over())}, which is no server and no sqlite file;"
+            f" the run is logged to {settings.tracking}"
+        )
     require_temporary_folder()
     if not experiment.in_process:
         require_semaphores()

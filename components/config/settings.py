@@ -8,6 +8,14 @@ from urllib.parse import unquote, urlparse
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_OF_MLFLOW = "MLFLOW_TRACKING_URI"
+
+
+def passed_over() -> str:
+    """What MLFLOW_TRACKING_URI says where no run can be logged, as `databricks`; else empty."""
+    uri = os.environ.get(_OF_MLFLOW, "")
+    return "" if uri.startswith(("http://", "https://", "sqlite:///")) else uri
+
 
 class Settings(BaseSettings):
     """Places of this installation.
@@ -15,7 +23,7 @@ class Settings(BaseSettings):
     Attributes:
         store: LOSSMAP_STORE, a file:// or s3:// URI; `lossmap-runs` in the current folder without it.
         tracking: LOSSMAP_TRACKING, an MLflow tracking URI, or MLFLOW_TRACKING_URI, which other programs read,
-            too; a sqlite database beside the store's objects without them.
+            too, where that is a server or sqlite; a sqlite database beside the store's objects without them.
         logs: LOSSMAP_LOGS, a folder for what the training processes print; beside the store's objects without
             it.
         run: LOSSMAP_RUN, the run that a step of a pipeline belongs to; `{pipeline}` in it stands for the
@@ -55,7 +63,7 @@ class Settings(BaseSettings):
         if store.startswith("file:"):
             folder = Path(unquote(urlparse(store).path))
         object.__setattr__(self, "store", store)
-        tracking = self.tracking or os.environ.get("MLFLOW_TRACKING_URI", "")
+        tracking = self.tracking or ("" if passed_over() else os.environ.get(_OF_MLFLOW, ""))
         object.__setattr__(self, "tracking", tracking or f"sqlite:///{folder / 'mlflow.db'}")
         object.__setattr__(self, "logs", self.logs if self.logs != Path() else folder / "logs")
         object.__setattr__(self, "run", self.run.replace("{pipeline}", self.pipeline_run[:8]))

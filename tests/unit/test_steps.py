@@ -96,5 +96,14 @@ def test_what_cannot_be_is_refused_before_anything_begins(tmp_path, change, trac
     assert not (tmp_path / "store").exists()
 
 
+def test_an_address_of_mlflows_that_is_not_followed_is_told(settings, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ann:secret@host/runs")
+    steps.require_machine(EXPERIMENT, settings)
+    assert caplog.messages == [
+        "  note: MLFLOW_TRACKING_URI is postgresql://host/runs, which is no server and no sqlite file; the run"
+        f" is logged to {settings.tracking}"
+    ]
+
+
 def _merged(experiment, change):
     return {name: getattr(experiment, name).model_dump() | values for name, values in change.items()}

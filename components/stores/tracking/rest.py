@@ -41,7 +41,7 @@ def examine(uri: str, seconds: float) -> tuple[str, bool]:
     Raises:
         TrackingError: it is out of reach, refuses, or is no MLflow server.
     """
-    with explained(uri, "…"):
+    with explained(uri, "(any)"):
         search = f"{_API}/experiments/search"
         answer = _request(uri, search, "GET", seconds, params={"max_results": 1})
         if answer.status_code != 200:

@@ -92,6 +92,9 @@ def test_the_variable_of_mlflow_is_followed_where_nothing_else_is_said(monkeypat
     monkeypatch.setenv("LOSSMAP_TRACKING", "http://other.example")
     assert Settings().tracking == "http://other.example"
     assert Settings(tracking="http://third.example").tracking == "http://third.example"
+    monkeypatch.delenv("LOSSMAP_TRACKING")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
+    assert Settings(store="file:///s").tracking == "sqlite:////s/mlflow.db"
 
 
 def test_uploads_have_more_time_than_other_requests_unless_the_user_has_said_how_much(monkeypatch):
