@@ -68,7 +68,7 @@ def require_machine(experiment: Experiment, settings: Settings) -> None:
         raise LossmapError(str(error)) from None  # not an outage, after which a run would go on
     if passed_over() and not is_server(settings.tracking):
         tell(
-            f"MLFLOW_TRACKING_URI is {without_password(passed_over())}, which is no server and no sqlite file;"
+            f"MLFLOW_TRACKING_URI is {without_password(passed_over())}, which is neither a server nor sqlite;"
             f" the run is logged to {settings.tracking}"
         )
     require_temporary_folder()

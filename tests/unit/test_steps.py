@@ -100,7 +100,7 @@ def test_an_address_of_mlflows_that_is_not_followed_is_told(settings, monkeypatc
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ann:secret@host/runs")
     steps.require_machine(EXPERIMENT, settings)
     assert caplog.messages == [
-        "  note: MLFLOW_TRACKING_URI is postgresql://host/runs, which is no server and no sqlite file; the run"
+        "  note: MLFLOW_TRACKING_URI is postgresql://host/runs, which is neither a server nor sqlite; the run"
         f" is logged to {settings.tracking}"
     ]
 
