@@ -119,11 +119,13 @@ def connect_runs(
         tracking: MLflow's address.
         stage: opens the display of a stage, which then hears how far it is.
     """
+    from lossmap.components.core.machine import require_device
     from lossmap.components.figures.connection import report
     from lossmap.components.figures.connection.summary import ConnectionPath, ConnectionSummary
     from lossmap.components.surveys.connection import Connection
     from lossmap.components.surveys.ends import find_ends
 
+    require_device(connecting.evaluation.device, f"landscape.device of {runs[0].name}")
     store, ends = runs[0].store, find_ends(runs)
     connection = Connection(ends, connecting)
     with stage("align") as progress:

@@ -25,7 +25,7 @@ Tracking = Annotated[
     typer.Option(
         "--tracking",
         metavar="URI",
-        help="MLflow tracking URI (else LOSSMAP_TRACKING, else a sqlite file in the store)",
+        help="MLflow tracking URI (else LOSSMAP_TRACKING, MLFLOW_TRACKING_URI, a sqlite file in the store)",
     ),
 ]
 Model = Annotated[

@@ -16,7 +16,8 @@ Completed = subprocess.CompletedProcess[str]
 
 def environment() -> dict[str, str]:
     """That of a user who has set nothing, in a wide terminal."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")}
+    ours = ("LOSSMAP_", "MLFLOW_TRACKING_")
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**mine, "COLUMNS": "300"}
 
 
@@ -51,7 +52,8 @@ def lossmap(*arguments: str, cwd: Path, check: int = 0) -> Completed:
 
 @contextlib.contextmanager
 def _as_a_process(command: list[str], cwd: Path) -> Iterator[None]:
-    folder, words, outside, handler = Path.cwd(), sys.argv, dict(os.environ), signal.getsignal(signal.SIGTERM)
+    folder, words, outside = Path.cwd(), sys.argv, dict(os.environ)
+    handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGHUP)}
     try:
         os.chdir(cwd)
         sys.argv = command
@@ -61,7 +63,8 @@ def _as_a_process(command: list[str], cwd: Path) -> Iterator[None]:
         os.chdir(folder)
         sys.argv = words
         _set(outside)
-        signal.signal(signal.SIGTERM, handler)
+        for kind, handler in handlers.items():
+            signal.signal(kind, handler)
 
 
 def _set(values: dict[str, str]) -> None:
