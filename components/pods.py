@@ -16,6 +16,7 @@ from lossmap.components import steps
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import LossmapError, TrackingError
+from lossmap.components.core.machine import explanation
 from lossmap.components.core.progress import Printed
 from lossmap.components.importing.digests import with_digests
 from lossmap.components.jobs.deployment import STEP_BEGINS, STEP_ENDS
@@ -144,4 +145,9 @@ def _errors_in_one_line() -> Iterator[None]:
         yield
     except LossmapError as error:
         sys.exit(f"lossmap: {error}")
+    except OSError as error:
+        line = explanation(error)
+        if not line:
+            raise
+        sys.exit(f"lossmap: {line}")
     print(STEP_ENDS, flush=True)

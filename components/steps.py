@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
-from lossmap.components.config.settings import Settings
-from lossmap.components.core.errors import DataError, LossmapError
+from lossmap.components.config.settings import Settings, passed_over
+from lossmap.components.core.errors import DataError, LossmapError, TrackingError
 from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.jobs.deployment import of_pipeline_run
@@ -50,6 +50,33 @@ class Share:
         own = [int(tile.digest[:8], 16) % self.count == self.index for tile in tiles]
         others = [tile for tile, mine in zip(tiles, own, strict=True) if not mine]
         return [tile for tile, mine in zip(tiles, own, strict=True) if mine] + others[::-1]
+
+
+def require_machine(experiment: Experiment, settings: Settings) -> None:
+    """Refuse, before anything is trained, what this machine lacks to train and survey, and an address that
+    MLflow cannot have.
+
+    Raises:
+        LossmapError: what it is.
+    """
+    from lossmap.components.core.machine import require_device, require_semaphores, require_temporary_folder
+    from lossmap.components.stores.tracking.server import check_address, is_server, without_password
+
+    try:
+        check_address(settings.tracking)
+    except TrackingError as error:
+        raise LossmapError(str(error)) from None  # not an outage, after which a run would go on
+    if passed_over() and not is_server(settings.tracking):
+        tell(
+            f"MLFLOW_TRACKING_URI is {without_password(passed_over())}, which is neither a server nor sqlite;"
+            f" the run is logged to {settings.tracking}"
+        )
+    require_temporary_folder()
+    if not experiment.in_process:
+        require_semaphores()
+    require_device(experiment.landscape.device, "landscape.device")
+    if experiment.training:
+        require_device(experiment.training.device, "training.device")
 
 
 def prepare(
@@ -102,6 +129,7 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
     if run.has_network():
         progress(1, 1, "found in the store")
         return
+    _check_names(run)
     if not run.experiment.training:
         from lossmap.components.importing.network import import_network
 
@@ -129,6 +157,22 @@ def locally(settings: Settings) -> Launch:
         listeners,
         settings.logs / run.name / "train.log",
     )
+
+
+def _check_names(run: Run) -> None:
+    """Refuse a survey that names runs or parameters which there are not, before the network is trained.
+
+    Raises:
+        LossmapError: with the names that there are.
+    """
+    from lossmap.components.landscape.hessian.curvature import block_names
+    from lossmap.components.models import build
+
+    landscape = run.experiment.landscape
+    for name in (*landscape.networks, *landscape.paths):
+        Run(run.store, name).check_begun()
+    if landscape.curvature and landscape.curvature.parameters:
+        block_names(build(run.experiment.model, run.manifest), landscape.curvature)
 
 
 def as_job(settings: Settings) -> Launch:
@@ -166,11 +210,13 @@ def _stop_jobs(settings: Settings) -> bool:
 
 
 def end(run: Run, settings: Settings, status: Literal["FAILED", "KILLED"]) -> None:
-    """Mark a run that did not finish as what it is in MLflow; without MLflow nothing happens."""
-    from lossmap.components.stores.tracking.runs import end_run
+    """Mark a run that did not finish as what it is in MLflow, also where MLflow hears of it now for the first
+    time, as of one whose network the store had; without MLflow nothing happens.
+    """
+    from lossmap.components.stores.tracking.runs import open_tracker
 
     with contextlib.suppress(LossmapError):
-        end_run(settings.tracking, run.experiment.study, run.name, status, run.store.uri)
+        open_tracker(settings.tracking, run).finish(status)
 
 
 def plan(run: Run) -> "Round":
@@ -245,6 +291,7 @@ def prove_invariance(run: Run, progress: Progress = silent) -> "Proof":
     """
     from lossmap.components.importing.network import import_network
     from lossmap.components.landscape.directions.invariance import prove
+    from lossmap.components.models.imported import in_one_line
     from lossmap.components.surveys.problems import Problems
 
     landscape = run.experiment.landscape
@@ -255,8 +302,9 @@ def prove_invariance(run: Run, progress: Progress = silent) -> "Proof":
                 f" {run.name}"
             )
         import_network(run)
-    problem = Problems(run).problem(min(landscape.samples, _PROOF_SAMPLES))
-    return prove(problem, landscape, _PROOF_POINTS, progress)
+    with in_one_line(run.experiment.model, "the proof of invariance"):
+        problem = Problems(run).problem(min(landscape.samples, _PROOF_SAMPLES))
+        return prove(problem, landscape, _PROOF_POINTS, progress)
 
 
 def report(run: Run, settings: Settings, progress: Progress = silent) -> None:

@@ -7,9 +7,11 @@ from typing import NoReturn
 import typer
 
 from lossmap.components.core.errors import LossmapError
+from lossmap.components.core.machine import explanation, require_current_folder
 from lossmap.pipelines.commands.cluster import cancel, compile_pipeline, logs, retry, status, submit
 from lossmap.pipelines.commands.connect import connect
 from lossmap.pipelines.commands.doctor import doctor, ui
+from lossmap.pipelines.commands.options import many_words
 from lossmap.pipelines.commands.run import compare, export, recipes, run, show
 from lossmap.pipelines.commands.study import study
 from lossmap.pipelines.commands.survey import survey
@@ -25,17 +27,26 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on standard error."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to stop, as by Ctrl-C
+    for asked in (signal.SIGTERM, signal.SIGHUP):  # asked to stop, as by Ctrl-C
+        if signal.getsignal(asked) is not signal.SIG_IGN:  # as after nohup
+            signal.signal(asked, signal.default_int_handler)
     try:
+        require_current_folder()
         app()
     except LossmapError as error:
         typer.echo(f"lossmap: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        line = explanation(error)
+        if not line:
+            raise
+        typer.echo(f"lossmap: {line}", err=True)
+        sys.exit(1)
     sys.exit(0)
 
 
 app.command(no_args_is_help=True)(run)
-app.command(no_args_is_help=True)(survey)
+app.command(no_args_is_help=True, cls=many_words("--checkpoints", "--networks"))(survey)
 app.command(no_args_is_help=True)(connect)
 app.command(no_args_is_help=True)(study)
 app.command()(recipes)

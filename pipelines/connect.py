@@ -1,6 +1,8 @@
 """Connect the networks of two runs: every path that there is, and the report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -13,6 +15,7 @@ from lossmap.components.stores.runs import Run
 from lossmap.pipelines.stages import Stage
 
 if TYPE_CHECKING:
+    from lossmap.components.figures.connection.matrix import BarrierMatrix
     from lossmap.components.figures.connection.summary import ConnectionSummary
 
 _DEFAULT_LEARNING_RATE = 0.01  # for networks that no gradient descent of ours has trained
@@ -20,9 +23,24 @@ _DEFAULT_LEARNING_RATE = 0.01  # for networks that no gradient descent of ours h
 
 @dataclass(frozen=True)
 class ConnectionReport:
-    """The summary, the keys of page and picture in the store, and why MLflow did not get it, if so."""
+    """The summary, its digest, the keys of page and picture in the store, and why MLflow did not get it, if
+    so.
+    """
 
     summary: "ConnectionSummary"
+    digest: str
+    page: str
+    picture: str
+    untracked: str | None
+
+
+@dataclass(frozen=True)
+class MatrixReport:
+    """The barriers between several networks, the keys of page and picture in the store, and why MLflow did
+    not get some connection, if so.
+    """
+
+    matrix: "BarrierMatrix"
     page: str
     picture: str
     untracked: str | None
@@ -101,11 +119,13 @@ def connect_runs(
         tracking: MLflow's address.
         stage: opens the display of a stage, which then hears how far it is.
     """
+    from lossmap.components.core.machine import require_device
     from lossmap.components.figures.connection import report
     from lossmap.components.figures.connection.summary import ConnectionPath, ConnectionSummary
     from lossmap.components.surveys.connection import Connection
     from lossmap.components.surveys.ends import find_ends
 
+    require_device(connecting.evaluation.device, f"landscape.device of {runs[0].name}")
     store, ends = runs[0].store, find_ends(runs)
     connection = Connection(ends, connecting)
     with stage("align") as progress:
@@ -136,6 +156,53 @@ def connect_runs(
         except TrackingError as error:
             untracked = str(error)
         progress(2, 2, "")
-    return ConnectionReport(
-        summary, layout.connection(digest, report.PAGE), layout.connection(digest, report.PICTURE), untracked
-    )
+    page, picture = (layout.connection(digest, name) for name in (report.PAGE, report.PICTURE))
+    return ConnectionReport(summary, digest, page, picture, untracked)
+
+
+def connect_all(
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    connecting: Connecting,
+    tracking: str,
+    stage: Stage,
+) -> MatrixReport:
+    """Connect every two of several networks on the same samples, and report the barriers between all.
+
+    Args:
+        runs: three trained ones or more, all of which are looked at before the first path is walked.
+        labels: of the networks, for people.
+        connecting: how.
+        tracking: MLflow's address.
+        stage: opens the display of a stage, which then hears how far it is.
+    """
+    from lossmap.components.figures.connection import matrix_report
+    from lossmap.components.figures.connection.matrix import barrier_matrix
+    from lossmap.components.surveys.ends import find_ends
+
+    for pair in combinations(runs, 2):
+        find_ends(pair)
+    untracked: list[str] = []
+
+    def connect(pair: tuple[int, int]) -> tuple["ConnectionSummary", str]:
+        first, second = pair
+        report = connect_runs(
+            (runs[first], runs[second]),
+            connecting,
+            tracking,
+            lambda name: stage(f"{first + 1} to {second + 1}: {name}"),
+        )
+        untracked.extend([report.untracked] if report.untracked else [])
+        return report.summary, report.digest
+
+    matrix = barrier_matrix(labels, connect)
+    digest = matrix_report.write(runs[0].store, matrix)
+    page, picture = (layout.connection(digest, name) for name in (matrix_report.PAGE, matrix_report.PICTURE))
+    return MatrixReport(matrix, page, picture, next(iter(untracked), None))
+
+
+def for_many(connecting: Connecting, options: dict[str, Any]) -> Connecting:
+    """The settings for more than two networks: no curve is trained between every two of them, unless one is
+    asked for.
+    """
+    return connecting if options.get("curve") else connecting.model_copy(update={"curve": None})

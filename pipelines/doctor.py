@@ -2,8 +2,6 @@
 answer.
 """
 
-import base64
-import http.client
 import json
 import os
 import secrets
@@ -11,19 +9,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
 
-from joblib import cpu_count
-
-from lossmap.components.core.errors import StoreError, TrackingError
-from lossmap.components.stores.objects import open_store
+from lossmap.components.core.errors import LossmapError, StoreError, TrackingError
+from lossmap.components.core.machine import require_semaphores, require_temporary_folder
+from lossmap.components.stores.objects import ask_source, open_store
+from lossmap.components.stores.s3_client import has_own_variables
 from lossmap.components.stores.tracking.server import database, is_server, without_password
 
 PACKAGES = ("torch", "torchvision", "mlflow", "kfp", "kubeflow-training", "boto3")
@@ -72,6 +68,7 @@ def examine(store_uri: str, tracking_uri: str) -> list[Finding]:
         *_machine(store_uri),
         *_torch(),
         examine_store(store_uri),
+        *_source(),
         examine_tracking(tracking_uri),
     ]
 
@@ -95,6 +92,7 @@ def _package(name: str) -> Finding:
 
 def _machine(store_uri: str) -> Iterator[Finding]:
     import psutil
+    from joblib import cpu_count  # which warns of a /dev/shm that cannot be written
 
     yield Finding("cores", True, str(cpu_count()))
     memory = psutil.virtual_memory()
@@ -105,12 +103,26 @@ def _machine(store_uri: str) -> Iterator[Finding]:
         f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free",
         fewer,
     )
+    yield _required("temporary files", require_temporary_folder)
+    yield _required("semaphores", require_semaphores)
     if not store_uri.startswith("s3:"):
         place = _nearest_folder(Path(unquote(urlparse(store_uri).path)).absolute())
         free = shutil.disk_usage(place).free
         yield _finding(
             "disk", free >= _GIB, f"{free / _GIB:.1f} GiB free at {place}", f"free space, or {_STORE_CURE}"
         )
+
+
+def _required(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except LossmapError as error:
+        return _told(name, error)
+
+
+def _told(name: str, error: LossmapError) -> Finding:
+    detail, _, cure = str(error).partition("; ")
+    return Finding(name, False, detail, cure)
 
 
 def _torch() -> Iterator[Finding]:
@@ -175,6 +187,13 @@ def examine_store(uri: str) -> Finding:
     )
 
 
+def _source() -> Iterator[Finding]:
+    """Of the S3 that images and weights are in, where it has variables of its own."""
+    if has_own_variables():
+        with _few_attempts():
+            yield _required("images' S3", ask_source)
+
+
 @contextmanager
 def _few_attempts() -> Iterator[None]:
     """Runs try more often; who only asks whether S3 is there does not."""
@@ -195,7 +214,7 @@ def examine_tracking(uri: str) -> Finding:
     try:
         return _database(database(uri))
     except TrackingError as error:
-        return Finding("MLflow", False, str(error), _TRACKING_CURE)
+        return _told("MLflow", error)
 
 
 def _database(file: Path) -> Finding:
@@ -223,46 +242,18 @@ def _database(file: Path) -> Finding:
 
 
 def _server(uri: str) -> Finding:
-    place = without_password(uri).rstrip("/")
+    from lossmap.components.stores.tracking.rest import examine
+
     try:
-        if _get(f"{place}/health") != b"OK":
-            return Finding("MLflow", False, f"{place} is no MLflow server", _TRACKING_CURE)
-        # /health asks for no password and takes every host name
-        _get(f"{place}/api/2.0/mlflow/experiments/search?max_results=1", _credentials(uri))
-    except urllib.error.HTTPError as error:
-        return Finding("MLflow", False, f"{place} answers {error.code} {error.reason}", _refusal(error))
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = " ".join(str(getattr(error, "reason", error)).split())
-        return Finding(
-            "MLflow", False, f"{place} is out of reach: {reason}", f"start the server, or {_TRACKING_CURE}"
-        )
-    return Finding("MLflow", True, place)
-
-
-def _get(address: str, headers: dict[str, str] | None = None) -> bytes:
-    request = urllib.request.Request(address, headers=headers or {})
-    with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
-        content: bytes = answer.read(1 << 20)
-        return content
-
-
-def _credentials(uri: str) -> dict[str, str]:
-    """What MLflow's own client would send: from the URI, or from MLFLOW_TRACKING_*."""
-    parts = urlparse(uri)
-    name = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-    password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-    if name and password:
-        return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
-    return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _refusal(error: urllib.error.HTTPError) -> str:
-    if b"Invalid Host header" in error.read(1000):
-        return "add this name of the host to the server's --allowed-hosts"
-    if error.code in (401, 403):
-        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    return f"look at the server's log, or {_TRACKING_CURE}"
+        version, may_write = examine(uri, _SECONDS)
+    except TrackingError as error:
+        return _told("MLflow", error)
+    detail = f"{without_password(uri).rstrip('/')}, version {version}"
+    if version.startswith(("1.", "2.")):
+        detail += ", which knows no logged models: runs are recorded without them"
+    if not may_write:
+        detail += "; others have to permit this account to write into their experiments"
+    return Finding("MLflow", True, detail)
 
 
 def _nearest_folder(path: Path) -> Path:

@@ -47,6 +47,7 @@ def run(
         stage: opens the display of a stage, which then hears how far it is.
         packed: the data set, where it has been packed just now.
     """
+    steps.require_machine(experiment, settings)
     if not experiment.in_process:
         start_fork_server()
     with stage("prepare") as progress:

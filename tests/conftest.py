@@ -1,10 +1,13 @@
 """What several tests need: how they share the cores, an S3 server, MLflow's tables, and real images."""
 
+import json
 import os
 import shutil
 import signal
+import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 # One thread in each process, and in those that it starts; torch and numpy read it when they are imported.
@@ -80,6 +83,43 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return f"s3://{_BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def s3_account(
+    s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Sequence[str]], AbstractContextManager[None]]:
+    """Makes an account that has these rights, such as s3:GetObject, and no others. Within the block the
+    environment has its keys, and the server looks at them.
+    """
+
+    @contextmanager
+    def account(rights: Sequence[str]) -> Iterator[None]:
+        keys = {"aws_access_key_id": "admin", "aws_secret_access_key": "admin", "region_name": "us-east-1"}
+        iam, name = boto3.session.Session(**keys).client("iam", endpoint_url=s3_server), uuid.uuid4().hex
+        iam.create_user(UserName=name)
+        # Of AWS, ListBucket is the right to ask for the head of a bucket; moto has one of its own.
+        actions = [*rights, *("s3:HeadBucket" for right in rights if right == "s3:ListBucket")]
+        statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(UserName=name, PolicyName="rights", PolicyDocument=policy)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        _requests_without_check(s3_server, "0")
+        try:
+            yield
+        finally:
+            _requests_without_check(s3_server, "inf")
+
+    return account
+
+
+def _requests_without_check(server: str, count: str) -> None:
+    request = urllib.request.Request(
+        f"{server}/moto-api/reset-auth", data=count.encode(), headers={"Content-Type": "text/plain"}
+    )
+    urllib.request.urlopen(request).close()
 
 
 @pytest.fixture

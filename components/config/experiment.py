@@ -64,11 +64,15 @@ class Experiment(Frozen):
                 f"data.source is {self.data.source!r}, a file of tensors, and model.architecture is"
                 f" {self.model.architecture}, expected images: only imported networks take tensors"
             )
-        if isinstance(self.model, Imported) and self.landscape.directions == "trajectory":
+        if (
+            isinstance(self.model, Imported)
+            and self.landscape.directions == "trajectory"
+            and not (self.model.trajectories or self.landscape.paths)
+        ):
             raise ValueError(
-                "landscape.directions is trajectory and model.architecture is imported, expected another: an"
-                " imported network has no trajectory of training; survey two checkpoints of it as runs, and a"
-                " third with landscape.directions=networks"
+                "landscape.directions is trajectory and model.architecture is imported, expected checkpoints"
+                " of its training, from which the path is made; give them by --checkpoints FILE FILE …"
+                " (model.trajectories)"
             )
         return self
 

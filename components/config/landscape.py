@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from lossmap.components.core.frozen import Frozen
 
@@ -62,13 +62,24 @@ class Curvature(Frozen):
     top: PositiveInt = Field(1, description="number of greatest eigenvalues of the Hessian")
     bottom: PositiveInt = Field(1, description="number of least eigenvalues of the Hessian")
     tolerance: PositiveFloat = Field(
-        0.01,
+        0.003,
         description="largest error of an eigenvalue, relative to the greatest in absolute value",
     )
     trace_products: PositiveInt = Field(
-        30,
-        description="Hessian-vector products spent on the trace, as a whole and by layer; 4 at least",
+        10,
+        description=(
+            "Hessian-vector products spent on the trace, as a whole and by layer, besides those of the "
+            "search for eigenvalues; 4 at least"
+        ),
     )
+    parameters: tuple[str, ...] = Field(
+        (),
+        description=(
+            "names of parameters or layers, or patterns such as layer3.*, whose common block of the Hessian "
+            "is measured, besides the whole; empty: none"
+        ),
+    )
+    layers: bool = Field(False, description="measure each layer's block of the Hessian by itself, too")
     density_probes: NonNegativeInt = Field(
         0,
         description="random vectors from which the density of the eigenvalues is estimated; 0: no density",
@@ -87,6 +98,13 @@ class Curvature(Frozen):
             "radii within which sharpness is measured, in the worst and in the average case; empty: none"
         ),
     )
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _one_or_several_names(cls, value: Any) -> Any:
+        """Layers of a Sequential are numbers, which YAML does not read as texts."""
+        names = value if isinstance(value, list | tuple) else [value]
+        return [str(name) if type(name) is int else name for name in names]
 
 
 class Convexity(Frozen):
@@ -120,6 +138,13 @@ class Landscape(Frozen):
     networks: Annotated[tuple[str, ...], Field(max_length=2)] = Field(
         (),
         description="one or two runs whose networks lie at (1, 0) and (0, 1), with directions networks",
+    )
+    paths: tuple[str, ...] = Field(
+        (),
+        description=(
+            "runs whose paths of training lie on the plane, too; with directions trajectory it is made of "
+            "all paths together"
+        ),
     )
     pairs: PositiveInt = Field(
         1,

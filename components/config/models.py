@@ -1,6 +1,6 @@
 """The networks, each by its own settings."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -286,6 +286,36 @@ class MultiModel(Frozen):
         return self
 
 
+class Checkpoint(Frozen):
+    """A file of weights. In a list, its place alone does for it."""
+
+    weights: str = Field(
+        min_length=1, description="path or s3:// URI, with :key behind it where the file holds several sets"
+    )
+    weights_key: str | None = Field(None, min_length=1, description="key of one of several sets of weights")
+    weights_sha256: str | None = Field(None, description="SHA-256 of the file; noted when the run is made")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_place_alone(cls, value: Any) -> Any:
+        return {"weights": value} if isinstance(value, str) else value
+
+    @property
+    def name(self) -> str:
+        """For people: the file without its folder, and the key."""
+        file = self.weights.rpartition("/")[2].removeprefix(IN_PROCESS).strip()
+        return f"{file}:{self.weights_key}" if self.weights_key else file
+
+
+class Trajectory(Frozen):
+    """A path of weights, such as an optimiser took."""
+
+    label: str = Field("", description="what the path is called, as the name of the optimiser")
+    checkpoints: Annotated[tuple[Checkpoint, ...], Field(min_length=2)] = Field(
+        description="two files of weights or more, in their order, each as model.weights"
+    )
+
+
 class Imported(Frozen):
     """A network that lossmap did not train: what a function of the user's returns, with the weights of a
     file.
@@ -327,6 +357,13 @@ class Imported(Frozen):
             " under no key; null: the one that fits"
         ),
     )
+    trajectories: tuple[Trajectory, ...] = Field(
+        (),
+        description=(
+            "paths of weights that lie on the plane, or that it is made of, with landscape.directions "
+            "trajectory; each a label and its checkpoints"
+        ),
+    )
     weights_sha256: str | None = Field(
         None,
         description=(
@@ -351,6 +388,16 @@ class Imported(Frozen):
             raise ValueError(
                 f"factory is {self.factory!r}, expected package.module:function, for example"
                 " torchvision.models:resnet18"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _paths_have_names(self) -> Self:
+        labels = [path.label for path in self.trajectories]
+        if len(labels) > 1 and (len(set(labels)) < len(labels) or not all(labels)):
+            raise ValueError(
+                f"trajectories have the labels {labels}, expected a label of its own for each of them, such"
+                " as sgd and adam"
             )
         return self
 

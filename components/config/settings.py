@@ -1,5 +1,6 @@
 """Where things are: read from the environment (LOSSMAP_*), so that an experiment never has to say it."""
 
+import os
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlparse
@@ -7,14 +8,22 @@ from urllib.parse import unquote, urlparse
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_OF_MLFLOW = "MLFLOW_TRACKING_URI"
+
+
+def passed_over() -> str:
+    """What MLFLOW_TRACKING_URI says where no run can be logged, as `databricks`; else empty."""
+    uri = os.environ.get(_OF_MLFLOW, "")
+    return "" if uri.startswith(("http://", "https://", "sqlite:///")) else uri
+
 
 class Settings(BaseSettings):
     """Places of this installation.
 
     Attributes:
         store: LOSSMAP_STORE, a file:// or s3:// URI; `lossmap-runs` in the current folder without it.
-        tracking: LOSSMAP_TRACKING, an MLflow tracking URI; a sqlite database beside the store's objects
-            without it.
+        tracking: LOSSMAP_TRACKING, an MLflow tracking URI, or MLFLOW_TRACKING_URI, which other programs read,
+            too, where that is a server or sqlite; a sqlite database beside the store's objects without them.
         logs: LOSSMAP_LOGS, a folder for what the training processes print; beside the store's objects without
             it.
         run: LOSSMAP_RUN, the run that a step of a pipeline belongs to; `{pipeline}` in it stands for the
@@ -28,6 +37,8 @@ class Settings(BaseSettings):
         pipelines: LOSSMAP_PIPELINES, address of Kubeflow Pipelines' API; without it the Kubernetes API server
             leads there.
         pipelines_page: LOSSMAP_PIPELINES_PAGE, address of its pages, for links.
+
+    LOSSMAP_DATA_AWS_… are read where S3 is spoken to: see `s3_client`.
     """
 
     model_config = SettingsConfigDict(env_prefix="LOSSMAP_", env_ignore_empty=True, frozen=True)
@@ -53,7 +64,8 @@ class Settings(BaseSettings):
         if store.startswith("file:"):
             folder = Path(unquote(urlparse(store).path))
         object.__setattr__(self, "store", store)
-        object.__setattr__(self, "tracking", self.tracking or f"sqlite:///{folder / 'mlflow.db'}")
+        tracking = self.tracking or ("" if passed_over() else os.environ.get(_OF_MLFLOW, ""))
+        object.__setattr__(self, "tracking", tracking or f"sqlite:///{folder / 'mlflow.db'}")
         object.__setattr__(self, "logs", self.logs if self.logs != Path() else folder / "logs")
         object.__setattr__(self, "run", self.run.replace("{pipeline}", self.pipeline_run[:8]))
         return self

@@ -125,7 +125,8 @@ def _has_fork_server() -> bool:
 def _begin(
     environment: Mapping[str, str], initializer: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for kind in (signal.SIGINT, signal.SIGHUP):  # a terminal's, for the process that ends this one
+        signal.signal(kind, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     adopt_environment(environment)
     initializer(*arguments)

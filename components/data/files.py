@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 
 from lossmap.components.config.data import TAKEN
 from lossmap.components.core.errors import DataError
-from lossmap.components.stores.objects import Store, open_store
+from lossmap.components.stores.objects import Store, open_source
 
 MOST_FILES = 5_000_000
 MOST_BYTES = 2**40
@@ -37,7 +37,7 @@ class Location:
         parts = urlparse(source)
         if parts.scheme == "s3" and parts.path.endswith(".zip"):
             folder, _, name = source.rpartition("/")
-            open_store(folder).download(name, scratch / "source.zip")
+            open_source(folder).download(name, scratch / "source.zip")
             return cls("zip", str(scratch / "source.zip"), source)
         if parts.scheme == "s3":
             return cls("store", source, source)
@@ -67,7 +67,7 @@ def read_file(source: str, field: str) -> bytes:
     parts = urlparse(source)
     if parts.scheme == "s3":
         folder, _, name = source.rpartition("/")
-        return open_store(folder).read(name)
+        return open_source(folder).read(name)
     if parts.scheme not in ("", "file"):
         raise DataError(f"{field} is {source!r}, expected a path, file:///path or s3://bucket/key")
     try:
@@ -92,7 +92,7 @@ def split_key(place: str) -> tuple[str, str | None]:
 def _is_file(place: str) -> bool:
     if place.startswith("s3://"):
         folder, _, name = place.rpartition("/")
-        return open_store(folder).exists(name)
+        return open_source(folder).exists(name)
     return Path(unquote(place.removeprefix("file://")) if "://" in place else place).expanduser().is_file()
 
 
@@ -112,7 +112,7 @@ def open_files(location: Location) -> Files:
         return ZipFiles(location)
     if location.kind == "folder":
         return FolderFiles(Path(location.place))
-    return StoreFiles(open_store(location.place))
+    return StoreFiles(open_source(location.place))
 
 
 class FolderFiles:

@@ -26,6 +26,8 @@ COLOURS = (
     "#ee7733",
     "#999999",
 )
+# of paths, apart from each other on a map and on white
+_TRAILS = ("#ee6677", "#ff9933", "#cc77ee", "#55bbee", "#b8860b", "#999999")
 READABLE_IN_WHITE = math.log10(500) / 4  # of the scale, above which the colours are too light for white lines
 _APART = 0.06  # of a scale: its labels do not lie on each other
 _DEEPEST = 1e-10  # of the least loss on a logarithmic scale: how far below it a loss can be told
@@ -168,3 +170,8 @@ def label(loss: float) -> str:
     text = f"{loss:g}".replace("-", "\N{MINUS SIGN}", int(loss < 0))
     mantissa, exponent, power = text.partition("e")
     return f"{mantissa}e{int(power)}" if exponent else text
+
+
+def trail_colour(number: int) -> str:
+    """Of one of the paths on a plane."""
+    return _TRAILS[number % len(_TRAILS)]

@@ -20,6 +20,10 @@ _RANDOM = (
     "it draws random numbers in evaluation mode, or counts its calls, and this noise would be surveyed; let"
     " it do neither there, such as F.dropout(x, training=self.training)"
 )
+_TOGETHER = (
+    "what it answers for a sample depends on the others of the batch, so that the loss would depend on"
+    " landscape.batch_size; each sample has to have a loss of its own"
+)
 _HIDDEN = (
     "it keeps random numbers outside of its weights; keep them in a buffer (register_buffer), which the file"
     " of weights holds"
@@ -71,24 +75,15 @@ def _refuse_shared_memory(network: nn.Module, name: str) -> None:
 
 
 def _compare_batches(network: nn.Module, inputs: Tensor, outputs: Tensor, name: str) -> None:
-    cause = "each sample has to have a loss of its own"
-    norms = [
-        key
-        for key, module in network.named_modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is None
-    ]
-    if norms:
-        cause = (
-            f"{norms[0]} has no running statistics and takes those of the batch; let it track them"
-            " (track_running_stats=True), so that the loss does not depend on landscape.batch_size"
-        )
     for count in _FEW:
         try:
             found = _outputs(network, inputs[:count])
         except ExperimentError:  # told where a batch of that size is evaluated
             continue
         if found.shape == outputs[:count].shape:
-            _expect(found, outputs[:count], f"outputs of {name} alone and in a batch of {len(inputs)}", cause)
+            _expect(
+                found, outputs[:count], f"outputs of {name} alone and in a batch of {len(inputs)}", _TOGETHER
+            )
 
 
 def _compare_moved(used: nn.Module, fresh: nn.Module, inputs: Tensor, name: str) -> None:

@@ -4,10 +4,14 @@ such a network.
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
+from lossmap.components.config.data import IN_PROCESS
 from lossmap.components.config.experiment import Experiment
-from lossmap.components.config.models import Imported
+from lossmap.components.config.models import Checkpoint, Imported
 from lossmap.components.data.files import read_file, split_key
+
+Weights = TypeVar("Weights", Imported, Checkpoint)
 
 
 def with_digests(experiment: Experiment) -> Experiment:
@@ -49,7 +53,21 @@ def with_weights_digest(experiment: Experiment) -> Experiment:
 
 
 def _with_weights(model: Imported) -> Imported:
-    if model.weights is None:
+    """The model with the digests of its files of weights."""
+    trajectories = tuple(
+        path.model_copy(update={"checkpoints": tuple(with_digest(each) for each in path.checkpoints)})
+        for path in model.trajectories
+    )
+    return with_digest(model.model_copy(update={"trajectories": trajectories}))
+
+
+def with_digest(model: Weights) -> Weights:
+    """What has weights, with the SHA-256 of their file, its place, and the key in it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if model.weights is None or model.weights.startswith(IN_PROCESS):
         return model
     place, key = (model.weights, model.weights_key) if model.weights_sha256 else split_key(model.weights)
     weights = _absolute(place)

@@ -16,15 +16,15 @@ from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.data.batches import as_inputs, load_packed
-from lossmap.components.data.files import read_file
 from lossmap.components.data.samples import keep_samples
 from lossmap.components.importing.checks import check_function
 from lossmap.components.importing.evaluation import Evaluation
+from lossmap.components.importing.trajectories import import_trajectories, read_weights
 from lossmap.components.landscape.layers import check_layers
 from lossmap.components.landscape.moving import count_parameters, moving_parameters
 from lossmap.components.landscape.objective import experiment_loss, like_parameters
 from lossmap.components.models import build
-from lossmap.components.models.checkpoint_file import read_checkpoint
+from lossmap.components.models.imported import in_one_line
 from lossmap.components.models.state import check_finite, load_state, network_bytes
 from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run
@@ -42,11 +42,17 @@ def import_network(run: Run, progress: Progress = silent) -> None:
         ExperimentError: network, weights, loss and data do not fit together, or are not those that the run
             began with.
     """
+    with in_one_line(run.experiment.model, "its import"):
+        _import(run, progress)
+
+
+def _import(run: Run, progress: Progress) -> None:
     start = time.monotonic()
     model = _imported(run.experiment.model)
     network = load_network(model, run.manifest)
     check_layers(network)
     moving_parameters(network)  # refuses a network without any; lazy ones are counted after their first call
+    import_trajectories(run.store, run.training, model, network)
     evaluation = Evaluation(network, experiment_loss(run.experiment, run.manifest), run.manifest, progress)
     result: dict[str, Any] = {
         "train": _evaluated(run, "train", network, evaluation),
@@ -113,13 +119,7 @@ def load_network(model: Imported, manifest: Manifest) -> nn.Module:
     if model.weights is None:
         check_finite(network, model.factory)
         return network
-    content = read_file(model.weights, "model.weights")
-    if model.weights_sha256 not in (None, hashlib.sha256(content).hexdigest()):
-        raise ExperimentError(
-            f"{model.weights} has changed since the run was made: its SHA-256 is not {model.weights_sha256};"
-            " start a new run"
-        )
-    checkpoint = read_checkpoint(content, model.weights, model.weights_key)
+    checkpoint = read_weights(model, model.weights, "model.weights")
     for line in load_state(network, checkpoint, model.weights):
         tell(line)
     return network

@@ -11,6 +11,12 @@ OPTIONAL_CONFIG_KEYS = (
     "AWS_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
+    "AWS_REQUEST_CHECKSUM_CALCULATION",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION",
+    "MLFLOW_S3_ENDPOINT_URL",
+    "MLFLOW_S3_UPLOAD_EXTRA_ARGS",
+    "MLFLOW_TRACKING_INSECURE_TLS",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",
@@ -18,6 +24,11 @@ OPTIONAL_CONFIG_KEYS = (
 FILES, FILES_PATH = "lossmap-files", "/etc/lossmap"  # a ConfigMap of files for every pod, if there is one
 STORE_SECRET = "lossmap-object-store"  # not where a role of the accounts gives the keys
 STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+DATA_SECRET = "lossmap-data"  # only where images and weights are in another S3 than the store
+DATA_KEYS = tuple(
+    f"LOSSMAP_DATA_AWS_{name}"
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "ENDPOINT_URL", "DEFAULT_REGION")
+)
 TRACKING_SECRET = "lossmap-mlflow"  # only where MLflow asks who is there
 TRACKING_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 STEPS_ACCOUNT = "lossmap-run"

@@ -40,7 +40,7 @@ class Evaluator:
         network = fixed(problem.network.eval())
         self._network, self._loss = network, problem.loss
         self._samples, self._groups = problem.samples, problem.samples.groups()
-        self._reestimate = batch_norm == "reestimated"
+        self._reestimate = batch_norm == "reestimated" and bool(_norms(network))
         moving = {name: tensor for name, tensor in tensors(network).items() if name in directions[0]}
         by_type: dict[torch.dtype, dict[str, Tensor]] = {}
         for name, tensor in moving.items():
@@ -119,12 +119,16 @@ def reestimate(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> 
         ) from None
 
 
+def _norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
 @contextmanager
 def collecting_statistics(network: nn.Module) -> Iterator[None]:
     """While this is open, BatchNorm normalises by each batch's own statistics; afterwards by their plain
     average over the batches.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = _norms(network)
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches

@@ -1,10 +1,15 @@
 """Which parameters of a network move: those of its planes, its curvature, its norms and its count."""
 
+from collections import Counter
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
 from torch import Tensor, nn
 
 from lossmap.components.core.errors import ExperimentError
 
 _SHOWN = 4
+_SHOWN_PARTS = 12
 
 
 def moving_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -37,6 +42,58 @@ def frozen_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     return {name: each for name, each in network.named_parameters() if name not in moving}
 
 
+def matching_parameters(network: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Names of the moving parameters that some pattern matches, in the network's order.
+
+    A pattern is that of file names (*, ?, [abc]), and matches the name of a parameter or of a layer that
+    holds it; a parameter with several names is found by each of them.
+
+    Raises:
+        ExperimentError: a pattern matches no parameter, or only frozen ones.
+    """
+    moving = moving_parameters(network)
+    first = {id(parameter): name for name, parameter in moving.items()}
+    names = dict(network.named_parameters(remove_duplicate=False))
+    chosen = set()
+    for pattern in patterns:
+        matched = [name for name in names if _matches(name, pattern)]
+        found = {first[id(names[name])] for name in matched if id(names[name]) in first}
+        if not found:
+            raise ExperimentError(_unmatched(network, pattern, matched))
+        chosen |= found
+    return [name for name in moving if name in chosen]
+
+
+def layer_parameters(network: nn.Module) -> dict[str, list[str]]:
+    """Names of the moving parameters by the layer that holds them; one outside of layers by its own name."""
+    layers: dict[str, list[str]] = {}
+    for name in moving_parameters(network):
+        layers.setdefault(name.rpartition(".")[0] or name, []).append(name)
+    return layers
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts = name.split(".")
+    return any(fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1))
+
+
+def _unmatched(network: nn.Module, pattern: str, frozen: list[str]) -> str:
+    text, kind = f"landscape.curvature.parameters has {pattern!r}, which matches", type(network).__name__
+    if frozen:
+        return (
+            f"{text} only frozen parameters of the network {kind} ({listed(frozen)}), expected some that"
+            f" move: {_described(network)}"
+        )
+    return f"{text} no parameter of the network {kind}, expected some of {_described(network)}"
+
+
+def _described(network: nn.Module) -> str:
+    """What moves: the network's parts, with the number of parameters in each."""
+    counts = Counter(name.partition(".")[0] for name in moving_parameters(network))
+    parts = [f"{part}.* ({count})" if count > 1 else part for part, count in counts.items()]
+    return listed(parts, _SHOWN_PARTS)
+
+
 def count_parameters(network: nn.Module) -> int:
     """How many numbers move.
 
@@ -46,10 +103,10 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in moving_parameters(network).values())
 
 
-def listed(names: list[str]) -> str:
+def listed(names: list[str], shown: int = _SHOWN) -> str:
     """The first names, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def _is_number(parameter: Tensor) -> bool:

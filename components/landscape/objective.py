@@ -230,7 +230,7 @@ def loss_registration(name: str, loss: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        del _LOSSES[name]
+        _LOSSES.pop(name, None)  # several networks may have one loss
 
 
 def users_loss(loss: Any, name: str) -> Loss:

@@ -125,7 +125,7 @@ def read_checkpoint(content: bytes, name: str, key: str | None = None) -> Checkp
             f"{name} cannot be read as weights: {reason(error)}; expected .safetensors, or what torch.save"
             " writes of a state dict"
         ) from None
-    checkpoint = _checkpoint(found, name)
+    checkpoint = held(found, name)
     return checkpoint if key is None else checkpoint.below(key, name)
 
 
@@ -149,7 +149,12 @@ def load_plain(content: bytes) -> Any:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def _checkpoint(found: Any, name: str) -> Checkpoint:
+def held(found: Any, name: str) -> Checkpoint:
+    """The tensors in what a file held, or in a state that was handed over.
+
+    Raises:
+        ExperimentError: there are none.
+    """
     leaves = list(_leaves(found, "", _DEEPEST)) if isinstance(found, Mapping) else []
     if not leaves:
         held = (

@@ -12,9 +12,9 @@ from typing import Any
 from torch import nn
 
 from lossmap.components.config.manifest import Manifest
-from lossmap.components.config.models import Imported
+from lossmap.components.config.models import Imported, Model
 from lossmap.components.core.code import sources_sha256
-from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.core.imports import python_object, reason
 
@@ -69,17 +69,35 @@ def source_sha256(model: Imported) -> str:
 
 
 @contextmanager
+def in_one_line(model: Model, what: str) -> Iterator[None]:
+    """Whatever a user's network does while this is open is told as an ExperimentError.
+
+    Args:
+        model: errors of lossmap's own networks stay what they are.
+        what: is computed.
+    """
+    try:
+        yield
+    except LossmapError:
+        raise
+    except Exception as error:
+        if not isinstance(model, Imported):
+            raise
+        raise ExperimentError(f"{model.factory} fails in {what}: {reason(error)}") from error
+
+
+@contextmanager
 def network_registration(model: Imported, network: nn.Module) -> Iterator[None]:
     """While this is open, this process can build the network of `model`."""
     _registered[_key(model)] = network
     try:
         yield
     finally:
-        del _registered[_key(model)]
+        _registered.pop(_key(model), None)  # two of several networks may be one
 
 
 def _key(model: Imported) -> str:
-    return canonical_json(model.model_dump(mode="json"))
+    return canonical_json(model.model_dump(mode="json", exclude={"trajectories"}))
 
 
 def _registered_copy(model: Imported) -> nn.Module:

@@ -15,7 +15,7 @@ from lossmap.components.models.fit import Fit, fits, same_values
 _SHOWN = 4
 
 
-def load_state(network: nn.Module, checkpoint: Checkpoint, name: str) -> list[str]:
+def load_state(network: nn.Module, checkpoint: Checkpoint, name: str, option: str = "--weights") -> list[str]:
     """Put the one set of weights that fits into the network, in its own type, and say what was chosen or left
     aside, in a line each.
 
@@ -23,6 +23,7 @@ def load_state(network: nn.Module, checkpoint: Checkpoint, name: str) -> list[st
         network: gets the weights.
         checkpoint: tensors by name.
         name: of the file, for messages.
+        option: of the command line that gave it.
 
     Raises:
         ExperimentError: nothing fits, with the names that are missing, unexpected or of another shape; or
@@ -40,7 +41,7 @@ def load_state(network: nn.Module, checkpoint: Checkpoint, name: str) -> list[st
         keys = _keys([fit, *others])
         raise ExperimentError(
             f"{name} holds {len(keys)} sets of weights that fit the network {type(network).__name__}:"
-            f" {', '.join(keys)}; choose one: --weights {name}:{keys[0]}"
+            f" {', '.join(keys)}; choose one: {option} {name}:{keys[0]}"
         )
     _check_tied(own, fit, checkpoint, name)
     network.load_state_dict({mine: checkpoint.tensors[key] for mine, key in fit.taken.items()}, strict=False)

@@ -1,4 +1,4 @@
-"""What decides a result, and so its address: equal tasks are done once, whoever asks for them."""
+"""What decides a result, and so its address: equal computations are made once, whoever asks for them."""
 
 import hashlib
 from typing import Literal
@@ -13,11 +13,11 @@ from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.frozen import Frozen, canonical_json
 
 
-class Task(Frozen):
-    """Something to do whose result depends on nothing but these fields.
+class Computation(Frozen):
+    """A computation whose result depends on nothing but these fields.
 
     Attributes:
-        software: digest of the code that does it, and the version of torch.
+        software: digest of the code that makes it, and the version of torch.
     """
 
     software: str
@@ -27,7 +27,7 @@ class Task(Frozen):
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
 
 
-class TrainingTask(Task):
+class TrainingComputation(Computation):
     """Train a model on a packed data set, given by its digest; import it, and evaluate it there, where
     there is no training.
     """
@@ -48,14 +48,14 @@ class TrainingTask(Task):
         return self.training
 
 
-class SurveyTask(Task):
+class SurveyComputation(Computation):
     """Survey the network of a training, given by its address."""
 
     training: str
     landscape: Landscape
 
 
-class StateTask(Task):
+class StateComputation(Computation):
     """Make a network out of those of two trainings: the second one aligned with the first, or the trained
     bend of a curve.
     """
@@ -68,8 +68,8 @@ class StateTask(Task):
     seed: NonNegativeInt
 
 
-class PathTask(Task):
-    """Walk one path between the networks of two trainings. Equal tasks are done once, whatever else they
+class PathComputation(Computation):
+    """Walk one path between the networks of two trainings. Equal ones are walked once, whatever else they
     were asked for with.
     """
 

@@ -4,6 +4,7 @@ datasets/<digest>/manifest.json, train-00000.safetensors, …     digest = conte
 trainings/<address>/task.json                                   address = data + model + training + software
 trainings/<address>/checkpoints/step-00001234/…, LATEST
 trainings/<address>/trajectory/00012.safetensors                weights after epoch 12; 00000 is the start
+trainings/<address>/trajectory-1/00012.safetensors              the second path of an imported network
 trainings/<address>/epochs/00012.json                           metrics of epoch 12
 trainings/<address>/launcher                                    changes as long as somebody waits for it
 trainings/<address>/weights.safetensors, training.json          the trained network: ends training
@@ -22,6 +23,8 @@ paths/<address>/profile.npz                                     address = traini
                                                                 software
 connections/<digest>/connection.json, page.html, …              digest = names of the runs + settings +
                                                                 addresses of the paths
+connections/<digest>/matrix.json, page.html, matrix.png         of several networks; digest = their labels +
+                                                                those of the pairs
 studies/<name>/results.json, page.html, …                       written anew when more runs are finished
 studies/<name>/connections/<digest>.json                        barriers between two of its runs
 """
@@ -64,7 +67,7 @@ def training(address: str, name: str) -> str:
     return f"trainings/{address}/{name}"
 
 
-def training_task(address: str) -> str:
+def training_computation(address: str) -> str:
     """What is trained, on what, and how."""
     return training(address, "task.json")
 
@@ -79,14 +82,14 @@ def latest_checkpoint(address: str) -> str:
     return training(address, "checkpoints/LATEST")
 
 
-def snapshots(address: str) -> str:
-    """The prefix of all snapshots of the weights."""
-    return training(address, "trajectory/")
+def snapshots(address: str, path: int = 0) -> str:
+    """The prefix of all snapshots of the weights; of an imported network, of one of several paths."""
+    return training(address, f"trajectory-{path}/" if path else "trajectory/")
 
 
-def snapshot(address: str, epoch: int) -> str:
-    """The weights after `epoch` epochs."""
-    return f"{snapshots(address)}{epoch:05d}.safetensors"
+def snapshot(address: str, epoch: int, path: int = 0) -> str:
+    """The weights after `epoch` epochs; of an imported network, in the checkpoint of that number."""
+    return f"{snapshots(address, path)}{epoch:05d}.safetensors"
 
 
 def epochs(address: str) -> str:

@@ -1,6 +1,4 @@
-"""Objects by key, in a folder (file://) or in S3-compatible storage (s3://). The only module that speaks
-to boto3.
-"""
+"""Objects by key, in a folder (file://) or in S3-compatible storage (s3://)."""
 
 import base64
 import hashlib
@@ -10,19 +8,14 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
 from lossmap.components.core.errors import StoreError
-from lossmap.components.stores.s3_errors import explained
-
-# botocore 1.44 pauses at most 0.05, 0.1, 0.2, 0.4 and 0.8 s between attempts (1 to 16 s where the server asks
-# for patience): an endpoint that does not answer is told within 20 s, and a server that starts again is not
-# waited for.
-_ATTEMPTS = 6
-_CONNECT_SECONDS = 3
-_UPLOAD_VARIABLE = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
+from lossmap.components.stores.s3_client import s3_client
+from lossmap.components.stores.s3_errors import UPLOAD_VARIABLE, explained
 
 
 class Store(Protocol):
@@ -59,6 +52,31 @@ def open_store(uri: str) -> Store:
     if parts.scheme == "":
         return FileStore(Path(uri).expanduser())
     raise StoreError(f"store is {uri!r}, expected file:///folder, a path, or s3://bucket/prefix")
+
+
+def open_source(uri: str) -> Store:
+    """What users bring at `s3://bucket/prefix`, which may be in another S3 than the store, with keys of its
+    own: see `s3_client`.
+    """
+    return S3Store(uri, of_source=True)
+
+
+def ask_source() -> str:
+    """Ask the S3 of what users bring whether it knows their keys; returns its address.
+
+    Raises:
+        StoreError: it does not, or is out of reach.
+    """
+    from botocore.exceptions import ClientError
+
+    with explained("LOSSMAP_DATA_AWS_…", "the list of buckets", of_source=True):
+        client = s3_client(of_source=True)
+        try:
+            client.list_buckets()
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "AccessDenied":  # whose keys it knows
+                raise
+        return str(client.meta.endpoint_url)
 
 
 class FileStore:
@@ -133,22 +151,23 @@ class FileStore:
 
 class S3Store:
     """A bucket and a prefix. Endpoint, region and credentials come from the standard AWS variables and
-    files.
+    files; for what users bring, those of `s3_client`.
     """
 
-    def __init__(self, uri: str):
+    def __init__(self, uri: str, of_source: bool = False):
         self.uri = uri.rstrip("/")
         self._bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         self._prefix = prefix.strip("/")
         if not self._bucket:
             raise StoreError(f"store is {uri!r}, expected s3://bucket/prefix")
-        with explained(self.uri, ""):
-            self._client, self._upload = _s3_client(), _upload_arguments()
+        self._explained = partial(explained, self.uri, of_source=of_source)
+        with self._explained(""):
+            self._client, self._upload = s3_client(of_source), _upload_arguments()
         self._bucket_seen = False
 
     def read(self, key: str) -> bytes:
         """The content of an object; StoreError where there is none."""
-        with explained(self.uri, key):
+        with self._explained(key):
             body: bytes = self._client.get_object(Bucket=self._bucket, Key=self._name(key))["Body"].read()
             return body
 
@@ -157,20 +176,19 @@ class S3Store:
         damaged on the way.
         """
         digest = hashlib.md5(content, usedforsecurity=False).digest()
-        with explained(self.uri, key):
+        with self._explained(key):
             self._client.put_object(
+                **{**self._upload, "ContentMD5": base64.b64encode(digest).decode()},
                 Bucket=self._bucket,
                 Key=self._name(key),
                 Body=content,
-                ContentMD5=base64.b64encode(digest).decode(),
-                **self._upload,
             )
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
         from botocore.exceptions import ClientError
 
-        with explained(self.uri, key):
+        with self._explained(key):
             try:
                 self._client.head_object(Bucket=self._bucket, Key=self._name(key))
             except ClientError as error:
@@ -189,7 +207,7 @@ class S3Store:
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that starts with the prefix, in order."""
         start = len(self._name(""))
-        with explained(self.uri, prefix):
+        with self._explained(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._name(prefix)
             )
@@ -198,12 +216,12 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
-        with explained(self.uri, key):
+        with self._explained(key):
             self._client.delete_object(Bucket=self._bucket, Key=self._name(key))
 
     def download(self, key: str, target: Path) -> None:
         """Copy an object to a file without holding it in memory."""
-        with explained(self.uri, key), _copying(self.uri, key, target):
+        with self._explained(key), _copying(self.uri, key, target):
             self._client.download_file(self._bucket, self._name(key), str(target))
 
     def _name(self, key: str) -> str:
@@ -211,48 +229,21 @@ class S3Store:
         return f"{self._prefix}/{key}" if self._prefix else key
 
 
-def _s3_client() -> Any:
-    """A client with bounded waits. Addresses, region, keys, proxies and certificates are as the AWS variables
-    and files say; checksums only where they are required, unless these say something else, since not every
-    S3-compatible server knows them.
-    """
-    import boto3
-    from botocore.config import Config
-
-    checksums = {
-        name: "when_required"
-        for name in ("request_checksum_calculation", "response_checksum_validation")
-        if f"AWS_{name.upper()}" not in os.environ
-    }
-    config = Config(
-        retries={
-            "mode": "standard",
-            "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or _ATTEMPTS),
-        },
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=60,
-        **checksums,
-    )
-    session = boto3.session.Session()
-    region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
-    return session.client("s3", config=config, region_name=region)
-
-
-def _upload_arguments() -> dict[str, str]:
+def _upload_arguments() -> dict[str, Any]:
     """What every upload says besides, such as the key of the server-side encryption: the variable that MLflow
     has for its own.
 
     Raises:
         StoreError: it is no JSON object.
     """
-    text = os.environ.get(_UPLOAD_VARIABLE) or "{}"
+    text = os.environ.get(UPLOAD_VARIABLE) or "{}"
     try:
         arguments = json.loads(text)
     except ValueError:
         arguments = None
     if not isinstance(arguments, dict):
         raise StoreError(
-            f"{_UPLOAD_VARIABLE} is {text!r}, expected JSON such as"
+            f"{UPLOAD_VARIABLE} is {text!r}, expected JSON such as"
             ' {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "…"}'
         )
     return arguments

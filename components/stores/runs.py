@@ -13,7 +13,7 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.errors import ExperimentError, StoreError
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.stores import layout, software
-from lossmap.components.stores.addresses import SurveyTask, TrainingTask
+from lossmap.components.stores.addresses import SurveyComputation, TrainingComputation
 from lossmap.components.stores.objects import Store, open_store
 from lossmap.components.stores.survey_plan import Survey
 
@@ -70,7 +70,7 @@ class Run:
         Raises:
             StoreError: the store has no such run; the message names some that it has.
         """
-        self._check_begun()
+        self.check_begun()
         return Experiment.model_validate_json(self.store.read(layout.experiment(self.name)))
 
     def has_data(self) -> bool:
@@ -133,7 +133,7 @@ class Run:
             StoreError: the run is not finished, or unknown.
         """
         if not self.is_finished():
-            self._check_begun()
+            self.check_begun()
             raise StoreError(
                 f"run {self.name} is not finished; go on with it: lossmap run --resume {self.name}"
             )
@@ -148,14 +148,19 @@ class Run:
         scalars: dict[str, float | None] = load_json(self.store, layout.scalars(self.name))
         return scalars
 
-    def _check_begun(self) -> None:
+    def check_begun(self) -> None:
+        """Refuse a run that there is not.
+
+        Raises:
+            StoreError: with the names of some that there are.
+        """
         if not self.store.exists(layout.experiment(self.name)):
             known = ", ".join(list_runs(self.store)[-3:])
             hint = f"the newest are {known}" if known else "it has no runs yet"
             raise StoreError(f"{self.store.uri} has no run {self.name}; {hint}")
 
     def _new_links(self) -> Links:
-        task = TrainingTask(
+        computation = TrainingComputation(
             dataset=self.manifest.digest,
             model=self.experiment.model,
             training=self.experiment.training,
@@ -163,9 +168,9 @@ class Run:
                 software.TRAINING if self.experiment.training else software.IMPORTING
             ),
         )
-        training = task.address()
-        self.store.write(layout.training_task(training), task.model_dump_json().encode())
-        survey = SurveyTask(
+        training = computation.address()
+        self.store.write(layout.training_computation(training), computation.model_dump_json().encode())
+        survey = SurveyComputation(
             training=training,
             landscape=self.experiment.landscape,
             software=software.software_of(software.SURVEY),
@@ -201,9 +206,9 @@ def load_manifest(store: Store, digest: str) -> Manifest:
         ) from None
 
 
-def load_training_task(store: Store, training: str) -> TrainingTask:
+def load_training_computation(store: Store, training: str) -> TrainingComputation:
     """What a training is to do."""
-    return TrainingTask.model_validate_json(store.read(layout.training_task(training)))
+    return TrainingComputation.model_validate_json(store.read(layout.training_computation(training)))
 
 
 def save_epoch(store: Store, training: str, metrics: Mapping[str, float]) -> None:

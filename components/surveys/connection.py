@@ -1,6 +1,7 @@
 """The paths between two trained networks: walked once, kept in the store, and found there afterwards."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from functools import cached_property
 from typing import Any, Literal
@@ -26,8 +27,9 @@ from lossmap.components.landscape.connectivity.symmetries import channel_spaces
 from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.evaluator import reestimate
 from lossmap.components.landscape.grid import from_npz, to_npz
+from lossmap.components.models.imported import in_one_line
 from lossmap.components.stores import layout, software
-from lossmap.components.stores.addresses import PathTask, StateTask
+from lossmap.components.stores.addresses import PathComputation, StateComputation
 from lossmap.components.surveys.ends import Ends, Networks, TrainingBatches, load_networks
 
 
@@ -63,21 +65,22 @@ class Connection:
         key = self._state_key("aligned", "alignment.json")
         if self._store.exists(key):
             return Note.model_validate_json(self._store.read(key))
-        alignment = align(self._networks.a, self._networks.b, self._evaluation.seed)
+        with self._in_one_line("the alignment"):
+            alignment = align(self._networks.a, self._networks.b, self._evaluation.seed)
+            note = Note(
+                batch_norm=self._networks.have_batch_norm,
+                spaces=alignment.spaces,
+                permuted=alignment.permuted,
+                reason=channel_spaces(self._networks.b).reason,
+            )
         self._write_state("aligned", alignment.state)
-        note = Note(
-            batch_norm=self._networks.have_batch_norm,
-            spaces=alignment.spaces,
-            permuted=alignment.permuted,
-            reason=channel_spaces(self._networks.b).reason,
-        )
         self._store.write(key, note.model_dump_json().encode())
         return note
 
     def address(self, name: PathName) -> str:
         """Of the path in the store."""
         curve = self._curve if name == "curve" else None
-        return PathTask(
+        return PathComputation(
             trainings=self._ends.trainings,
             path=name,
             evaluation=self._evaluation,
@@ -96,7 +99,9 @@ class Connection:
         ):
             progress(1, 1, "found in the store")
         elif self._curve:
-            self._write_state("bend", self._bend(self._curve, progress))
+            with self._in_one_line("the training of the curve"):
+                bend = self._bend(self._curve, progress)
+            self._write_state("bend", bend)
 
     def walk(self, name: PathName, progress: Progress = silent) -> dict[str, Profile]:
         """Loss and error along a path, on training samples and, where there are, on test samples. A curve
@@ -106,8 +111,13 @@ class Connection:
         if self._store.exists(key):
             progress(1, 1, "found in the store")
         else:
-            self._store.write(key, _packed(self._evaluated(name, progress)))
+            with self._in_one_line(f"the path {name}"):
+                profiles = self._evaluated(name, progress)
+            self._store.write(key, _packed(profiles))
         return _unpacked(self._store.read(key))
+
+    def _in_one_line(self, what: str) -> AbstractContextManager[None]:
+        return in_one_line(self._ends.experiment.model, f"{what} of the connection")
 
     @cached_property
     def _networks(self) -> Networks:
@@ -163,17 +173,17 @@ class Connection:
         )
 
     def _state_key(self, state: Literal["aligned", "bend"], name: str = "state.safetensors") -> str:
-        bend = state == "bend"
-        task = StateTask(
+        trained = {"curve": self._curve, "batch_norm": self._evaluation.batch_norm}
+        decisive = trained if state == "bend" else dict.fromkeys(trained)
+        computation = StateComputation(
             trainings=self._ends.trainings,
             state=state,
-            curve=self._curve if bend else None,
-            batch_norm=self._evaluation.batch_norm if bend else None,
+            **decisive,
             device=self._evaluation.device,
             seed=self._evaluation.seed,
             software=_software(),
         )
-        return layout.path(task.address(), name)
+        return layout.path(computation.address(), name)
 
     def _write_state(self, state: Literal["aligned", "bend"], tensors: State) -> None:
         self._store.write(

@@ -9,15 +9,19 @@ from torch import Tensor, nn
 from lossmap.components.config.connection import Evaluation
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
+from lossmap.components.config.models import Imported
 from lossmap.components.core.errors import ExperimentError, StoreError
 from lossmap.components.data.batches import Packed, as_inputs, epoch_order, load_packed, sample_indices
 from lossmap.components.landscape.losses.loss import Loss
 from lossmap.components.landscape.objective import Samples, experiment_loss, like_parameters
+from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.determinism import compute_deterministically
 from lossmap.components.surveys.problems import Problems
 
-_NOT_ARCHITECTURE = {"seed", "weights", "weights_key", "weights_sha256", "source_sha256"}
+_NOT_ARCHITECTURE = {
+    *("seed", "weights", "weights_key", "weights_sha256", "source_sha256", "trajectories"),
+}
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,20 @@ def find_ends(runs: tuple[Run, Run]) -> Ends:
         raise ExperimentError(
             f"{first} and {second} differ in {differences}; expected one architecture and one data set"
         )
-    if runs[0].training == runs[1].training:
-        raise ExperimentError(
-            f"{first} and {second} have the same trained network; train another one, as with --set"
-            " model.seed=1 --set training.seed=1"
-        )
+    if runs[0].training == runs[1].training or _have_one_file(runs):
+        cure = "train another one, as with --set model.seed=1 --set training.seed=1"
+        if isinstance(experiments[0].model, Imported):
+            cure = "give other weights"
+        raise ExperimentError(f"{first} and {second} have the same trained network; {cure}")
     return Ends(runs)
+
+
+def _have_one_file(runs: tuple[Run, Run]) -> bool:
+    """Whether two imported networks have the same weights, if in files of two names."""
+    if not all(isinstance(run.experiment.model, Imported) for run in runs):
+        return False
+    first, second = (run.store.read(layout.weights(run.training)) for run in runs)
+    return first == second
 
 
 def _differences(experiments: Sequence[Experiment], manifests: Sequence[Manifest]) -> Iterator[str]:

@@ -77,7 +77,7 @@ def _points(part: Part, survey: Survey, landscape: Landscape, known: Mapping[Poi
         if part.pair == 0:
             yield from ((position.x, position.y) for position in survey.positions)
     elif part.kind == "trajectory":
-        yield from ((float(position.epoch), 0.0) for position in survey.positions)
+        yield from ((float(position.epoch), float(position.trail)) for position in survey.positions)
     elif part.kind == "convexity" and landscape.convexity:
         yield from Grid.of(landscape.convexity.plane.x, landscape.convexity.plane.y).points()
     else:

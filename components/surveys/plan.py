@@ -6,6 +6,7 @@ that are not there yet.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import Imported
@@ -25,21 +27,33 @@ from lossmap.components.data.samples import keep_samples
 from lossmap.components.landscape.directions.filters import Layout, filter_layouts
 from lossmap.components.landscape.directions.normalization import normalize
 from lossmap.components.landscape.directions.random import normalized_direction, random_direction
-from lossmap.components.landscape.directions.trajectory import Principal, principal
+from lossmap.components.landscape.directions.trajectory import Principal, Projection, principal, projected
 from lossmap.components.landscape.evaluator import tensors
+from lossmap.components.landscape.fold import differentiable_fold
+from lossmap.components.landscape.hessian.curvature import block_names
 from lossmap.components.landscape.hessian.lanczos import eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.layers import check_layers, check_reestimation
 from lossmap.components.landscape.moving import frozen_parameters, listed, moving_parameters
 from lossmap.components.landscape.parameters import gradient
 from lossmap.components.landscape.precision import narrow_types
+from lossmap.components.models.imported import in_one_line
 from lossmap.components.stores import layout, software
 from lossmap.components.stores.runs import Run
-from lossmap.components.stores.survey_plan import Kind, Part, Position, Survey
+from lossmap.components.stores.survey_plan import Kind, Part, Position, Survey, Trail
 from lossmap.components.surveys.checks import check_plane
 from lossmap.components.surveys.determinism import one_blas_thread
-from lossmap.components.surveys.problems import Problems, in_one_line, load_directions
+from lossmap.components.surveys.problems import Problems, load_directions
+from lossmap.components.surveys.trails import load_snapshot, snapshot_epochs, trails
 
+_ON_THE_PLANE = {
+    "frozen": (
+        "on the plane they are the surveyed network's everywhere, so that the two losses differ by that, too"
+        " (landscape.batch_norm=coordinates moves them along, reestimated estimates them at every point)"
+    ),
+    "reestimated": "on the plane they are estimated at every point",
+    "coordinates": "on the plane they move along with the weights",
+}
 _EVALUATED_WITH = {"split", "task", "samples", "batch_norm", "batch_size", "device", "seed"}
 
 Pair = Mapping[str, Mapping[str, Tensor]]  # axis, name
@@ -55,23 +69,26 @@ def plan(run: Run) -> Survey:
     planning = _Planning(run)
     landscape = run.experiment.landscape
     planning.check_layers()
-    with one_blas_thread(), in_one_line(run, "the directions"):
+    with one_blas_thread(), in_one_line(run.experiment.model, "the directions of the survey"):
         parts = [_plane(planning, pair) for pair in range(landscape.pairs)]
     plane = parts[0].plane
     if isinstance(run.experiment.model, Imported):
         check_plane(planning.problems, load_directions(run.store, plane), landscape.samples)
-    if planning.path:
-        parts.append(Part(kind="trajectory", address=planning.address("trajectory", {}), plane=plane))
+    if planning.trails:
+        places = {"trails": [(trail.training, trail.number) for trail in planning.trails]}
+        parts.append(Part(kind="trajectory", address=planning.address("trajectory", places), plane=plane))
     if landscape.convexity:
         settings = {"directions": plane, **landscape.convexity.model_dump(mode="json", exclude={"plane"})}
         parts.append(Part(kind="convexity", address=planning.address("convexity", settings), plane=plane))
     if landscape.curvature:
         settings = landscape.curvature.model_dump(mode="json")
         parts.append(Part(kind="curvature", address=planning.address("curvature", settings), plane=plane))
+    seen = planning.seen(plane)
     survey = Survey(
         parts=tuple(parts),
-        positions=planning.positions(),
-        explained=planning.path.explained if planning.path else (),
+        positions=planning.positions(seen) if seen else (),
+        trails=planning.trails,
+        explained=seen.explained if seen else (),
         notes=tuple(planning.notes()),
     )
     run.keep_survey(survey)
@@ -112,10 +129,12 @@ class _Planning:
         )
 
     def check_layers(self) -> None:
-        """Whether the network's layers can be surveyed in this way."""
+        """Whether the network's layers, and those that are named, can be surveyed in this way."""
         check_layers(self.network)
         if self.landscape.batch_norm == "reestimated":
             check_reestimation(self.network)
+        if self.landscape.curvature:
+            block_names(self.network, self.landscape.curvature)
 
     def notes(self) -> Iterator[str]:
         """What one has to know about the weights that move, in sentences."""
@@ -126,6 +145,28 @@ class _Planning:
             yield f"{frozen:,} of {frozen + moving:,} weights are frozen and do not move."
         if self.tuned:
             yield "The others have one dimension and move, although landscape.ignore_bias_and_norm is true."
+        yield from self.geometry
+        if self.trails and any(isinstance(module, _BatchNorm) for module in self.network.modules()):
+            plane = _ON_THE_PLANE[self.landscape.batch_norm]
+            yield f"Every snapshot's own loss is with its own BatchNorm statistics; {plane}."
+
+    @cached_property
+    def geometry(self) -> list[str]:
+        """How far other runs' networks are, and in which directions: a picture has right angles and equal
+        units.
+        """
+        if self.landscape.directions != "networks":
+            return []
+        names = self.landscape.networks
+        vectors = [_flat(_difference(self, name), self.weights) for name in names]
+        lengths = [float(vector.norm()) for vector in vectors]
+        far = " and ".join(f"{name} {length:.4g}" for name, length in zip(names, lengths, strict=True))
+        lines = [f"Euclidean distance of the weights from {self.run.name}: {far}."]
+        if len(vectors) > 1 and all(lengths):
+            cosine = float(vectors[0] @ vectors[1]) / (lengths[0] * lengths[1])
+            degrees = math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+            lines.append(f"The two directions enclose {degrees:.3g} degrees and are drawn at right angles.")
+        return lines
 
     @cached_property
     def problems(self) -> Problems:
@@ -149,33 +190,48 @@ class _Planning:
         return filter_layouts(self.network)
 
     @cached_property
-    def epochs(self) -> list[int]:
-        prefix = layout.snapshots(self.run.training)
-        keys = self.run.store.keys(prefix)
-        return [int(key.removeprefix(prefix).removesuffix(".safetensors")) for key in keys]
+    def trails(self) -> tuple[Trail, ...]:
+        """The paths that the survey shows: those that were imported, its own training's where the plane is
+        made of it or others are shown, and those of other runs.
+        """
+        return trails(self.run)
+
+    @cached_property
+    def places(self) -> list[tuple[int, int]]:
+        """Trail and epoch of every snapshot."""
+        return [
+            (number, epoch)
+            for number, trail in enumerate(self.trails)
+            for epoch in snapshot_epochs(self.run.store, trail)
+        ]
+
+    @cached_property
+    def snapshots(self) -> list[dict[str, Tensor]]:
+        """The weights of every snapshot."""
+        return [load_snapshot(self.run.store, self.trails[number], epoch) for number, epoch in self.places]
 
     @cached_property
     def path(self) -> Principal | None:
-        """The trajectory and its plane, where the survey is about them."""
+        """The trails and their plane, where the survey is of that."""
         if self.landscape.directions != "trajectory":
             return None
-        keys = [layout.snapshot(self.run.training, epoch) for epoch in self.epochs]
-        return principal(self.state, [load(self.run.store.read(key)) for key in keys], list(self.weights))
+        return principal(self.state, self.snapshots, list(self.weights))
 
-    def positions(self) -> tuple[Position, ...]:
+    def seen(self, plane: str) -> Projection | None:
+        """The trails on the plane, where there are some."""
+        if self.path or not self.trails:
+            return self.path
+        directions = load_directions(self.run.store, plane)
+        return projected(self.state, self.snapshots, list(self.weights), directions)
+
+    def positions(self, seen: Projection) -> tuple[Position, ...]:
         """Where the snapshots lie with respect to the plane."""
-        if not self.path:
-            return ()
         rows = zip(
-            self.epochs,
-            self.path.positions.tolist(),
-            self.path.distances.tolist(),
-            self.path.lengths.tolist(),
-            strict=True,
+            self.places, seen.positions.tolist(), seen.distances.tolist(), seen.lengths.tolist(), strict=True
         )
         return tuple(
-            Position(epoch=epoch, x=x, y=y, distance=distance, length=length)
-            for epoch, (x, y), distance, length in rows
+            Position(epoch=epoch, x=x, y=y, distance=distance, length=length, trail=trail)
+            for (trail, epoch), (x, y), distance, length in rows
         )
 
     def address(self, kind: Kind, settings: Mapping[str, Any]) -> str:
@@ -184,7 +240,7 @@ class _Planning:
             "kind": kind,
             "weights": self.problems.weights_sha256,
             "data": self.run.manifest.digest,
-            "model": self.run.experiment.model.model_dump(mode="json"),
+            "model": self.run.experiment.model.model_dump(mode="json", exclude={"trajectories"}),
             "settings": self.landscape.model_dump(mode="json", include=_EVALUATED_WITH) | dict(settings),
             "software": software.software_of(software.SURVEY),
         }
@@ -282,6 +338,11 @@ def _difference(planning: _Planning, other: str) -> dict[str, Tensor]:
     return _moving(difference, planning)
 
 
+def _flat(direction: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+    """What of a direction moves weights, as one vector."""
+    return torch.cat([direction[name].flatten() for name in weights])
+
+
 def _moving(direction: Mapping[str, Tensor], planning: _Planning) -> dict[str, Tensor]:
     """The part of a direction that moves: the moving parameters, and BatchNorm's statistics where they are
     coordinates.
@@ -300,7 +361,7 @@ def _of_the_loss(planning: _Planning, landscape: Landscape) -> Pair:
     """The eigenvectors of the Hessian's two greatest eigenvalues, or the gradient and a random direction;
     on the survey's samples.
     """
-    problem = planning.problems.problem(landscape.samples)
+    problem = differentiable_fold(planning.problems.problem(landscape.samples))
     if landscape.directions == "hessian":
         vectors = eigenpairs(Hessian(problem), 2, 0, 0.01, landscape.seed).vectors
         x, y = (_named(_pointing(vectors[:, column]), planning) for column in range(2))

@@ -1,8 +1,7 @@
 """A run's network, loss and samples in memory, and what is evaluated on them."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
@@ -10,13 +9,11 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from lossmap.components.config.models import Imported
-from lossmap.components.core.errors import ExperimentError, LossmapError
+from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.gpus import why_no_gpu
-from lossmap.components.core.imports import reason
 from lossmap.components.data.samples import SurveySamples, load_survey_samples
 from lossmap.components.landscape.evaluator import Directions, Evaluator
-from lossmap.components.landscape.fold import fold_batch_norm
+from lossmap.components.landscape.fold import Pair, fold_batch_norm, foldable_pairs
 from lossmap.components.landscape.forward import memory_format
 from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.hessian.convexity import ConvexityEvaluator
@@ -26,12 +23,14 @@ from lossmap.components.landscape.moving import moving_parameters
 from lossmap.components.landscape.objective import Problem, Samples, experiment_loss, like_parameters
 from lossmap.components.landscape.precision import widen
 from lossmap.components.models import build
+from lossmap.components.models.imported import in_one_line
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Part
 from lossmap.components.surveys.determinism import compute_deterministically, one_blas_thread
 from lossmap.components.surveys.tiles import Document, Evaluate, Tile, evaluate_tile
+from lossmap.components.surveys.trails import load_snapshot
 
 _TRIED = 2  # samples that tell which memory format a network takes
 
@@ -47,6 +46,7 @@ class Problems:
     def __init__(self, run: Run, device: str | None = None):
         self._run, self._device = run, device or run.experiment.landscape.device
         self._samples: dict[int, Samples] = {}
+        self._pairs: dict[str, tuple[Pair, ...]] = {}
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -97,8 +97,14 @@ class Problems:
             return ConvexityEvaluator(problem, directions, landscape.convexity.tolerance)
         problem = self.problem(landscape.samples)
         if landscape.batch_norm == "frozen":
-            problem, directions = fold_batch_norm(problem, directions)
+            problem, directions = self._folded(part.plane, problem, directions)
         return Evaluator(problem, directions, landscape.batch_norm)
+
+    def _folded(self, plane: str, problem: Problem, directions: Directions) -> tuple[Problem, Directions]:
+        """With BatchNorm folded; what can be is found out once for each plane."""
+        if plane not in self._pairs:
+            self._pairs[plane] = foldable_pairs(problem, directions)
+        return fold_batch_norm(problem, directions, self._pairs[plane])
 
     @cached_property
     def _weights(self) -> tuple[str, dict[str, Tensor]]:
@@ -153,33 +159,14 @@ class TileEvaluator:
             return
         with one_blas_thread():
             if not self._current or self._current[0] != tile.part:
-                with in_one_line(self._run, f"the {tile.part.kind}"):
+                with in_one_line(self._run.experiment.model, f"the {tile.part.kind} of the survey"):
                     self._current = tile.part, self._problems.evaluator(tile.part)
             evaluate_tile(self._run.store, tile, partial(self._point, *self._current))
 
     def _point(self, part: Part, evaluate: Evaluate, x: float, y: float) -> Any:
         self._check()
-        with in_one_line(self._run, f"the {part.kind}"):
+        with in_one_line(self._run.experiment.model, f"the {part.kind} of the survey"):
             return evaluate(x, y)
-
-
-@contextmanager
-def in_one_line(run: Run, what: str) -> Iterator[None]:
-    """Whatever a user's network does while this is open is told as an ExperimentError.
-
-    Args:
-        run: of the network; errors of lossmap's own networks stay what they are.
-        what: of the survey is computed.
-    """
-    model = run.experiment.model
-    try:
-        yield
-    except LossmapError:
-        raise
-    except Exception as error:
-        if not isinstance(model, Imported):
-            raise
-        raise ExperimentError(f"{model.factory} fails in {what} of the survey: {reason(error)}") from error
 
 
 def load_directions(store: Store, address: str) -> Directions:
@@ -197,12 +184,12 @@ def _axis(directions: dict[str, Tensor], axis: str) -> dict[str, Tensor]:
 
 
 def _trajectory(run: Run, problem: Problem) -> Evaluate:
-    """The loss of the snapshot after epoch x, with the statistics that it had."""
+    """The loss of the snapshot after epoch x of trail y, with the statistics that it had."""
     network = problem.network
     still = {name: torch.zeros_like(parameter) for name, parameter in moving_parameters(network).items()}
 
-    def evaluate(epoch: float, _y: float) -> Result:
-        network.load_state_dict(load(run.store.read(layout.snapshot(run.training, int(epoch)))))
+    def evaluate(epoch: float, trail: float) -> Result:
+        network.load_state_dict(load_snapshot(run.store, run.survey.trails[int(trail)], int(epoch)))
         return Evaluator(problem, (still, still), "frozen")(0.0, 0.0)
 
     return evaluate

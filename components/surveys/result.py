@@ -11,7 +11,7 @@ from lossmap.components.landscape.grid import Surface
 if TYPE_CHECKING:
     from lossmap.components.landscape.adaptive.plane import Bound
     from lossmap.components.landscape.hessian.curvature import CurvatureResult
-    from lossmap.components.stores.survey_plan import Position
+    from lossmap.components.stores.survey_plan import Position, Trail
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ class SurveyResult:
     Attributes:
         planes: the loss on every pair's plane, the one that is drawn first.
         lines: the loss along every pair's first direction; empty where there is none.
-        trajectory: the snapshots, in order; empty where the plane has nothing to do with them.
-        explained: shares of the trajectory's squared length along the two directions.
+        trajectory: the snapshots of all trails, in order; empty where the plane has nothing to do with them.
+        trails: the paths that they are of.
+        explained: shares of the trails' squared length along the two directions of a plane that is made of
+            them; the plane's share where it is not.
         convexity: extreme eigenvalues on the plane.
         curvature: at the trained network.
         bound: of an adaptive plane's interpolation.
@@ -71,8 +73,17 @@ class SurveyResult:
     planes: tuple[Surface, ...]
     lines: tuple[Surface, ...] = ()
     trajectory: tuple[Snapshot, ...] = ()
+    trails: tuple["Trail", ...] = ()
     explained: tuple[float, ...] = ()
     convexity: ConvexityMap | None = None
     curvature: "CurvatureResult | None" = None
     bound: "Bound | None" = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> list[tuple["Trail", tuple[Snapshot, ...]]]:
+        """Every trail with its snapshots."""
+        return [
+            (trail, tuple(each for each in self.trajectory if each.position.trail == number))
+            for number, trail in enumerate(self.trails)
+        ]

@@ -21,6 +21,7 @@ def load_result(run: Run) -> SurveyResult:
         planes=tuple(grids["plane"] for grids in pairs),
         lines=tuple(grids["line"] for grids in pairs if "line" in grids),
         trajectory=_trajectory(run),
+        trails=run.survey.trails,
         explained=run.survey.explained,
         convexity=_convexity(run),
         curvature=_curvature(run),
@@ -35,7 +36,11 @@ def _trajectory(run: Run) -> tuple[Snapshot, ...]:
         return ()
     true, plane = evaluated_points(run, part), evaluated_points(run, run.survey.parts[0])
     return tuple(
-        Snapshot(position, true[float(position.epoch), 0.0].loss, plane[position.x, position.y].loss)
+        Snapshot(
+            position,
+            true[float(position.epoch), float(position.trail)].loss,
+            plane[position.x, position.y].loss,
+        )
         for position in run.survey.positions
     )
 

@@ -39,9 +39,9 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError, Interrupted, LossmapError
 from lossmap.components.data.batches import load_images
 from lossmap.components.models import build
-from lossmap.components.stores.addresses import TrainingTask
+from lossmap.components.stores.addresses import TrainingComputation
 from lossmap.components.stores.objects import Store, open_store
-from lossmap.components.stores.runs import load_manifest, load_training_task
+from lossmap.components.stores.runs import load_manifest, load_training_computation
 from lossmap.components.training.checkpoint import load_checkpoint
 from lossmap.components.training.distributed import Group, is_loss_of_peer, process_group
 from lossmap.components.training.heartbeat import (
@@ -104,15 +104,15 @@ def train(training: str, settings: Settings) -> None:
     """Train to the end, from the newest checkpoint where there is one."""
     store = open_store(settings.store)
     stop = Stop(_launcher(store, training))
-    task = load_training_task(store, training)
-    manifest, how = load_manifest(store, task.dataset), task.training_settings
+    computation = load_training_computation(store, training)
+    manifest, how = load_manifest(store, computation.dataset), computation.training_settings
     # Read when a GPU is first used; without it matrix products there differ from time to time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(how.threads)
     # as use_deterministic_algorithms(True), which imports torch.compile for seconds
     torch.set_deterministic_debug_mode("error")
     with process_group(how.device) as group:
-        trainer = _trainer(task, manifest, store, group)
+        trainer = _trainer(computation, manifest, store, group)
         seconds, damaged = load_checkpoint(store, training, trainer)
         _write(
             f"process {group.rank + 1} of {group.world} on {socket.gethostname()}, {group.device}, goes on"
@@ -123,8 +123,8 @@ def train(training: str, settings: Settings) -> None:
         Session(training, store, trainer, _outlets(), seconds).run(load_images(store, manifest, "test"), stop)
 
 
-def _trainer(task: TrainingTask, manifest: Manifest, store: Store, group: Group) -> Trainer:
-    training, images = task.training_settings, manifest.count("train")
+def _trainer(computation: TrainingComputation, manifest: Manifest, store: Store, group: Group) -> Trainer:
+    training, images = computation.training_settings, manifest.count("train")
     if training.batch_size % group.world:
         raise ExperimentError(
             f"training.batch_size is {training.batch_size}, expected a multiple of the {group.world}"
@@ -136,7 +136,7 @@ def _trainer(task: TrainingTask, manifest: Manifest, store: Store, group: Group)
             f" ({images})"
         )
     return Trainer(
-        training, manifest, build(task.model, manifest), load_images(store, manifest, "train"), group
+        training, manifest, build(computation.model, manifest), load_images(store, manifest, "train"), group
     )
 
 

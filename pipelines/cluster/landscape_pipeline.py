@@ -190,9 +190,11 @@ def _given(task: PipelineTask, others: frozenset[str]) -> None:
     for keys, optional in ((deployment.CONFIG_KEYS, False), (deployment.OPTIONAL_CONFIG_KEYS, True)):
         own = {key: key for key in keys if key not in others}
         kubernetes.use_config_map_as_env(task, deployment.CONFIG_MAP, own, optional=optional)
-    for secret, keys in (
-        (deployment.STORE_SECRET, deployment.STORE_KEYS),
-        (deployment.TRACKING_SECRET, deployment.TRACKING_KEYS),
-    ):
-        own = {key: key for key in keys if key not in others}
+    secrets: dict[str, tuple[str, ...]] = {
+        deployment.STORE_SECRET: deployment.STORE_KEYS,
+        deployment.DATA_SECRET: deployment.DATA_KEYS,
+        deployment.TRACKING_SECRET: deployment.TRACKING_KEYS,
+    }
+    for secret, names in secrets.items():
+        own = {key: key for key in names if key not in others}
         kubernetes.use_secret_as_env(task, secret, own, optional=True)

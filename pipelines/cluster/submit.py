@@ -74,6 +74,9 @@ def check_for_cluster(experiment: Experiment) -> None:
         )
     if isinstance(model, Imported) and model.weights:
         _expect_readable_in_pods("model.weights", model.weights)
+    for path in model.trajectories if isinstance(model, Imported) else ():
+        for checkpoint in path.checkpoints:
+            _expect_readable_in_pods("model.trajectories", checkpoint.weights)
     if cluster.profile == "cpu" and "cuda" in (training, experiment.landscape.device):
         raise ExperimentError(
             "cluster.profile is 'cpu' and a device is 'cuda', expected cluster.profile=gpu, which asks for"

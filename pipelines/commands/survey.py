@@ -1,23 +1,30 @@
 """The command `lossmap survey`."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from lossmap.components.core.errors import ExperimentError
-from lossmap.pipelines.commands.options import Sets, Store, Tracking, settings_of
+from lossmap.pipelines.commands.options import (
+    Arguments,
+    Loss,
+    Model,
+    Sets,
+    Source,
+    Store,
+    Study,
+    Tracking,
+    settings_of,
+)
+
+_MOST_NETWORKS = 2
 
 
 def survey(  # noqa: PLR0913  # the options of the command
     *,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="MODULE:FACTORY", help="function or class that returns the network"),
-    ] = None,
-    arguments: Annotated[
-        str,
-        typer.Option("--factory-arguments", metavar="JSON", help="its keyword arguments, as a JSON object"),
-    ] = "{}",
+    model: Model = None,
+    arguments: Arguments = "{}",
     weights: Annotated[
         str | None,
         typer.Option(
@@ -29,22 +36,30 @@ def survey(  # noqa: PLR0913  # the options of the command
             ),
         ),
     ] = None,
-    data: Annotated[
-        str | None,
+    checkpoints: Annotated[
+        list[str] | None,
         typer.Option(
-            "--data",
-            metavar="SOURCE",
-            help="images: cifar10 …, folder, zip; tensors: .safetensors, .npz, .npy,.npy, .pt, .csv, .tsv",
+            "--checkpoints",
+            metavar="[LABEL=]FILE[:KEY]...",
+            help=(
+                "of its training, in order: files, folders or patterns; the plane is that of their path; a"
+                " label begins another path, such as sgd=sgd/ adam=adam/"
+            ),
         ),
     ] = None,
-    loss: Annotated[
-        str, typer.Option("--loss", metavar="NAME", help="cross-entropy, mse, or package.module:function")
-    ] = "cross-entropy",
+    networks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--networks",
+            metavar="FILE[:KEY]...",
+            help="one or two other files of its weights: the plane goes through them, at (1, 0) and (0, 1)",
+        ),
+    ] = None,
+    data: Source = None,
+    loss: Loss = "cross-entropy",
     sets: Sets = None,
     name: Annotated[str | None, typer.Option("--name", help="of the run; without it the factory's")] = None,
-    study: Annotated[
-        str, typer.Option("--study", help="the MLflow experiment in which the run is compared")
-    ] = "lossmap",
+    study: Study = "lossmap",
     prove: Annotated[
         bool,
         typer.Option(
@@ -64,10 +79,17 @@ def survey(  # noqa: PLR0913  # the options of the command
     tracking: Tracking = None,
 ) -> None:
     """Survey a network that lossmap did not train, or prove what rescaling it does to the pictures."""
+    from lossmap.components.importing.places import weight_files
     from lossmap.pipelines import local
     from lossmap.pipelines.screens.console import progress_bar, run_experiment, show_runs
     from lossmap.pipelines.screens.proof import proof_json, show_proof
-    from lossmap.pipelines.survey import Network, imported_experiment, prove_invariance
+    from lossmap.pipelines.survey import (
+        Network,
+        imported_experiment,
+        imported_experiments,
+        imported_run,
+        prove_invariance,
+    )
 
     if [model, resume, of_run].count(None) != 2:
         raise ExperimentError(
@@ -79,7 +101,7 @@ def survey(  # noqa: PLR0913  # the options of the command
             "--run and --json are for --prove-invariance, expected that too; to go on with a run, give"
             " --resume RUN"
         )
-    if not model and (weights or data or sets or name):
+    if not model and (weights or checkpoints or networks or data or sets or name):
         raise ExperimentError(
             "a run that has begun keeps its network, its data and its settings; start a new one with --model"
         )
@@ -90,8 +112,20 @@ def survey(  # noqa: PLR0913  # the options of the command
                 "--data is missing, expected where the samples come from: cifar10, a folder or zip of images,"
                 " or a file of tensors such as .npz or .csv"
             )
-        network = Network(model, arguments, weights, loss)
-        experiment = imported_experiment(network, data, study, name, sets or [])
+        network = Network(model, arguments, weights, loss, checkpoints or [])
+        others = weight_files(networks or [])
+        if len(others) > _MOST_NETWORKS:
+            raise ExperimentError(
+                f"--networks are {len(others)} files ({', '.join(others)}), expected one or two: three"
+                " networks make a plane; the barriers between more: lossmap connect --model … FILE FILE FILE"
+            )
+        plain = replace(network, checkpoints=())
+        fields = [each for each in sets or [] if each.startswith(("data.", "model."))]
+        through = [
+            imported_run(other, settings, progress_bar)
+            for other in imported_experiments(plain, others, data, study, fields)
+        ]
+        experiment = imported_experiment(network, data, study, name, sets or [], through)
         run = local.open_run(local.new_name(experiment), settings)
     else:
         run = local.open_run(resume or of_run or "", settings)

@@ -162,7 +162,8 @@ def digits_multimodel() -> Experiment:
 
 
 def _digits(model: Model, training: Training = _CONVOLUTIONS, source: str = "digits") -> Experiment:
-    survey = Landscape(pairs=3, adaptive=Adaptive(), curvature=Curvature())
+    # twice the usual batch of a survey: of 8x8 pixels it still stays in a CPU's cache
+    survey = Landscape(pairs=3, adaptive=Adaptive(), curvature=Curvature(), batch_size=128)
     return Experiment(
         study="digits", data=Data(source=source), model=model, training=training, landscape=survey
     )

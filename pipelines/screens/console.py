@@ -20,6 +20,7 @@ from lossmap.components.core.progress import Printed, Progress
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
+from lossmap.components.stores.tracking.server import is_server, ui_address
 from lossmap.pipelines import compare, local
 from lossmap.pipelines.doctor import Finding
 
@@ -69,7 +70,9 @@ def show_runs(runs: Sequence[Run], settings: Settings) -> None:
     for run in runs:
         for note in run.survey.notes:
             console.print(f"{'note':12} {run.name}: {note}", soft_wrap=True, markup=False)
-    console.print(f"MLflow UI    {_command()} ui{_options(settings)}", soft_wrap=True, markup=False)
+    server = is_server(settings.tracking)
+    ui = ui_address(settings.tracking) if server else f"{_command()} ui{_options(settings)}"
+    console.print(f"MLflow UI    {ui}", soft_wrap=True, markup=False)
 
 
 def show_comparison(

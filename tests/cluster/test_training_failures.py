@@ -39,7 +39,7 @@ def test_an_experiment_that_cannot_be_carried_out_is_told_by_its_field(launched)
 
 def test_a_training_that_raises_is_told_by_rank_and_exception(launched):
     run = launched(experiment())
-    run.store.write(layout.training_task(run.training), b"{}")
+    run.store.write(layout.training_computation(run.training), b"{}")
     assert _last_line(run).startswith("TrainingError: training failed: rank ")
     assert "ValidationError: " in _last_line(run)
     assert any(line.startswith("rank 0: Traceback") for line in run.log().splitlines())

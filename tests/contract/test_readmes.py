@@ -112,10 +112,14 @@ def test_every_make_target_and_script_that_is_shown_exists():
 
 def test_the_python_that_is_shown_calls_what_exists():
     shown = {block.text for readme in READMES for block in blocks(readme) if block.language == "python"}
-    [text] = shown
+    several, text = sorted(shown, key=lambda block: "connect" not in block)
     assert "from lossmap.pipelines.api import survey\n" in text
     inspect.signature(api.survey).bind("model", "cross-entropy", "inputs", "targets")
     assert {"scalars", "page"} <= set(api.Survey.__dataclass_fields__)
+    assert "from lossmap.pipelines.api import connect, survey\n" in several
+    inspect.signature(api.survey).bind("model", "cross-entropy", "inputs", "targets", checkpoints={})
+    inspect.signature(api.connect).bind(["model"], "cross-entropy", "inputs", "targets")
+    assert "barriers" in api.Connections.__dataclass_fields__
 
 
 @each_readme

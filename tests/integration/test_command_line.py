@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from readmes.rights import rights
 from support.command_line import LOSSMAP, lossmap, process, start
 
 from lossmap.components import steps
@@ -24,7 +25,6 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
-from lossmap.components.stores.tracking.runs import open_tracker
 from lossmap.pipelines.local import new_name, open_run
 from lossmap.pipelines.recipes.resolve import resolve
 
@@ -144,6 +144,10 @@ def _press_ctrl_c(process):
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the command
 
 
+def _hang_up(process):
+    process.send_signal(signal.SIGHUP)  # as a shell that has lost its terminal
+
+
 @pytest.mark.parametrize(
     ("changes", "until", "interrupt"),
     [
@@ -156,7 +160,7 @@ def _press_ctrl_c(process):
         (
             ["--set", "landscape.plane={x: {points: 401}, y: {points: 401}}"],
             "surfaces/*/tiles/*.npz",
-            _press_ctrl_c,
+            _hang_up,
         ),
     ],
     ids=["training", "workers starting", "survey"],
@@ -187,13 +191,14 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_process(
 
 
 def _begun(place, folder, changes):
-    """A run beside those of `place`, whose network it finds trained if it has the same; MLflow knows it."""
+    """A run beside those of `place`, whose network it finds trained if it has the same; MLflow does not know
+    it.
+    """
     shutil.copytree(place / "lossmap-runs", folder / "lossmap-runs")
     settings = Settings(store=str(folder / "lossmap-runs"))
     experiment = resolve("blobs-mlp", [*SMALL[1::2], *changes[1::2]])
     run = open_run(new_name(experiment), settings)
     steps.prepare(run, experiment)
-    open_tracker(settings.tracking, run)
     return run.name
 
 
@@ -258,12 +263,17 @@ def test_a_training_process_that_fails_is_one_line_with_its_log(tmp_path, tracki
         assert database.execute("select status from runs").fetchall() == [("FAILED",)]
 
 
-def test_a_whole_run_lives_in_s3_as_well(s3, tmp_path, tracking):
+def test_a_whole_run_lives_in_s3_with_the_rights_that_the_page_tells(s3, s3_account, tmp_path, tracking):
     tracking(tmp_path / "lossmap-runs")
-    found = lossmap("run", "blobs-mlp", *SMALL, *ALONE, "--store", s3, cwd=tmp_path)
-    store = open_store(s3)
-    records = json.loads(lossmap("compare", "--study", "blobs", "--json", "--store", s3, cwd=tmp_path).stdout)
-    run = records[0]["run"]
+    with s3_account(rights("`lossmap run`")):
+        found = lossmap("run", "blobs-mlp", *SMALL, *ALONE, "--store", s3, cwd=tmp_path)
+    with s3_account(rights("`lossmap export`")):
+        listed = lossmap("compare", "--study", "blobs", "--json", "--store", s3, cwd=tmp_path)
+        store, run = open_store(s3), json.loads(listed.stdout)[0]["run"]
+        lossmap("export", run, "--format", "csv", "--store", s3, cwd=tmp_path)
+    with s3_account(rights("`lossmap compare`")):
+        compared = lossmap("compare", run, "--limits", "0", "2", "--store", s3, cwd=tmp_path)
+    assert f"comparison   {s3}/comparisons/" in compared.stdout
     assert f"report       {s3}/{layout.report(run, 'page.html')}\n" in found.stdout
     assert store.read(layout.report(run, "page.html")).startswith(b"<!doctype html>")
     assert not (tmp_path / "lossmap-runs" / "runs").exists()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fakes.browser import CHROMIUM, Browser, browser
 from PIL import Image
-from reference.summaries import bowl, evaluate, rugged, summary, with_values
+from reference.summaries import bowl, evaluate, rugged, summary, with_paths, with_values
 
 from lossmap.components.config.models import ResNet
 from lossmap.components.figures.run.page import comparison_page, run_page
@@ -98,6 +98,14 @@ def test_a_page_of_a_run_draws_every_figure_without_a_problem(tab: Browser, tmp_
     assert all(found["svg"] >= 1 for found in drawn.values())
     assert all(found["paths"] >= 5 for name, found in drawn.items() if name != "surface-0")
     assert "WebGL is not supported" not in tab.evaluate("document.body.innerText")
+
+
+def test_a_page_with_paths_draws_them_without_a_problem(tab: Browser, tmp_path: Path):
+    visit(tab, tmp_path, run_page(with_paths(runs()[0], ("<b>sgd", ()), ("adam", ()))))
+    assert tab.problems == []
+    assert tab.evaluate("document.querySelectorAll('#trajectory-loss .scatterlayer .trace').length") == 4
+    assert tab.evaluate("document.querySelectorAll('#map-0 .scatterlayer .trace .js-line').length") == 2
+    assert "<b>sgd" in tab.evaluate("document.querySelector('.legend').innerText")
 
 
 def test_text_is_light_on_dark_and_dark_on_light(tab: Browser, tmp_path: Path):

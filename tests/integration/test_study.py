@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from readmes.study_tables import filled
-from support.command_line import lossmap, process, start
+from support.command_line import lossmap, start
 
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
@@ -35,6 +35,16 @@ connections: 1
 measures: [test_error, floor]
 contrasts: [{network: wide, against: narrow}]
 statements: [{text: Wide is better, rule: less, measure: test_error, network: wide, against: narrow}]
+"""
+
+# What every process of a cell says first; not their fork servers: a line of theirs might follow the reason.
+TALKATIVE = """
+import os, sys
+if not any("multiprocessing" in word for word in sys.orig_argv):
+    lines = "a line\\n" * 20_000
+    sys.stderr.write(lines)
+    with open(f"{os.path.dirname(__file__)}/said-{os.getpid()}", "w") as file:
+        file.write(lines)
 """
 
 
@@ -177,17 +187,15 @@ def test_a_report_on_nothing_and_a_file_that_is_no_study_are_refused_in_one_line
     )
 
 
-def test_cells_beside_each_other_may_say_more_than_a_pipe_holds(tmp_path):
+def test_cells_beside_each_other_may_say_more_than_a_pipe_holds(tmp_path, tracking, monkeypatch):
+    tracking(tmp_path / "lossmap-runs")
     (tmp_path / "tiny.yaml").write_text(
         STUDY.replace("data.blobs.train_per_class=30", "training.batch_size=5000")
     )
-    # Not their fork servers: a line of theirs might follow the reason.
-    command = "if not any('multiprocessing' in word for word in sys.orig_argv):"
-    talk = f"import sys\n{command}\n    sys.stderr.write('a line\\n' * 20_000)\n"
-    (tmp_path / "sitecustomize.py").write_text(talk)
-    talking = {"PYTHONPATH": str(tmp_path)}
-    found = process("study", "tiny.yaml", "--parallel", "2", cwd=tmp_path, check=1, variables=talking)
-    assert len(found.stderr) > 1 << 16  # and a cell says no less
+    (tmp_path / "sitecustomize.py").write_text(TALKATIVE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = lossmap("study", "tiny.yaml", "--parallel", "2", cwd=tmp_path, check=1)
+    assert [path.stat().st_size > 1 << 16 for path in tmp_path.glob("said-*")] == [True, True]
     reason = (
         "training failed: training.batch_size is 5000, expected at most the number of training images (800)"
     )

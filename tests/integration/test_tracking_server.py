@@ -1,6 +1,9 @@
 """Tracking against a real MLflow server, read back by plain HTTP."""
 
+import contextlib
+import http.client
 import http.server
+import importlib.metadata
 import json
 import os
 import signal
@@ -261,7 +264,8 @@ def test_a_server_that_accepts_and_never_answers_is_given_up_and_training_never_
     [
         (404, b"<html>", "is not an MLflow server"),
         (200, b"<html>", "is not an MLflow server"),
-        (401, b"no", "refuses; set MLFLOW_TRACKING_USERNAME"),
+        (401, b"no", "does not know who asks; set MLFLOW_TRACKING_USERNAME"),
+        (403, b"no", "does not let user ann write into its experiment study; have the permission EDIT given"),
         (403, b"Invalid Host header", "does not accept this name of its host"),
     ],
 )
@@ -282,6 +286,61 @@ def test_other_answers_are_one_line_that_says_what_to_do(status, body, cause):
         server.shutdown()
     assert str(caught.value).startswith(f"MLflow at http://127.0.0.1:{server.server_port} {cause}")
     assert "\n" not in str(caught.value)
+
+
+@contextlib.contextmanager
+def before(server, answers):
+    """The address of a gate that passes requests on to the server, but for paths that it answers itself."""
+
+    class Gate(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            own = next((answer for path, answer in answers.items() if path in self.path), None)
+            status, content = own or self.passed_on(body)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def passed_on(self, body):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            with contextlib.closing(connection):
+                connection.request(self.command, self.path, body, {"Content-Type": "application/json"})
+                with connection.getresponse() as answer:
+                    return answer.status, answer.read()
+
+        def log_message(self, *arguments):
+            pass
+
+        do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gate) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+
+
+def test_a_server_of_version_2_gets_everything_but_the_model(mlflow_server, caplog):
+    older = {"/logged-models": (404, b"<html>not here"), "/version": (200, b"2.22.4")}
+    with before(mlflow_server, older) as place:
+        tracker = RunTracker(place, "older", "r")
+        run = tracker.start({}, {})
+        tracker.log_final({"floor": 0.5}, step=1)
+        tracker.log_model("r", "file:///data/weights.safetensors")
+        tracker.finish("FINISHED")
+    assert run_of(mlflow_server, run)["info"]["status"] == "FINISHED"
+    told = "is version 2.22.4, which knows no logged models (3.0 does); everything else is there"
+    assert caplog.messages == [f"MLflow at {place} {told}"]
+
+
+def test_a_run_whose_files_do_not_arrive_is_finished_all_the_same(mlflow_server):
+    with before(mlflow_server, {"/mlflow-artifacts": (413, b"<html>too large")}) as place:
+        tracker = RunTracker(place, "files", "r")
+        run = tracker.start({}, {})
+        with pytest.raises(TrackingError, match=r"takes no file of that size; .*client_max_body_size"):  # noqa: SIM117
+            with tracker.concluding():
+                tracker.log_artifacts({"page.html": PAGE})
+    assert run_of(mlflow_server, run)["info"]["status"] == "FINISHED"
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
@@ -319,6 +378,9 @@ def test_the_doctor_is_content_with_a_server_and_with_a_database_that_runs_are_i
     mlflow_server, tmp_path, tracking
 ):
     place = tracking(tmp_path)
-    assert examine_tracking(mlflow_server.uri) == Finding("MLflow", True, mlflow_server.uri)
+    found = examine_tracking(mlflow_server.uri)
+    assert found == Finding(
+        "MLflow", True, f"{mlflow_server.uri}, version {importlib.metadata.version('mlflow')}"
+    )
     RunTracker(place, "local", "r").start({}, {})
     assert examine_tracking(place) == Finding("MLflow", True, f"{tmp_path}/mlflow.db: 1 run")

@@ -80,8 +80,8 @@ def test_two_processes_equal_one_that_does_both_shares_in_float64(settings):
         torch.testing.assert_close(tensor.double(), expected[name].double(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_killed_and_resumed_training_has_the_bits_of_an_undisturbed_one(settings, tmp_path, processes):
+def test_killed_and_resumed_training_has_the_bits_of_an_undisturbed_one(settings, tmp_path):
+    processes = 3
     experiment = _experiment(processes, epochs=24)
     elsewhere = Settings(store=str(tmp_path / "elsewhere"))
     undisturbed = _train(elsewhere, "undisturbed", experiment)
@@ -107,19 +107,25 @@ def test_killed_and_resumed_training_has_the_bits_of_an_undisturbed_one(settings
     assert counted == 21
 
 
-@pytest.mark.parametrize("forks", [True, False], ids=["forked", "spawned"])
-def test_a_training_here_has_the_bits_of_torchrun_with_more_than_one_thread(
-    settings, tmp_path, monkeypatch, forks
-):
-    monkeypatch.setattr("lossmap.components.core.processes.FORKS", forks)
-    monkeypatch.setattr("lossmap.components.training.launch.FORKS", forks)
+@pytest.fixture(scope="module")
+def by_torchrun(tmp_path_factory):
+    """An experiment of two processes with two threads each, and its weights by torchrun itself."""
     experiment = _experiment(2, threads=2)
-    weights = _train(settings, "here", experiment)
-    elsewhere = Settings(store=str(tmp_path / "elsewhere"))
+    elsewhere = Settings(store=str(tmp_path_factory.mktemp("torchrun")))
     steps.prepare(open_run("torchrun", elsewhere), experiment)
     process = _start(elsewhere, Run(open_store(elsewhere.store), "torchrun").training, 2)
     process.communicate(timeout=90)
-    assert _equal(weights, _weights(elsewhere, "torchrun"))
+    return experiment, _weights(elsewhere, "torchrun")
+
+
+@pytest.mark.parametrize("forks", [True, False], ids=["forked", "spawned"])
+def test_a_training_here_has_the_bits_of_torchrun_with_more_than_one_thread(
+    settings, by_torchrun, monkeypatch, forks
+):
+    monkeypatch.setattr("lossmap.components.core.processes.FORKS", forks)
+    monkeypatch.setattr("lossmap.components.training.launch.FORKS", forks)
+    experiment, expected = by_torchrun
+    assert _equal(_train(settings, "here", experiment), expected)
 
 
 def test_what_is_trained_already_is_not_trained_again(settings):

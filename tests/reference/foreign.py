@@ -451,6 +451,22 @@ class Scale(nn.Module):
         return x[:, :3] * self.scale + self.shift
 
 
+class Float32(nn.Sequential):
+    """Computes in float32, whatever it is asked for."""
+
+    def forward(self, x):
+        """N x 3."""
+        return super().forward(x.float())
+
+
+class Stopped(nn.Sequential):
+    """Its outputs have no derivatives."""
+
+    def forward(self, x):
+        """N x 3."""
+        return super().forward(x).detach()
+
+
 def _zeros():
     network = nn.Linear(6, 3)
     nn.init.zeros_(network.weight)
@@ -465,6 +481,8 @@ _REFUSED_MAKERS = {
     "quantized": lambda: _quantized({nn.Linear}),
     "quantized in part": lambda: _quantized({"3": torch.ao.quantization.default_dynamic_qconfig}),
     "without derivatives": Shy,
+    "float32 inside": lambda: Float32(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)),
+    "gradients stopped": lambda: Stopped(nn.Linear(6, 3)),
     "zeros": _zeros,
     "no parameters": nn.Flatten,
     "norm without statistics": lambda: _perceptron(norm=nn.BatchNorm1d(8, track_running_stats=False)),

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from lossmap.components.landscape.evaluator import Evaluator
-from lossmap.components.landscape.fold import fold_batch_norm
+from lossmap.components.landscape.fold import fold_batch_norm, foldable_pairs
 from lossmap.components.landscape.grid import Surface
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 
@@ -47,12 +47,17 @@ def evaluator(network, directions, inputs, labels, batch_norm, batch_size):
     )
 
 
+def fold(problem, directions):
+    """Problem and directions with frozen BatchNorm folded where that is exact."""
+    return fold_batch_norm(problem, directions, foldable_pairs(problem, directions))
+
+
 def folded_evaluator(network, directions, inputs, labels, batch_size=5):
     """The product's own evaluator after frozen BatchNorm was folded where that is exact, and the network that
     it then evaluates.
     """
     problem = Problem(network, cross_entropy, Samples(inputs, labels, batch_size))
-    folded, moved = fold_batch_norm(problem, directions)
+    folded, moved = fold(problem, directions)
     return Evaluator(folded, moved, "frozen"), folded.network
 
 

@@ -1,6 +1,7 @@
 """Runs with surfaces that are written down as formulas, for tests of pictures and pages."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from lossmap.components.config.models import Model, ResNet
 from lossmap.components.config.training import Training
 from lossmap.components.figures.run.summary import RunSummary
 from lossmap.components.landscape.grid import Surface
-from lossmap.components.surveys.result import SurveyResult
+from lossmap.components.stores.survey_plan import Position, Trail
+from lossmap.components.surveys.result import Snapshot, SurveyResult
 from reference.landscape import surface as surface_of
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -104,6 +106,23 @@ def summary(
             lines=() if line is None else (line,),
         ),
     )
+
+
+def with_paths(run: RunSummary, *paths: tuple[str, tuple[str, ...]]) -> RunSummary:
+    """A run with paths on its plane, each a label and the names of its checkpoints; none: after epochs."""
+    trails, snapshots = [], []
+    for number, (label, names) in enumerate(paths):
+        trails.append(Trail(training="a" * 64, number=number, label=label, checkpoints=names))
+        for epoch in range(1, 5):
+            x, y, off = 0.2 * epoch - 1, 0.3 * number, 0.1 * epoch
+            position = Position(
+                epoch=epoch, x=x, y=y, distance=off, length=(x**2 + y**2 + off**2) ** 0.5, trail=number
+            )
+            snapshots.append(
+                Snapshot(position, loss=1.0 / epoch + number, plane_loss=0.9 / epoch + 1.01 * number)
+            )
+    result = replace(run.result, trajectory=tuple(snapshots), trails=tuple(trails), explained=(0.75, 0.2))
+    return replace(run, result=result)
 
 
 def manifest(source: str) -> Manifest:

@@ -6,27 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 LOSSMAP = Path(sys.executable).with_name("lossmap")
-_NONE: Mapping[str, str] = MappingProxyType({})
 Completed = subprocess.CompletedProcess[str]
 
 
 def environment() -> dict[str, str]:
     """That of a user who has set nothing, in a wide terminal."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith("LOSSMAP_")}
+    ours = ("LOSSMAP_", "MLFLOW_TRACKING_")
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**mine, "COLUMNS": "300"}
 
 
-def process(*arguments: str, cwd: Path, check: int = 0, variables: Mapping[str, str] = _NONE) -> Completed:
-    """Run the command in a process of its own, with more variables, and hold it to its exit code."""
-    command, outside = [str(LOSSMAP), *arguments], {**environment(), **variables}
-    captured: dict[str, Any] = {"capture_output": True, "text": True}
-    ended = subprocess.run(command, cwd=cwd, env=outside, timeout=600, check=False, **captured)
+def process(*arguments: str, cwd: Path, check: int = 0) -> Completed:
+    """Run the command in a process of its own, and hold it to its exit code."""
+    command, captured = [str(LOSSMAP), *arguments], {"capture_output": True, "text": True}
+    ended = subprocess.run(command, cwd=cwd, env=environment(), timeout=600, check=False, **captured)
     return _checked(ended, check)
 
 
@@ -54,7 +52,8 @@ def lossmap(*arguments: str, cwd: Path, check: int = 0) -> Completed:
 
 @contextlib.contextmanager
 def _as_a_process(command: list[str], cwd: Path) -> Iterator[None]:
-    folder, words, outside, handler = Path.cwd(), sys.argv, dict(os.environ), signal.getsignal(signal.SIGTERM)
+    folder, words, outside = Path.cwd(), sys.argv, dict(os.environ)
+    handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGHUP)}
     try:
         os.chdir(cwd)
         sys.argv = command
@@ -64,7 +63,8 @@ def _as_a_process(command: list[str], cwd: Path) -> Iterator[None]:
         os.chdir(folder)
         sys.argv = words
         _set(outside)
-        signal.signal(signal.SIGTERM, handler)
+        for kind, handler in handlers.items():
+            signal.signal(kind, handler)
 
 
 def _set(values: dict[str, str]) -> None:

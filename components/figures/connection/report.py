@@ -45,11 +45,11 @@ def track(store: Store, summary: ConnectionSummary, digest: str, tracking: str) 
     tracker = open_connection_tracker(
         tracking, store.uri, digest, summary.runs, summary.connecting, summary.experiment, summary.manifest
     )
-    tracker.log_final(scalars(summary), step=0)
-    tracker.log_artifacts(
-        {name: store.read(layout.connection(digest, name)) for name in (PAGE, PICTURE, RESULT)}
-    )
-    tracker.finish("FINISHED")
+    with tracker.concluding():
+        tracker.log_final(scalars(summary), step=0)
+        tracker.log_artifacts(
+            {name: store.read(layout.connection(digest, name)) for name in (PAGE, PICTURE, RESULT)}
+        )
 
 
 def _digest(summary: ConnectionSummary, addresses: Mapping[str, str]) -> str:

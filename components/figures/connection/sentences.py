@@ -17,6 +17,11 @@ def title(summary: ConnectionSummary) -> str:
     return f"Are two minima connected? {network_on_data(summary.experiment, summary.manifest)}"
 
 
+def matrix_title(summary: ConnectionSummary) -> str:
+    """What is connected: network and data set."""
+    return f"Which minima are connected? {network_on_data(summary.experiment, summary.manifest)}"
+
+
 def label(summary: ConnectionSummary, name: PathName) -> str:
     """The name of a path in a few words."""
     shape = summary.connecting.curve.shape if summary.connecting.curve else ""

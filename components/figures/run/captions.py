@@ -224,6 +224,27 @@ def contour_caption(run: RunSummary, scale: Scale) -> str:
     return (
         f"{evaluation(run)} {scale.text} {grid(run.plane)}; {tally(run.plane, scale)}"
         f" {map_legend(scale, bool(thick))} Here {thick}the ring {markers(run.plane)}."
+        f"{networks(run)}{trails(run)}"
+    )
+
+
+def networks(run: RunSummary) -> str:
+    """What the diamonds on a map are; empty where there are none."""
+    named = " and ".join(f"{name} at ({x:g}, {y:g})" for name, x, y in run.networks)
+    return f" Diamonds: the networks of {named}." if named else ""
+
+
+def trails(run: RunSummary) -> str:
+    """What the paths on a map are; empty where there are none."""
+    result = run.result
+    if not result.trails:
+        return ""
+    kind = "checkpoints" if all(trail.checkpoints for trail in result.trails) else "snapshots"
+    labels = [trail.label for trail in result.trails if trail.label]
+    whose = f" of {', '.join(labels)}" if labels else " of the path of training"
+    return (
+        f" Joined dots: {kind}{whose}, projected onto the plane, which holds"
+        f" {100 * sum(result.explained):.1f} % of the squared length."
     )
 
 
@@ -237,6 +258,7 @@ def page_caption(run: RunSummary, scale: Scale) -> str:
     thick = f" Thick line: {guess(run)}." if run.guessing_loss is not None else ""
     return (
         f"{evaluation(run)} {grid(run.plane)}; {tally(run.plane, scale)}{thick} Ring: {markers(run.plane)}."
+        f"{networks(run)}{trails(run)}"
     )
 
 

@@ -2,18 +2,18 @@
 layer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 from plotly import graph_objects as go
 
 from lossmap.components.figures.curves import CurveAxis
 from lossmap.components.figures.pages import BLANK
-from lossmap.components.figures.scale import COLOURS
+from lossmap.components.figures.scale import COLOURS, trail_colour
 from lossmap.components.landscape.hessian.lanczos import Density, smoothed_density
-from lossmap.components.surveys.result import ConvexityMap, Snapshot
+from lossmap.components.surveys.result import ConvexityMap, Snapshot, SurveyResult
 
 if TYPE_CHECKING:
     from lossmap.components.landscape.hessian.curvature import CurvatureResult
@@ -58,34 +58,53 @@ def convexity_figure(convexity: ConvexityMap) -> go.Figure:
     return go.Figure([sheet], layout)
 
 
-def trajectory_figure(snapshots: tuple[Snapshot, ...]) -> go.Figure:
+def trajectory_figure(result: SurveyResult) -> go.Figure:
     """Loss of each snapshot, and what the plane pretends it to be at its projection."""
+    own, projected = (
+        np.array([getattr(each, name) for each in result.trajectory]) for name in ("loss", "plane_loss")
+    )
+    axis = CurveAxis.of([own, projected])
     curves = {
-        "the snapshot itself": [snapshot.loss for snapshot in snapshots],
-        "its projection onto the plane": [snapshot.plane_loss for snapshot in snapshots],
+        "the snapshot itself": lambda each: float(axis.place(np.array([each.loss]))[0]),
+        "its projection onto the plane": lambda each: float(axis.place(np.array([each.plane_loss]))[0]),
     }
-    axis = CurveAxis.of([np.array(losses) for losses in curves.values()])
-    placed = {name: axis.place(np.array(losses)) for name, losses in curves.items()}
-    layout = _curves("epoch", "loss").update(yaxis=axis.layout())
-    return go.Figure(_over_epochs(snapshots, placed), layout)
+    layout = _curves(_stage(result), "loss").update(yaxis=axis.layout())
+    return go.Figure(_along(result, curves), layout)
 
 
-def distance_figure(snapshots: tuple[Snapshot, ...]) -> go.Figure:
+def distance_figure(result: SurveyResult) -> go.Figure:
     """How far each snapshot is from the trained network, and how much of that is off the plane."""
     curves = {
-        "from the trained network": [snapshot.position.length for snapshot in snapshots],
-        "from the plane": [snapshot.position.distance for snapshot in snapshots],
+        "from the trained network": lambda each: each.position.length,
+        "from the plane": lambda each: each.position.distance,
     }
-    return go.Figure(_over_epochs(snapshots, curves), _curves("epoch", "Euclidean distance of the weights"))
+    layout = _curves(_stage(result), "Euclidean distance of the weights")
+    return go.Figure(_along(result, curves), layout)
 
 
-def _over_epochs(snapshots: tuple[Snapshot, ...], curves: Mapping[str, ArrayLike]) -> list[go.Scatter]:
-    epochs = [snapshot.position.epoch for snapshot in snapshots]
-    styles = zip(curves.items(), ("solid", "dash"), COLOURS[:2], strict=True)
-    return [
-        go.Scatter(x=epochs, y=values, name=name, mode="lines+markers", line={"dash": dash, "color": colour})
-        for (name, values), dash, colour in styles
-    ]
+def _stage(result: SurveyResult) -> str:
+    """What snapshots are counted by."""
+    kinds = {"checkpoint" if trail.checkpoints else "epoch" for trail in result.trails}
+    return " or ".join(sorted(kinds))
+
+
+def _along(result: SurveyResult, curves: Mapping[str, Callable[[Snapshot], float]]) -> list[go.Scatter]:
+    """A solid and a dashed curve for each path, over its snapshots."""
+    several, lines = len(result.trails) > 1, []
+    for number, (trail, snapshots) in enumerate(result.paths):
+        for place, (name, value) in enumerate(curves.items()):
+            colour = trail_colour(number) if several else COLOURS[place]
+            lines.append(
+                go.Scatter(
+                    x=[each.position.epoch for each in snapshots],
+                    y=[value(each) for each in snapshots],
+                    name=f"{escape(trail.label)}: {name}" if several else name,
+                    text=[escape(trail.name(each.position.epoch)) for each in snapshots],
+                    mode="lines+markers",
+                    line={"dash": ("solid", "dash")[place], "color": colour},
+                )
+            )
+    return lines
 
 
 def spectrum_figure(spectrum: Density) -> go.Figure:

@@ -2,6 +2,8 @@
 plotly reads text as markup.
 """
 
+from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -27,8 +29,11 @@ from lossmap.components.figures.scale import (
     Array,
     Scale,
     label,
+    trail_colour,
 )
 from lossmap.components.landscape.grid import Surface
+from lossmap.components.stores.survey_plan import Trail
+from lossmap.components.surveys.result import Snapshot
 
 MARGIN = 0.0075  # of the scale: what lies exactly on the wall of the box flickers
 
@@ -268,47 +273,55 @@ def _evaluated_points(surface: Surface) -> list[go.Scatter]:
 
 
 def _path(run: RunSummary) -> list[go.Scatter]:
-    """The snapshots' projections onto the plane, joined."""
-    snapshots = run.result.trajectory
-    if not snapshots:
-        return []
+    """The snapshots' projections onto the plane, joined; one colour for each path."""
+    return [
+        _trail(trail, snapshots, trail_colour(number))
+        for number, (trail, snapshots) in enumerate(run.result.paths)
+    ]
+
+
+def _trail(trail: Trail, snapshots: Sequence[Snapshot], colour: str) -> go.Scatter:
     details = [
-        [snapshot.position.epoch, snapshot.loss, snapshot.plane_loss, snapshot.position.distance]
+        [
+            escape(trail.name(snapshot.position.epoch)),
+            snapshot.loss,
+            snapshot.plane_loss,
+            snapshot.position.distance,
+        ]
         for snapshot in snapshots
     ]
+    label = f"{escape(trail.label)}, " if trail.label else ""
     hover = (
-        "epoch %{customdata[0]}<br>loss %{customdata[1]:.4g}, on the plane"
+        f"{label}%{{customdata[0]}}<br>loss %{{customdata[1]:.4g}}, on the plane"
         " %{customdata[2]:.4g}<br>%{customdata[3]:.3g} off the plane<extra></extra>"
     )
-    x = [snapshot.position.x for snapshot in snapshots]
-    y = [snapshot.position.y for snapshot in snapshots]
-    line = {"color": "#ffffff", "width": 1.5}
-    return [
-        go.Scatter(
-            x=x,
-            y=y,
-            mode="lines+markers",
-            line=line,
-            marker={"size": 5, "color": "#ee6677"},
-            customdata=details,
-            hovertemplate=hover,
-        )
-    ]
+    return go.Scatter(
+        x=[snapshot.position.x for snapshot in snapshots],
+        y=[snapshot.position.y for snapshot in snapshots],
+        mode="lines+markers",
+        line={"color": "#ffffff" if not trail.label else colour, "width": 1.5},
+        marker={"size": 5, "color": colour, "line": {"color": "#000000", "width": 0.5}},
+        customdata=details,
+        hovertemplate=hover,
+    )
 
 
 def _places(run: RunSummary) -> list[tuple[str, str, float, float, float]]:
-    """Marks: text, symbol, x, y, loss. The trained network is marked where the grid holds it."""
+    """Marks: text, symbol, x, y, loss. Networks are marked where the grid has evaluated them."""
     surface, places = run.plane, []
-    rows, columns = np.flatnonzero(surface.y == 0), np.flatnonzero(surface.x == 0)
-    if len(rows) and len(columns) and surface.finite[rows[0], columns[0]]:
-        places.append(("the trained network", "cross", 0.0, 0.0, float(surface.loss[rows[0], columns[0]])))
+    networks = [("the trained network", "cross", 0.0, 0.0)]
+    networks += [(f"the network of {escape(name)}", "diamond", x, y) for name, x, y in run.networks]
+    for text, symbol, x, y in networks:
+        rows, columns = np.flatnonzero(surface.y == y), np.flatnonzero(surface.x == x)
+        if len(rows) and len(columns) and surface.finite[rows[0], columns[0]]:
+            places.append((text, symbol, x, y, float(surface.loss[rows[0], columns[0]])))
     if place := lowest(surface):
         places.append(("the lowest point", "circle-open", place.x, place.y, place.loss))
     return places
 
 
 def _mark(text: str, symbol: str, x: float, y: float, loss: float) -> go.Scatter:
-    size, outline = (9, "#000000") if symbol == "cross" else (13, "#ffffff")
+    size, outline = (13, "#ffffff") if symbol == "circle-open" else (9, "#000000")
     marker = {
         "symbol": symbol,
         "size": size,

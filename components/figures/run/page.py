@@ -18,7 +18,7 @@ from lossmap.components.figures.run import captions, details, sentences
 from lossmap.components.figures.run.interactive import height_axis, map_figure, surface_figure
 from lossmap.components.figures.run.interactive_curves import epochs_figure, profile_figure
 from lossmap.components.figures.run.summary import RunSummary
-from lossmap.components.figures.scale import COLOURS
+from lossmap.components.figures.scale import COLOURS, trail_colour
 
 _QUANTITIES = ("loss", "error")
 _SURVEYED_ALIKE = (
@@ -108,6 +108,7 @@ def _render(template: str, runs: Sequence[RunSummary], pictures: Pictures | None
         numbers=numbers,
         sentences=sentences,
         colours=COLOURS,
+        trail_colour=trail_colour,
         has_line=any(run.line is not None for run in runs),
         has_line_errors=has_line_errors(runs),
         has_epochs=any(run.epochs for run in runs),
@@ -145,8 +146,8 @@ def _details(run: RunSummary) -> dict[str, go.Figure]:
     result = run.result
     figures: dict[str, go.Figure] = {}
     if result.trajectory:
-        figures["trajectory-loss"] = details.trajectory_figure(result.trajectory)
-        figures["trajectory-distance"] = details.distance_figure(result.trajectory)
+        figures["trajectory-loss"] = details.trajectory_figure(result)
+        figures["trajectory-distance"] = details.distance_figure(result)
     if result.convexity:
         figures["convexity"] = details.convexity_figure(result.convexity)
     if result.curvature and result.curvature.density:

@@ -29,6 +29,7 @@ from lossmap.components.figures.scale import (
     Array,
     Scale,
     label,
+    trail_colour,
 )
 from lossmap.components.landscape.grid import Surface
 
@@ -64,6 +65,8 @@ def draw_map(axes: Axes, run: RunSummary, frame: Frame) -> None:
     _draw_lines(axes, surface, run.guessing_loss, frame.scale)
     _draw_path(axes, run)
     _draw_marks(axes, surface)
+    for _, x, y in run.networks:
+        axes.plot([x], [y], "D", color="white", markersize=6, markeredgecolor="black")
     axes.set(xlim=frame.x, ylim=frame.y, xlabel="first direction", ylabel="second direction")
     width, height = frame.x[1] - frame.x[0], frame.y[1] - frame.y[0]
     if 1 / 3 <= width / height <= 3:
@@ -121,17 +124,20 @@ def _line_label(scale: Scale, height: float) -> str:
 
 
 def _draw_path(axes: Axes, run: RunSummary) -> None:
-    """The snapshots' projections onto the plane, joined."""
-    if run.result.trajectory:
-        positions = [snapshot.position for snapshot in run.result.trajectory]
+    """The snapshots' projections onto the plane, joined; several paths have their names beside them."""
+    for number, (trail, snapshots) in enumerate(run.result.paths):
+        positions = [snapshot.position for snapshot in snapshots]
         axes.plot(
             [position.x for position in positions],
             [position.y for position in positions],
             ".-",
-            color="#ee6677",
+            color=trail_colour(number),
             linewidth=1.2,
             path_effects=HALO,
+            label=trail.label,
         )
+    if len(run.result.paths) > 1:
+        axes.legend(loc="upper right", fontsize=8, frameon=True, facecolor="#ffffff", framealpha=0.85)
 
 
 def _draw_marks(axes: Axes, surface: Surface) -> None:

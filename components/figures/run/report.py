@@ -113,13 +113,14 @@ def _files(summary: RunSummary) -> dict[str, bytes]:
 def _track(run: Run, summary: RunSummary, files: Mapping[str, bytes], tracking: str) -> None:
     store, training = run.store, run.experiment.training
     tracker = open_tracker(tracking, run)
-    tracker.log_epochs(summary.epochs)
-    tracker.log_final(summary.scalars, step=training.epochs if training else 0)
-    tracker.log_artifacts({**files, "scalars.json": json.dumps(dict(summary.scalars), indent=2).encode()})
-    tracker.log_dataset(
-        summary.manifest.source,
-        summary.manifest.digest,
-        f"{store.uri}/{layout.dataset(summary.manifest.digest)}",
-    )
-    tracker.log_model(run.name, f"{store.uri}/{layout.weights(run.training)}")
-    tracker.finish("FINISHED")
+    with tracker.concluding():
+        tracker.log_epochs(summary.epochs)
+        tracker.log_final(summary.scalars, step=training.epochs if training else 0)
+        tracker.log_dataset(
+            summary.manifest.source,
+            summary.manifest.digest,
+            f"{store.uri}/{layout.dataset(summary.manifest.digest)}",
+        )
+        tracker.log_model(run.name, f"{store.uri}/{layout.weights(run.training)}")
+        # last, since they alone may go elsewhere than to the server
+        tracker.log_artifacts({**files, "scalars.json": json.dumps(dict(summary.scalars), indent=2).encode()})

@@ -1,8 +1,13 @@
 """Sentences on what a survey found beside the loss, and on how far to trust it."""
 
-from lossmap.components.core.estimates import FEWEST
+from collections.abc import Sequence
+
+from lossmap.components.core.estimates import FEWEST, Estimate
 from lossmap.components.figures import numbers
 from lossmap.components.figures.run.summary import RunSummary
+from lossmap.components.surveys.result import Snapshot
+
+_SHOWN = 8
 
 
 def sampling(run: RunSummary) -> str:
@@ -48,14 +53,32 @@ def _intervals(pairs: int) -> str:
 
 def trajectory(run: RunSummary) -> str:
     """What the plane leaves out of the path of training."""
-    first, second = (f"{100 * share:.1f} %" for share in run.result.explained)
-    worst = max(run.result.trajectory, key=lambda snapshot: abs(snapshot.loss - snapshot.plane_loss))
-    return (
-        f"The plane holds {first} and {second} of the path's"
-        " squared length along its two directions. Where the path is off the plane, contours do not show its"
-        f" loss: after epoch {worst.position.epoch} the snapshot's is {numbers.number(worst.loss)}, its"
-        f" projection's {numbers.number(worst.plane_loss)}."
+    result, plane = run.result, run.plane
+    shares = " and ".join(f"{100 * share:.1f} %" for share in result.explained)
+    whose = "the path's" if len(result.trails) == 1 else "the paths'"
+    along = " along its two directions" if len(result.explained) > 1 else ""
+    worst = max(result.trajectory, key=lambda snapshot: abs(snapshot.loss - snapshot.plane_loss))
+    trail = result.trails[worst.position.trail]
+    label = f"{trail.label}, " if trail.label else ""
+    outside = sum(
+        not (plane.x[0] <= each.position.x <= plane.x[-1] and plane.y[0] <= each.position.y <= plane.y[-1])
+        for each in result.trajectory
     )
+    beyond = (
+        f" {outside} of {len(result.trajectory)} snapshots lie outside of the picture." if outside else ""
+    )
+    return (
+        f"The plane holds {shares} of {whose} squared length{along}. Where a path is off the plane, contours"
+        f" do not show its loss: at {label}{trail.name(worst.position.epoch)} the snapshot's is"
+        f" {numbers.number(worst.loss)}, its projection's {numbers.number(worst.plane_loss)}.{beyond}"
+    )
+
+
+def held(snapshots: Sequence[Snapshot]) -> str:
+    """The share of a path's squared length that lies in the plane."""
+    total = sum(each.position.length**2 for each in snapshots)
+    off = sum(each.position.distance**2 for each in snapshots)
+    return f"{100 * (1 - off / total):.1f} %" if total else numbers.ABSENT
 
 
 def convexity(run: RunSummary) -> str:
@@ -77,6 +100,36 @@ def curvature(run: RunSummary) -> str:
         return ""
     return (
         f"Hessian of the mean loss over {settings.samples} samples, BatchNorm statistics frozen. Eigenvalues"
-        f" by Lanczos, each within its residual of a true one; traces from {settings.trace_products}"
-        " products. Intervals: 95 %."
+        f" by Lanczos, each within its residual of a true one; traces from these and"
+        f" {settings.trace_products} random vectors. Intervals: 95 %."
     )
+
+
+def blocks(run: RunSummary) -> str:
+    """What the table of blocks of the Hessian has in it."""
+    curvature, settings = run.result.curvature, run.experiment.landscape.curvature
+    if curvature is None or settings is None:
+        return ""
+    text = (
+        "A block is the Hessian of the loss where only these parameters move, the others staying as they are."
+    )
+    if not settings.parameters:
+        return text
+    names = curvature.blocks[0].names
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f"{text} The chosen parameters are those of {', '.join(settings.parameters)}:"
+        f" {', '.join(names[:_SHOWN])}{more}."
+    )
+
+
+def estimates(values: Sequence[Estimate]) -> str:
+    """Numbers with their intervals, where they have some."""
+    return "; ".join(_estimate(value) for value in values)
+
+
+def _estimate(value: Estimate) -> str:
+    text = numbers.number(value.value)
+    if value.low is None or value.high is None:
+        return text
+    return f"{text} ({numbers.number(value.low)} to {numbers.number(value.high)})"

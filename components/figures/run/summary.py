@@ -39,6 +39,16 @@ class RunSummary:
         return self.result.lines[0] if self.result.lines else None
 
     @property
+    def networks(self) -> list[tuple[str, float, float]]:
+        """The other runs whose networks lie on the plane, and where, as far as the grid holds them."""
+        surface, landscape = self.plane, self.experiment.landscape
+        return [
+            (name, x, y)
+            for name, (x, y) in zip(landscape.networks, ((1.0, 0.0), (0.0, 1.0)), strict=False)
+            if surface.x[0] <= x <= surface.x[-1] and surface.y[0] <= y <= surface.y[-1]
+        ]
+
+    @property
     def guessing_loss(self) -> float | None:
         """Cross-entropy of guessing uniformly on the survey's samples; None where the loss is another, or
         where there are no classes.

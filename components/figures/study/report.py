@@ -125,6 +125,6 @@ def _track(
     store: Store, summary: StudySummary, files: Mapping[str, bytes], tracking: str, folder: str
 ) -> None:
     tracker = open_study_tracker(tracking, store.uri, folder, summary.study)
-    tracker.log_final(metrics(summary), step=0)
-    tracker.log_artifacts(files)
-    tracker.finish("FINISHED")
+    with tracker.concluding():
+        tracker.log_final(metrics(summary), step=0)
+        tracker.log_artifacts(files)

@@ -1,4 +1,4 @@
-"""The plane that holds most of a training's path, and how far the path is from it."""
+"""The plane that holds most of a training's path, and how far a path is from this or any other plane."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,32 @@ State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Principal:
-    """The two principal directions of a path, and the path seen along them.
+class Projection:
+    """A path as it is seen on a plane through the trained network.
 
     Attributes:
-        directions: of the plane, float64, by names of parameters and buffers.
-        explained: shares of the sum over the snapshots of |w_t - w|^2 that lie along the two directions.
+        explained: shares of the sum over the snapshots of |w_t - w|^2 that lie along principal directions, or
+            the one share that lies in the plane of others.
         positions: (snapshots, 2) coordinates of each snapshot's projection onto the plane.
         distances: (snapshots,) Euclidean distances from the plane.
         lengths: (snapshots,) Euclidean distances |w_t - w| from the trained network.
     """
 
-    directions: tuple[dict[str, Tensor], dict[str, Tensor]]
     explained: tuple[float, ...]
     positions: Tensor
     distances: Tensor
     lengths: Tensor
+
+
+@dataclass(frozen=True)
+class Principal(Projection):
+    """The path as it is seen on the plane of its two principal directions.
+
+    Attributes:
+        directions: of the plane, float64, by names of parameters and buffers.
+    """
+
+    directions: tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
 def principal(trained: State, snapshots: Sequence[State], parameters: Sequence[str]) -> Principal:
@@ -56,8 +66,9 @@ def principal(trained: State, snapshots: Sequence[State], parameters: Sequence[s
     squares, vectors = torch.linalg.eigh(gram)
     if (squares > 1e-12 * squares.sum()).sum() < 2:
         raise LossmapError(
-            f"the trajectory of {len(snapshots)} snapshots does not span a plane, expected two that differ"
-            " from the trained network at least; train longer, or lower training.trajectory_every"
+            f"the path of {len(snapshots)} snapshots does not span a plane, expected two at least that differ"
+            " from the trained network and do not lie on one line with it; train longer, lower"
+            " training.trajectory_every, give more checkpoints, or set landscape.directions=random"
         )
     squares, vectors = squares.flip(0), vectors.flip(1)
     coordinates = vectors[:, :2] * squares[:2].sqrt()
@@ -73,6 +84,38 @@ def principal(trained: State, snapshots: Sequence[State], parameters: Sequence[s
         positions=coordinates / scales,
         distances=(gram.diagonal() - (coordinates**2).sum(dim=1)).clamp(min=0).sqrt(),
         lengths=gram.diagonal().sqrt(),
+    )
+
+
+def projected(
+    trained: State, snapshots: Sequence[State], parameters: Sequence[str], directions: tuple[State, State]
+) -> Projection:
+    """The orthogonal projection of a path onto the plane w + a x + b y: the a and b that minimise |w_t - w -
+    a x - b y|^2, by the normal equations of the two directions, which need not be orthogonal.
+
+    Args:
+        trained: parameters and buffers w, at the origin of the plane.
+        snapshots: w_t, in order.
+        parameters: names of the parameters among them, of which distances are; a direction does not move
+            those that it leaves out.
+        directions: x and y.
+    """
+    count = len(snapshots)
+    axes = [
+        {name: axis.get(name, torch.zeros_like(trained[name])).double() for name in parameters}
+        for axis in directions
+    ]
+    differences = [_difference(state, trained) for state in snapshots]
+    gram = _gram_matrix([*differences, *axes], parameters)
+    inner, metric = gram[:count, count:], gram[count:, count:]
+    positions = inner @ torch.linalg.pinv(metric, hermitian=True)
+    squares = gram[:count, :count].diagonal()
+    seen = (positions * inner).sum(dim=1)
+    return Projection(
+        explained=(float(seen.sum() / squares.sum()) if squares.any() else 1.0,),
+        positions=positions,
+        distances=(squares - seen).clamp(min=0).sqrt(),
+        lengths=squares.sqrt(),
     )
 
 

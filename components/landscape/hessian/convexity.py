@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lossmap.components.landscape.evaluator import Directions
+from lossmap.components.landscape.fold import differentiable_fold
 from lossmap.components.landscape.hessian.lanczos import NotFinite, eigenpairs
 from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.objective import Problem
@@ -47,7 +48,7 @@ class ConvexityEvaluator:
     """
 
     def __init__(self, problem: Problem, directions: Directions, tolerance: float):
-        self._problem, self._tolerance = problem, tolerance
+        self._problem, self._tolerance = differentiable_fold(problem), tolerance
         own = {**dict(problem.network.named_parameters()), **dict(problem.network.named_buffers())}
         self._weights = {name: own[name].detach().clone() for name in directions[0]}
         x, y = directions

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from lossmap.components.config.landscape import Curvature
 from lossmap.components.config.scalars import support_of
@@ -20,21 +21,24 @@ from lossmap.components.core.estimates import (
 from lossmap.components.core.frozen import Frozen
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.fold import differentiable_fold
 from lossmap.components.landscape.hessian.fisher import EmpiricalFisher, has_labels
 from lossmap.components.landscape.hessian.lanczos import (
     Density,
     Eigenpairs,
     eigenpairs,
-    least_steps,
     spectral_density,
 )
 from lossmap.components.landscape.hessian.operators import CurvatureMatrix, GaussNewton, Hessian
 from lossmap.components.landscape.hessian.sharpness import Sharpness, average_case, keskar_box, worst_case
 from lossmap.components.landscape.hessian.traces import layer_traces, trace
+from lossmap.components.landscape.moving import layer_parameters, matching_parameters
 from lossmap.components.landscape.objective import Problem
 
 _SIGN_PROBES = 4
 _ALPHA = 0.01
+_USUAL_STEPS = 25  # of a search for eigenvalues to the usual tolerance
+CHOSEN = "chosen parameters"
 
 
 class Eigenvalue(Frozen):
@@ -60,6 +64,35 @@ class Matrix(Frozen):
 
     largest: Eigenvalue
     trace: Estimate
+
+
+class Block(Frozen):
+    """The block of the Hessian that belongs to some of the parameters: the Hessian of the loss where only
+    these move.
+
+    Attributes:
+        name: of the layer; CHOSEN of the parameters that were asked for.
+        parameters: how many numbers they are.
+        names: of the parameters.
+        largest: its greatest eigenvalues, falling.
+        smallest: its least ones, rising.
+        trace: with the interval over probes and samples.
+    """
+
+    name: str
+    parameters: int
+    names: tuple[str, ...]
+    largest: tuple[Eigenvalue, ...]
+    smallest: tuple[Eigenvalue, ...]
+    trace: Estimate
+
+    def estimates(self) -> dict[str, Estimate | None]:
+        """The numbers by which blocks are compared."""
+        return {
+            f"hessian_largest.{self.name}": self.largest[0].estimate,
+            f"hessian_smallest.{self.name}": self.smallest[0].estimate,
+            f"hessian_trace.{self.name}": self.trace,
+        }
 
 
 class CurvatureResult(Frozen):
@@ -90,6 +123,7 @@ class CurvatureResult(Frozen):
             own.
         empirical_fisher: the mean of the samples' g g'.
         sharpness: for every radius that was asked for, one of each kind.
+        blocks: of the parameters that were asked for, then of each layer, where asked for.
     """
 
     samples: int
@@ -108,6 +142,7 @@ class CurvatureResult(Frozen):
     fisher: Matrix | None = None
     empirical_fisher: Matrix | None = None
     sharpness: tuple[Sharpness, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
     def scalars(self) -> dict[str, float | None]:
         """The numbers by which networks are compared, with the ends of their 95 % intervals as `_low` and
@@ -124,6 +159,8 @@ class CurvatureResult(Frozen):
         for name in ("gauss_newton", "fisher", "empirical_fisher"):
             if matrix := getattr(self, name):
                 estimates |= {f"{name}_largest": matrix.largest.estimate, f"{name}_trace": matrix.trace}
+        for block in self.blocks:
+            estimates |= block.estimates()
         return scalars_of({name: estimate for name, estimate in estimates.items() if estimate is not None})
 
 
@@ -146,13 +183,17 @@ def measure(
 
     Raises:
         NotFinite: the loss has no finite second derivatives there.
+        ExperimentError: a pattern of parameters matches none that moves.
     """
+    problem = differentiable_fold(problem)
+    blocks = block_names(problem.network, settings)
     step = _Steps(_expected_products(problem, settings), progress)
     hessian = Hessian(problem, watch=step)
     step.text = "eigenvalues of the Hessian"
     pairs = eigenpairs(hessian, settings.top, settings.bottom, settings.tolerance, seed)
     step.text = "trace of the Hessian"
-    traces = layer_traces(hessian, hessian.parameters.sizes, settings.trace_products, seed)
+    sizes = hessian.parameters.sizes
+    traces = layer_traces(hessian, sizes, pairs.space, settings.trace_products, seed)
     covariance, groups = hessian.sampling_covariance(np.hstack([pairs.vectors, _sign_probes(hessian, seed)]))
     values = _eigenvalues(pairs, covariance, groups)
     whole, sample_error = traces.pop(""), _probe_error(covariance, len(values))
@@ -177,6 +218,34 @@ def measure(
         fisher=gauss_newton if has_labels(problem) else None,
         empirical_fisher=empirical,
         sharpness=_sharpness(problem, settings, seed, step),
+        blocks=tuple(_block(problem, block, settings, seed, step) for block in blocks.items()),
+    )
+
+
+def block_names(network: nn.Module, settings: Curvature) -> dict[str, list[str]]:
+    """The parameters of every block that the settings ask for, by the block's name.
+
+    Raises:
+        ExperimentError: a pattern matches no parameter that moves.
+    """
+    chosen = {CHOSEN: matching_parameters(network, settings.parameters)} if settings.parameters else {}
+    return chosen | (layer_parameters(network) if settings.layers else {})
+
+
+def _block(
+    problem: Problem, block: tuple[str, list[str]], settings: Curvature, seed: int, step: "_Steps"
+) -> Block:
+    name, names = block
+    step.text = f"block of {name}"
+    hessian = Hessian(problem, names, watch=step)
+    pairs, values, whole = _ends_and_trace(hessian, (settings.top, settings.bottom), settings, seed)
+    return Block(
+        name=name,
+        parameters=hessian.parameters.size,
+        names=tuple(names),
+        largest=tuple(values[: pairs.top]),
+        smallest=tuple(values[pairs.top :]),
+        trace=whole,
     )
 
 
@@ -193,19 +262,23 @@ class _Steps:
 
 
 def _expected_products(problem: Problem, settings: Curvature) -> int:
-    """Products that will be needed, unless eigenvalues take longer, and one for each sharpness."""
+    """About how many products will be needed, and one for each sharpness."""
     size = Hessian(problem).parameters.size
-    pair = min(least_steps(settings.tolerance, size), size) + 1
+    blocks = block_names(problem.network, settings).values()
+    sizes = [Hessian(problem, names).parameters.size for names in blocks]
+    ends = settings.top + settings.bottom
+    pair = min(_USUAL_STEPS, size) + 1
+    of_blocks = sum(min(_USUAL_STEPS, block) + ends + min(settings.trace_products, block) for block in sizes)
     density = settings.density_probes * min(settings.density_steps, size)
     others = 2 * (pair + settings.trace_products) if settings.gauss_newton else 0
     return (
         pair
-        + settings.top
-        + settings.bottom
+        + ends
         - 1
         + settings.trace_products
         + density
         + others
+        + of_blocks
         + len(_KINDS) * len(settings.sharpness_radii)
     )
 
@@ -272,11 +345,23 @@ def _other_matrices(
 
 
 def _matrix(matrix: CurvatureMatrix, settings: Curvature, seed: int) -> Matrix:
-    pair = eigenpairs(matrix, 1, 0, settings.tolerance, seed)
-    covariance, groups = matrix.sampling_covariance(np.hstack([pair.vectors, _sign_probes(matrix, seed)]))
-    probed = trace(matrix, settings.trace_products, seed, Support.POSITIVE)
-    whole = with_further_error(probed, _probe_error(covariance, 1), Support.POSITIVE)
-    return Matrix(largest=_eigenvalues(pair, covariance, groups)[0], trace=whole)
+    _, values, whole = _ends_and_trace(matrix, (1, 0), settings, seed, Support.POSITIVE)
+    return Matrix(largest=values[0], trace=whole)
+
+
+def _ends_and_trace(
+    matrix: CurvatureMatrix,
+    ends: tuple[int, int],
+    settings: Curvature,
+    seed: int,
+    support: Support = Support.REAL,
+) -> tuple[Eigenpairs, list[Eigenvalue], Estimate]:
+    """So many greatest and least eigenvalues, and the trace, with its support."""
+    pairs = eigenpairs(matrix, *ends, settings.tolerance, seed)
+    covariance, groups = matrix.sampling_covariance(np.hstack([pairs.vectors, _sign_probes(matrix, seed)]))
+    values = _eigenvalues(pairs, covariance, groups)
+    probed = trace(matrix, pairs.space, settings.trace_products, seed, support)
+    return pairs, values, with_further_error(probed, _probe_error(covariance, len(values)), support)
 
 
 _KINDS: tuple[Callable[[Problem, float, int], Sharpness], ...] = (

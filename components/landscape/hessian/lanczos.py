@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import LinearOperator
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtrit
 
 from lossmap.components.core.errors import TrainingError
 from lossmap.components.core.estimates import Estimate, Support, mean_estimate
@@ -49,12 +49,14 @@ class Eigenpairs:
         residuals: (K,) |A v - value v|, computed and not estimated. A symmetric A has an eigenvalue within
             the residual of the value (Parlett, The Symmetric Eigenvalue Problem, theorem 4.5.1).
         top: how many of them are greatest ones.
+        space: in which they were found; None where A was small, and made as a matrix.
     """
 
     values: Array
     vectors: Array
     residuals: Array
     top: int
+    space: "Krylov | None"
 
 
 class Density(Frozen):
@@ -101,32 +103,84 @@ class SmoothedDensity:
 
 
 @dataclass
-class _Krylov:
+class Krylov:
     """An orthonormal basis q_1 … q_m of span(q, A q, …), and A within it: the tridiagonal matrix of alphas
-    and betas.
+    and betas. A q_j = beta_{j-1} q_{j-1} + alpha_j q_j + beta_j q_{j+1}.
+
+    Attributes:
+        basis: the q_j.
+        alphas: of each q_j whose product is known.
+        betas: as many; what the last one belongs to is not in the basis yet.
+        rest: beta_m q_{m+1}.
     """
 
     basis: list[Array]
     alphas: list[float] = field(default_factory=list)
     betas: list[float] = field(default_factory=list)
+    rest: Array = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def started(cls, vector: Array) -> "_Krylov":
+    def started(cls, vector: Array) -> "Krylov":
+        """The space of one vector, whose length does not matter."""
         return cls([vector / np.linalg.norm(vector)])
 
-    def extend(self, product: Array) -> Array:
-        """What is left of A q_m without the basis; its length is the next beta."""
+    def extend(self, product: Array) -> None:
+        """Take A q_m into account."""
         if not np.isfinite(product).all():
             raise NotFinite
         self.alphas.append(float(self.basis[-1] @ product))
-        rest = _orthogonal(product, self.basis)
-        self.betas.append(float(np.linalg.norm(rest)))
-        return rest
+        self.rest = _orthogonal(product, self.basis)
+        self.betas.append(float(np.linalg.norm(self.rest)))
+
+    def advance(self) -> None:
+        """Make q_{m+1} a part of the basis."""
+        self.basis.append(self.rest / self.betas[-1])
+
+    def restart(self, vector: Array) -> None:
+        """Go on in a new direction, from an invariant space."""
+        rest = _orthogonal(vector, self.basis)
+        self.basis.append(rest / np.linalg.norm(rest))
+        self.betas[-1] = 0.0
 
     @property
     def exhausted(self) -> bool:
         """Whether A q_m adds nothing but rounding errors to the basis."""
         return self.betas[-1] <= 1e-12 * max(*map(abs, self.alphas), *self.betas[:-1], np.finfo(float).tiny)
+
+    def excludes(self, value: float) -> bool:
+        """Whether no eigenvalue lies at `value`, which is outside of all Ritz values, or further outside;
+        with a probability of 97.5 % over a random q_1.
+
+        An eigenvector v of lambda has q_{j+1}' v = phi_j(lambda) q_1' v, where phi_0 = 1 and
+        beta_j phi_j = (lambda - alpha_j) phi_{j-1} - beta_{j-1} phi_{j-2}. The squares of the q_j' v add up
+        to 1 at most, and the phi_j rise outwards. So (q_1' v)^2 is at most 1 / sum of phi_j(value)^2, and it
+        is that small rarely: its distribution is Beta(1/2, (n-1)/2). (van Dorsselaer et al. 2000.)
+        """
+        rare = float(betaincinv(0.5, (len(self.rest) - 1) / 2, _RISK / 2))
+        before, phi, beta_before, total = 0.0, 1.0, 0.0, 1.0
+        for alpha, beta in zip(self.alphas, self.betas, strict=True):
+            before, phi = phi, ((value - alpha) * phi - beta_before * before) / beta
+            beta_before, total = beta, total + phi**2
+            if total * rare > 1:
+                return True
+        return False
+
+    def diagonal(self) -> Array:
+        """The diagonal of A - P A P, P = 1 - Q Q': sum of alpha_j q_j^2 + 2 beta_j q_j q_{j+1}, by element:
+        (n,).
+        """
+        following = [*self.basis[1:], None]
+        total = np.zeros_like(self.rest)
+        for q, after, alpha, beta in zip(self.basis, following, self.alphas, self.betas, strict=True):
+            total += q * (alpha * q + 2 * (self.rest if after is None else beta * after))
+        return total
+
+    def complement(self, vectors: Array) -> Array:
+        """P times each of the vectors (n, K)."""
+        rest = vectors.copy()
+        for q in self.basis:
+            rest -= np.outer(q, q @ rest)
+        return rest
 
     def eigen(self) -> tuple[Array, Array]:
         """Ritz values, rising, and the coordinates of Ritz vectors in the basis."""
@@ -151,8 +205,9 @@ def eigenpairs(operator: LinearOperator, top: int, bottom: int, tolerance: float
     The process stops when both hold:
     - the residuals of all wanted pairs are at most `tolerance` times the greatest magnitude of an eigenvalue;
     - with probability 95 % over the start vector, no eigenvalue lies further outside than `tolerance` times
-      the width of the spectrum: m steps miss more with a probability of at most
-      1.648 sqrt(n) exp(-sqrt(tolerance) (2m - 1)) (Kuczynski & Wozniakowski 1992, theorem 4.2).
+      the width of the spectrum. What the process has found tells that (`Krylov.excludes`); for any spectrum
+      m steps miss more with a probability of at most 1.648 sqrt(n) exp(-sqrt(tolerance) (2m - 1))
+      (Kuczynski & Wozniakowski 1992, theorem 4.2), which is why it ends in most cases much earlier.
     After 400 steps it stops in any case; residuals tell how far it got. Keeps a vector of n float64 for each
     step.
 
@@ -169,19 +224,21 @@ def eigenpairs(operator: LinearOperator, top: int, bottom: int, tolerance: float
     size = operator.shape[0]
     top, bottom = min(top, size), min(bottom, size)
     if size <= max(_DENSE, top + bottom):
-        return _checked(operator, np.linalg.eigh(_dense(operator))[1][:, _ends(size, top, bottom)], top)
+        return _checked(operator, np.linalg.eigh(_dense(operator))[1][:, _ends(size, top, bottom)], top, None)
     random = stream("eigenpairs", seed)
-    krylov = _Krylov.started(random.standard_normal(size))
+    krylov = Krylov.started(random.standard_normal(size))
     least, most = max(least_steps(tolerance, size), top + bottom), min(_MOST_STEPS + top + bottom, size)
     while True:
-        rest = krylov.extend(operator.matvec(krylov.basis[-1]))
+        krylov.extend(operator.matvec(krylov.basis[-1]))
         steps = len(krylov.alphas)
-        if steps >= most or (steps >= least and _converged(krylov, top, bottom, tolerance)):
+        complete = steps >= least or (steps >= top + bottom and _misses_nothing(krylov, tolerance))
+        if steps >= most or (complete and _converged(krylov, top, bottom, tolerance)):
             break
         if krylov.exhausted:  # an invariant space: what lies outside is found from a new direction
-            rest, krylov.betas[-1] = _orthogonal(random.standard_normal(size), krylov.basis), 0.0
-        krylov.basis.append(rest / np.linalg.norm(rest))
-    return _checked(operator, krylov.vectors(_ends(steps, top, bottom)), top)
+            krylov.restart(random.standard_normal(size))
+        else:
+            krylov.advance()
+    return _checked(operator, krylov.vectors(_ends(steps, top, bottom)), top, krylov)
 
 
 def spectral_density(operator: LinearOperator, probes: int, steps: int, seed: int) -> Density:
@@ -245,24 +302,33 @@ def _kernels(points: Array, nodes: Array, width: float) -> Array:
 def _quadrature(
     operator: LinearOperator, start: Array, steps: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    krylov = _Krylov.started(start)
+    krylov = Krylov.started(start)
     for _ in range(min(steps, len(start))):
-        rest = krylov.extend(operator.matvec(krylov.basis[-1]))
+        krylov.extend(operator.matvec(krylov.basis[-1]))
         if krylov.exhausted:
             break
-        krylov.basis.append(rest / krylov.betas[-1])
+        krylov.advance()
     nodes, coordinates = krylov.eigen()
     return tuple(nodes.tolist()), tuple((coordinates[0] ** 2).tolist())
 
 
 def least_steps(tolerance: float, size: int) -> int:
-    """Steps after which `eigenpairs` has not missed more than `tolerance` of the spectrum's width with
+    """Steps after which `eigenpairs` has not missed more than `tolerance` of the width of any spectrum with
     probability 95 %.
     """
     return math.ceil((math.log(1.648 * math.sqrt(size) / _RISK) / math.sqrt(tolerance) + 1) / 2)
 
 
-def _converged(krylov: _Krylov, top: int, bottom: int, tolerance: float) -> bool:
+def _misses_nothing(krylov: Krylov, tolerance: float) -> bool:
+    """Not told of an invariant space, where an eigenvalue may have several eigenvectors."""
+    if krylov.exhausted or 0.0 in krylov.betas:
+        return False
+    values, _ = krylov.eigen()
+    margin = tolerance * (values[-1] - values[0])
+    return margin > 0 and krylov.excludes(values[-1] + margin) and krylov.excludes(values[0] - margin)
+
+
+def _converged(krylov: Krylov, top: int, bottom: int, tolerance: float) -> bool:
     values, coordinates = krylov.eigen()
     residuals = abs(krylov.betas[-1] * coordinates[-1, _ends(len(values), top, bottom)])
     return bool((residuals <= tolerance * abs(values).max()).all())
@@ -273,11 +339,11 @@ def _ends(count: int, top: int, bottom: int) -> list[int]:
     return [*range(count - 1, count - 1 - top, -1), *range(bottom)]
 
 
-def _checked(operator: LinearOperator, vectors: Array, top: int) -> Eigenpairs:
+def _checked(operator: LinearOperator, vectors: Array, top: int, space: Krylov | None) -> Eigenpairs:
     vectors = np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=0))
     products = operator.matmat(vectors)
     values = np.einsum("nk,nk->k", vectors, products)
-    return Eigenpairs(values, vectors, np.linalg.norm(products - vectors * values, axis=0), top)
+    return Eigenpairs(values, vectors, np.linalg.norm(products - vectors * values, axis=0), top, space)
 
 
 def _dense(operator: LinearOperator) -> Array:

@@ -8,6 +8,7 @@ A network keeps its parameters, gradients, buffers and modes: its derivatives ar
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -21,8 +22,10 @@ from lossmap.components.landscape.objective import Problem
 from lossmap.components.landscape.parameters import Parameters, flat_vector
 
 Vectors = NDArray[np.float64]
+Product = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]  # of a vector, parameter by parameter
 
 _GROUPS = 25  # a product for each: few, and still 24 degrees of freedom
+_KEPT_BYTES = 1 << 29  # of graphs: a survey's process has 2 GiB in a pod, by default
 
 
 class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
@@ -44,6 +47,8 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
     ):
         self.parameters = Parameters(problem, names, weights)
         self._watch = watch
+        self._kept: list[Product] = []
+        self._room = _KEPT_BYTES
         super().__init__(np.dtype(np.float64), (self.parameters.size, self.parameters.size))
 
     def sampling_covariance(self, vectors: Vectors) -> tuple[NDArray[np.float64], int]:
@@ -83,29 +88,38 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
 
     def _sum(self, vectors: Vectors, chosen: Tensor | None = None) -> Vectors:
         """Sum of A_n v over all samples, or over the chosen ones: (n, K)."""
-        parameters = {
-            name: tensor.detach().requires_grad_() for name, tensor in self.parameters.tensors.items()
-        }
         columns = [list(self.parameters.split(vector).values()) for vector in vectors.T]
         total = torch.zeros(
             len(columns), self.parameters.size, dtype=torch.float64, device=self.parameters.device
         )
-        for inputs, targets in self.parameters.batches(chosen):
-            outputs = self.parameters.outputs(parameters, inputs)
-            products = self._products(list(parameters.values()), outputs, targets, columns)
-            for row, product in enumerate(products):
-                total[row] += flat_vector(product)
+        for product in self._batch_products(chosen):
+            for row, column in enumerate(columns):
+                total[row] += flat_vector(product(column))
         return np.ascontiguousarray(total.cpu().numpy().T)
 
+    def _batch_products(self, chosen: Tensor | None) -> Iterator[Product]:
+        """For each batch the product of a vector with its sum of A_n. Those of all samples are kept, with the
+        graphs of their derivatives, as long as these fit into half a gibibyte; the others are made anew.
+        """
+        kept = self._kept if chosen is None else ()
+        yield from kept
+        for place, (inputs, targets) in enumerate(self.parameters.batches(chosen)):
+            if place < len(kept):
+                continue
+            with _counted_bytes() as size:
+                product = self._batch_product(inputs, targets)
+            if chosen is None and place == len(self._kept) and size() <= self._room:
+                self._room -= size()
+                self._kept.append(product)
+            yield product
+
+    def _batch_product(self, inputs: Tensor, targets: Tensor) -> Product:
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in self.parameters.tensors.items()}
+        return self._product(list(leaves.values()), self.parameters.outputs(leaves, inputs), targets)
+
     @abstractmethod
-    def _products(
-        self,
-        parameters: list[Tensor],
-        outputs: Tensor,
-        targets: Tensor,
-        columns: list[list[Tensor]],
-    ) -> Iterator[tuple[Tensor, ...]]:
-        """Sums over a batch of A_n v for every column v."""
+    def _product(self, parameters: list[Tensor], outputs: Tensor, targets: Tensor) -> Product:
+        """The sum over a batch of A_n v, as a function of v."""
 
 
 class Hessian(CurvatureMatrix):
@@ -113,17 +127,10 @@ class Hessian(CurvatureMatrix):
     reverse (Pearlmutter 1994).
     """
 
-    def _products(
-        self,
-        parameters: list[Tensor],
-        outputs: Tensor,
-        targets: Tensor,
-        columns: list[list[Tensor]],
-    ) -> Iterator[tuple[Tensor, ...]]:
+    def _product(self, parameters: list[Tensor], outputs: Tensor, targets: Tensor) -> Product:
         loss = self.parameters.problem.total(outputs, targets)
         gradient = derivative([loss], parameters, create_graph=True)
-        for column in columns:
-            yield derivative(gradient, parameters, column)
+        return lambda vector: derivative(gradient, parameters, vector)
 
 
 class OutputCurvature(CurvatureMatrix):
@@ -133,19 +140,16 @@ class OutputCurvature(CurvatureMatrix):
     J v is the derivative of J' u to u, times v: two backward passes, no forward derivatives needed.
     """
 
-    def _products(
-        self,
-        parameters: list[Tensor],
-        outputs: Tensor,
-        targets: Tensor,
-        columns: list[list[Tensor]],
-    ) -> Iterator[tuple[Tensor, ...]]:
+    def _product(self, parameters: list[Tensor], outputs: Tensor, targets: Tensor) -> Product:
         dummy = torch.zeros_like(outputs, requires_grad=True)
         transposed = derivative([outputs], parameters, [dummy], create_graph=True)
-        for column in columns:
-            (tangent,) = derivative(transposed, [dummy], column)
+
+        def product(vector: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            (tangent,) = derivative(transposed, [dummy], vector)
             weighted = self._weighted(outputs.detach(), targets, tangent).to(outputs.dtype)
-            yield derivative([outputs], parameters, [weighted])
+            return derivative([outputs], parameters, [weighted])
+
+        return product
 
     @abstractmethod
     def _weighted(self, outputs: Tensor, targets: Tensor, tangent: Tensor) -> Tensor:
@@ -164,6 +168,20 @@ class GaussNewton(OutputCurvature):
         at = outputs.requires_grad_()
         slope = derivative([self.parameters.problem.total(at, targets)], [at], create_graph=True)
         return derivative(slope, [at], [tangent])[0]
+
+
+@contextmanager
+def _counted_bytes() -> Iterator[Callable[[], int]]:
+    """How many bytes the graphs keep that are made meanwhile, each tensor's memory once."""
+    sizes: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        sizes[memory.data_ptr()] = memory.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        yield lambda: sum(sizes.values())
 
 
 def derivative(

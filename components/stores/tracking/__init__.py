@@ -1,1 +1,1 @@
-"""Runs in MLflow; `client` is the only module that speaks to it."""
+"""Runs in MLflow; `client` logs them, `rest` asks what it does not, `errors` has what goes wrong."""

@@ -1,12 +1,9 @@
-"""Runs in MLflow. The only module that speaks to it, with explicit ids: no active run, no state in the
-environment.
-"""
+"""Runs in MLflow, spoken to with explicit ids: no active run, no state in the environment."""
 
 import json
 import logging
 import math
-import os
-import sqlite3
+import re
 import sys
 import tempfile
 import time
@@ -18,15 +15,17 @@ from urllib.parse import urlparse
 
 from lossmap.components.core.errors import TrackingError
 from lossmap.components.stores.tracking.background import BackgroundTracker
-from lossmap.components.stores.tracking.errors import explanation
+from lossmap.components.stores.tracking.errors import artifacts_explained, explained
+from lossmap.components.stores.tracking.rest import check_folder, version
 from lossmap.components.stores.tracking.server import (
-    PRIVACY,
     artifact_folder,
     database,
     default_tracking_uri,
     is_server,
     locked,
+    patience_for_files,
     serve_ui,
+    set_client_environment,
     ui_address,
     without_password,
 )
@@ -47,13 +46,6 @@ __all__ = [
 RUN_TAG = "lossmap.run"
 _STORE_TAG = "store"
 _logger = logging.getLogger(__name__)
-# Bounded waiting, at most twice 6 seconds for one request; what the user has set stays.
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    **PRIVACY,
-}
 # else the UI takes training runs for those of a chat bot
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _PARAMETER_LENGTH = 6000  # MLflow cuts what is longer
@@ -81,8 +73,7 @@ class RunTracker:
         self._experiment = self._id = ""
         self._logged: dict[str, set[int]] = {}
         self._final: list[Metric] = []
-        for name, value in _ENVIRONMENT.items():  # before mlflow is imported
-            os.environ.setdefault(name, value)
+        set_client_environment()
 
     def start(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Find or create the MLflow run, log its parameters and tags, and mark it running unless it is
@@ -162,7 +153,11 @@ class RunTracker:
             self._final = [point for point, _ in found.values()]
 
     def log_artifacts(self, files: Mapping[str, bytes]) -> None:
-        """Upload files: path in the run → content."""
+        """Upload files: path in the run → content.
+
+        Raises:
+            TrackingError: they do not reach the place that the server has for them.
+        """
         with self._explained(), tempfile.TemporaryDirectory() as folder:
             # a temporary folder is closed to others, and MLflow copies that along
             content = Path(folder, "files")
@@ -170,7 +165,11 @@ class RunTracker:
                 path = content / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            self._client.log_artifacts(self._id, str(content))
+            place = str(self._client.get_run(self._id).info.artifact_uri)
+            if is_server(self._uri) and urlparse(place).scheme in ("", "file"):
+                check_folder(self._uri, self._id, place)
+            with patience_for_files(), artifacts_explained(self._uri, place):
+                self._client.log_artifacts(self._id, str(content))
 
     def log_dataset(self, name: str, digest: str, uri: str) -> None:
         """Note which packed data set the run was trained on. MLflow gets the digest's first 12 characters,
@@ -199,9 +198,16 @@ class RunTracker:
         the final metrics.
         """
         from mlflow.entities import LoggedModelOutput, Metric
+        from mlflow.exceptions import MlflowException
 
         with self._explained():
-            model = self._find_model(name) or self._client.create_logged_model(
+            try:
+                found = self._find_model(name)
+            except MlflowException as error:
+                if not self._is_older(error):
+                    raise
+                return
+            model = found or self._client.create_logged_model(
                 self._experiment,
                 name,
                 self._id,
@@ -224,6 +230,16 @@ class RunTracker:
         with self._explained():
             if self._client.get_run(self._id).info.status != "FINISHED":
                 self._client.set_terminated(self._id, status)
+
+    @contextmanager
+    def concluding(self) -> Iterator[None]:
+        """Mark the run, whose report is complete, finished at the end of the block, also where the server did
+        not take all of it.
+        """
+        try:
+            yield
+        finally:
+            self.finish("FINISHED")
 
     def url(self) -> str | None:
         """The run's page in the UI of the server; None for a database."""
@@ -344,24 +360,25 @@ class RunTracker:
         )
         return found[0] if found else None
 
+    def _is_older(self, error: Exception) -> bool:
+        """Whether the server is older than logged models, which came with MLflow 3."""
+        if not (is_server(self._uri) and re.search(r"\b404\b|ENDPOINT_NOT_FOUND", str(error))):
+            return False
+        _logger.warning(
+            "MLflow at %s is version %s, which knows no logged models (3.0 does); everything else is there",
+            without_password(self._uri),
+            version(self._uri),
+        )
+        return True
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        import requests
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
-            yield
-        except (
-            MlflowException,
-            SQLAlchemyError,
-            sqlite3.Error,
-            requests.RequestException,
-            OSError,
-            ValueError,
-        ) as error:
+            with explained(self._uri, self._study):
+                yield
+        except TrackingError:
             self._logged.clear()  # who knows what arrived
-            raise TrackingError(explanation(self._uri, error)) from None
+            raise
 
 
 def _client(uri: str) -> "MlflowClient":

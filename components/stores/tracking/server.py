@@ -23,6 +23,14 @@ _SERVER = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",
 }
+# Bounded waiting, at most twice 6 seconds for one request; what the user has set stays.
+_TIMEOUT, _SECONDS, _SECONDS_FOR_FILES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "6", "60"
+_CLIENT = {
+    _TIMEOUT: _SECONDS,
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    **PRIVACY,
+}
 _SQLITE = "sqlite:///"
 _BUSY_SECONDS = 20  # MLflow's own patience with a locked database
 
@@ -36,9 +44,38 @@ def default_tracking_uri(store_uri: str) -> str:
     return f"{_SQLITE}{folder / 'mlflow.db'}"
 
 
+def set_client_environment() -> None:
+    """What MLflow's client reads while it is imported, and later."""
+    for name, value in _CLIENT.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def patience_for_files() -> Iterator[None]:
+    """A server answers an upload when it has brought the file to where it keeps it: within the block it has
+    60 seconds for an answer, unless the user has said how many.
+    """
+    ours = os.environ.get(_TIMEOUT) == _SECONDS
+    os.environ.update({_TIMEOUT: _SECONDS_FOR_FILES} if ours else {})
+    try:
+        yield
+    finally:
+        os.environ.update({_TIMEOUT: _SECONDS} if ours else {})
+
+
 def is_server(uri: str) -> bool:
     """Whether MLflow is spoken to by HTTP."""
     return uri.startswith(("http://", "https://"))
+
+
+def check_address(uri: str) -> None:
+    """Refuse what is neither a server nor a database.
+
+    Raises:
+        TrackingError: it is something else.
+    """
+    if not is_server(uri):
+        database(uri)
 
 
 def database(uri: str) -> Path:
@@ -50,7 +87,7 @@ def database(uri: str) -> Path:
     if not uri.startswith(_SQLITE) or uri == _SQLITE:
         raise TrackingError(
             f"tracking URI is {without_password(uri)}, expected http://host:port of an MLflow server or"
-            " sqlite:////folder/mlflow.db"
+            " sqlite:////folder/mlflow.db; correct --tracking, LOSSMAP_TRACKING or MLFLOW_TRACKING_URI"
         )
     return Path(uri.removeprefix(_SQLITE)).resolve()
 

@@ -1,17 +1,22 @@
+import re
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from reference.landscape import folded_evaluator, naive_point
+from reference.curvature import dense_hessian
+from reference.landscape import fold, folded_evaluator, naive_point
 from reference.manifests import manifest
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import ResNet
+from lossmap.components.core.errors import ExperimentError
 from lossmap.components.landscape.directions.random import normalized_direction
-from lossmap.components.landscape.fold import fold_batch_norm
+from lossmap.components.landscape.fold import differentiable_fold
+from lossmap.components.landscape.hessian.operators import Hessian
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy
 from lossmap.components.models import build
 
@@ -54,7 +59,7 @@ def test_a_folded_networks_surface_is_the_unfolded_ones_in_float64(option, short
 def test_norms_that_a_direction_moves_are_not_folded():
     network, directions, inputs, labels = _case(ResNet(depth=8), ignore_bias_and_norm=False)
     problem = Problem(network, cross_entropy, Samples(inputs, labels, 5))
-    assert fold_batch_norm(problem, directions) == (problem, directions)
+    assert fold(problem, directions) == (problem, directions)
 
 
 class _Twice(nn.Module):
@@ -210,7 +215,7 @@ def test_what_cannot_be_folded_exactly_is_left_as_it_is(kind):
     )
     state = {name: value.clone() for name, value in network.state_dict().items()}
     problem = Problem(network, cross_entropy, Samples(torch.randn(6, 3, 8, 8), torch.zeros(6).long(), 3))
-    assert fold_batch_norm(problem, directions) == (problem, directions)
+    assert fold(problem, directions) == (problem, directions)
     assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
 
 
@@ -245,8 +250,78 @@ def test_frozen_parameters_take_part_without_a_direction():
     torch.manual_seed(3)
     network = _plain(_convolution(), nn.BatchNorm2d(4)).eval()
     problem = Problem(network, cross_entropy, Samples(torch.randn(6, 3, 8, 8), torch.zeros(6).long(), 3))
-    folded, _ = fold_batch_norm(problem, ({}, {}))
+    folded, _ = fold(problem, ({}, {}))
     assert isinstance(folded.network[1], nn.Identity)
     torch.testing.assert_close(
         folded.network(problem.samples.inputs), network(problem.samples.inputs), rtol=1e-5, atol=1e-6
     )
+
+
+# derivatives
+
+
+def _products(problem, weights=None):
+    matrix = Hessian(problem, weights=weights)
+    return matrix.matmat(np.random.default_rng(0).standard_normal((matrix.shape[0], 3)))
+
+
+@pytest.mark.parametrize("kind", FOLDED)
+def test_the_hessian_of_a_network_that_folds_at_every_call_is_the_unfolded_ones(kind):
+    torch.manual_seed(3)
+    network = FOLDED[kind]().double().eval()
+    network[1].running_mean += 0.3
+    network[1].running_var *= 1.7
+    inputs = torch.randn(6, 3, 8, 8, dtype=torch.float64)
+    problem = Problem(network, cross_entropy, Samples(inputs, torch.arange(6) % 3, 4))
+    folded = differentiable_fold(problem)
+    assert "NativeBatchNormBackward0" in _layers(Hessian(problem))
+    assert "NativeBatchNormBackward0" not in _layers(Hessian(folded))
+    expected = dense_hessian(problem)
+    found = Hessian(folded).matmat(np.eye(len(expected)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+
+
+def _layers(matrix):
+    """Names of what the graph of the network's outputs is made of."""
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in matrix.parameters.tensors.items()}
+    inputs, _ = next(iter(matrix.parameters.batches()))
+    names, waiting = set(), [matrix.parameters.outputs(leaves, inputs).grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node and node.name() not in names:
+            names.add(node.name())
+            waiting += [before for before, _ in node.next_functions]
+    return names
+
+
+@pytest.mark.parametrize("option", ["A", "B"])
+def test_products_of_a_folding_resnet_are_those_of_the_network_also_elsewhere(option):
+    network, directions, inputs, labels = _case(ResNet(depth=14, shortcut_option=option))
+    problem = Problem(network.double(), cross_entropy, Samples(inputs.double(), labels, 5))
+    folded = differentiable_fold(problem)
+    assert "NativeBatchNormBackward0" not in _layers(Hessian(folded))
+    own = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    moved = {name: own[name].detach() + 0.1 * direction for name, direction in directions[0].items()}
+    moved |= {name: 1.3 * own[name] for name in own if name.endswith("running_var")}  # as a coordinate
+    for weights in (None, moved):
+        expected = _products(problem, weights)
+        np.testing.assert_allclose(
+            _products(folded, weights), expected, rtol=0, atol=1e-10 * np.abs(expected).max()
+        )
+
+
+@pytest.mark.parametrize("kind", UNFOLDED)
+def test_derivatives_of_what_cannot_be_folded_are_its_own(kind):
+    torch.manual_seed(2)
+    network = UNFOLDED[kind]().eval()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    problem = Problem(network, cross_entropy, Samples(torch.randn(6, 3, 8, 8), torch.zeros(6).long(), 3))
+    folded = differentiable_fold(problem)
+    assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
+    try:
+        expected = _products(problem)
+    except ExperimentError as refused:
+        with pytest.raises(ExperimentError, match=re.escape(str(refused))):
+            _products(folded)
+    else:
+        np.testing.assert_allclose(_products(folded), expected, rtol=0, atol=1e-5 * np.abs(expected).max())

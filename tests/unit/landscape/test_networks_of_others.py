@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 from reference.foreign import KINDS, inputs, targets
+from reference.landscape import fold
 
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.landscape.directions.filters import filter_layouts
 from lossmap.components.landscape.directions.random import normalized_direction
 from lossmap.components.landscape.evaluator import Evaluator
-from lossmap.components.landscape.fold import fold_batch_norm
 from lossmap.components.landscape.moving import moving_parameters
 from lossmap.components.landscape.objective import Problem, Samples, cross_entropy, like_parameters
 from lossmap.components.landscape.parameters import gradient
@@ -67,7 +67,7 @@ def _doubled(name, network):
 def test_a_point_is_that_of_a_network_built_with_the_moved_weights(name, point):
     problem = _problem(name)
     directions = _directions(problem.network)
-    folded, moved = fold_batch_norm(problem, directions)
+    folded, moved = fold(problem, directions)
     evaluate = Evaluator(folded, moved, "frozen")
     for other in POINTS:
         evaluate(*other)

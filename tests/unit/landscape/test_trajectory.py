@@ -4,7 +4,7 @@ import torch
 
 from lossmap.components.core.errors import LossmapError
 from lossmap.components.core.randomness import stream
-from lossmap.components.landscape.directions.trajectory import principal
+from lossmap.components.landscape.directions.trajectory import principal, projected
 
 NAMES = ["a.weight", "a.bias"]
 
@@ -79,6 +79,37 @@ def test_a_path_along_a_line_spans_no_plane():
         principal(line[0], line, NAMES)
     assert (
         str(refused.value)
-        == "the trajectory of 4 snapshots does not span a plane, expected two that differ from the trained"
-        " network at least; train longer, or lower training.trajectory_every"
+        == "the path of 4 snapshots does not span a plane, expected two at least that differ from the trained"
+        " network and do not lie on one line with it; train longer, lower training.trajectory_every, give"
+        " more checkpoints, or set landscape.directions=random"
     )
+
+
+def test_a_projection_onto_any_plane_is_that_of_least_squares_in_float64():
+    path, axes = _path(), _path(4)[2:]
+    del axes[1]["a.bias"], axes[1]["norm.running_mean"]  # as random directions leave biases
+    found = projected(path[-1], path, NAMES, (axes[0], axes[1]))
+    plane = np.stack([_flat({"a.bias": np.zeros(2), **axis}) for axis in axes], axis=1)
+    squares = 0.0
+    for state, position, distance in zip(path, found.positions.numpy(), found.distances, strict=True):
+        difference = _flat(state) - _flat(path[-1])
+        expected, *_ = np.linalg.lstsq(plane, difference, rcond=None)
+        np.testing.assert_allclose(position, expected, atol=1e-10)
+        assert float(distance) == pytest.approx(np.linalg.norm(difference - plane @ expected), abs=1e-7)
+        squares += np.linalg.norm(plane @ expected) ** 2
+    total = sum(float(length) ** 2 for length in found.lengths)
+    assert found.explained == (pytest.approx(squares / total),)
+
+
+def test_a_projection_onto_a_plane_that_is_a_line_or_of_a_path_that_stays_is_finite():
+    path = _path()
+    axis = {name: tensor.double() for name, tensor in path[0].items()}
+    twice = {name: 2 * tensor for name, tensor in axis.items()}
+    found = projected(path[-1], path, NAMES, (axis, twice))
+    assert found.positions.isfinite().all()
+    along = found.positions[:, 0] + 2 * found.positions[:, 1]
+    unit = _flat(axis) / np.linalg.norm(_flat(axis))
+    for state, place in zip(path, along.tolist(), strict=True):
+        expected = (_flat(state) - _flat(path[-1])) @ unit / np.linalg.norm(_flat(axis))
+        assert place == pytest.approx(expected, abs=1e-10)
+    assert projected(path[0], path[:1], NAMES, (axis, twice)).explained == (1.0,)

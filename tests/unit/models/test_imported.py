@@ -530,12 +530,27 @@ def test_an_imported_network_is_not_trained_and_every_other_is():
     )
 
 
-def test_an_imported_network_has_no_trajectory():
+def test_an_imported_network_without_checkpoints_has_no_trajectory():
     line = _refused(
         parse,
         {"model": {"architecture": "imported", "factory": "a:b"}, "landscape": {"directions": "trajectory"}},
     )
-    assert "an imported network has no trajectory of training" in line
+    assert line.endswith(
+        "expected checkpoints of its training, from which the path is made; give them by --checkpoints FILE"
+        " FILE … (model.trajectories)"
+    )
+
+
+def test_several_paths_have_labels_of_their_own():
+    path = {"checkpoints": ["a.pt", {"weights": "b.pt", "weights_key": "ema"}]}
+    for labels in (["sgd", "sgd"], ["sgd", ""]):
+        model = {"architecture": "imported", "factory": "a:b"}
+        model["trajectories"] = [{**path, "label": label} for label in labels]
+        line = _refused(parse, {"model": model})
+        assert f"trajectories have the labels {labels}, expected a label of its own for each" in line
+    model["trajectories"] = [path]
+    found = parse({"model": model}).model.trajectories[0].checkpoints
+    assert [each.name for each in found] == ["a.pt", "b.pt:ema"]
 
 
 def test_the_factorys_arguments_can_be_set_one_by_one():

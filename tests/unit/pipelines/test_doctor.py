@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import pytest
 from support.command_line import lossmap
 
 from lossmap.components.stores.objects import open_store
@@ -27,6 +28,8 @@ def test_a_sound_installation_is_well_and_leaves_nothing_behind(tmp_path):
         *doctor.PACKAGES,
         "cores",
         "memory",
+        "temporary files",
+        "semaphores",
         "disk",
         "torchrun",
         "GPUs",
@@ -99,6 +102,18 @@ def test_a_bucket_that_is_not_there_is_named(s3):
     )
 
 
+def test_the_s3_of_images_is_asked_where_it_has_variables_of_its_own(s3, s3_server, s3_account, monkeypatch):
+    assert list(doctor._source()) == []
+    monkeypatch.setenv("LOSSMAP_DATA_AWS_ENDPOINT_URL", s3_server)
+    with s3_account(["s3:GetObject"]):
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(f"LOSSMAP_DATA_AWS_{name}", os.environ[f"AWS_{name}"])
+        assert list(doctor._source()) == [Finding("images' S3", True, s3_server)]
+        monkeypatch.setenv("LOSSMAP_DATA_AWS_ACCESS_KEY_ID", "nobodys")
+        [found] = doctor._source()
+    assert (found.ok, found.cure) == (False, "check LOSSMAP_DATA_AWS_ACCESS_KEY_ID")
+
+
 def test_an_s3_server_that_is_out_of_reach_is_told_soon_and_patience_is_as_before(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{_free_port()}")
     for patience in (None, "1"):
@@ -134,46 +149,52 @@ def test_a_database_of_mlflow_is_counted_and_one_of_another_program_is_refused(t
 
 def test_a_tracking_uri_that_is_neither_server_nor_database_is_refused(tmp_path):
     found = examine_tracking("postgresql://ann:secret@host/runs")
-    assert (found.ok, found.cure) == (False, ELSEWHERE)
-    assert (
-        found.detail
-        == "tracking URI is postgresql://host/runs, expected http://host:port of an MLflow server or"
+    assert not found.ok
+    assert found.detail == (
+        "tracking URI is postgresql://host/runs, expected http://host:port of an MLflow server or"
         " sqlite:////folder/mlflow.db"
     )
+    assert found.cure == "correct --tracking, LOSSMAP_TRACKING or MLFLOW_TRACKING_URI"
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password():
     port = _free_port()
     found = examine_tracking(f"http://ann:secret@127.0.0.1:{port}")
-    assert (found.ok, found.detail) == (
-        False,
-        f"http://127.0.0.1:{port} is out of reach: [Errno 111] Connection refused",
-    )
-    assert found.cure == f"start the server, or {ELSEWHERE}"
+    assert (found.ok, found.detail) == (False, f"MLflow at http://127.0.0.1:{port} is out of reach")
+    assert found.cure.startswith("start it, or correct LOSSMAP_TRACKING or --tracking (")
+    assert "Connection refused" in found.cure
+    assert "secret" not in found.cure
 
 
 def test_a_server_that_never_answers_is_given_up_after_five_seconds():
+    examine_tracking(f"http://127.0.0.1:{_free_port()}")  # imports MLflow
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = f"http://127.0.0.1:{silent.getsockname()[1]}"
         started = time.monotonic()
         found = examine_tracking(place)
         assert time.monotonic() - started < 7
-    assert (found.ok, found.detail) == (False, f"{place} is out of reach: timed out")
+    assert (found.ok, found.detail) == (False, f"MLflow at {place} does not answer in time")
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Says OK at /health, as MLflow does to everyone, and answers any other path by `status` and `body`
-    unless ann asks.
-    """
+    """Answers as MLflow: to searches by `status` and `body` unless ann asks, to new runs by `writing`."""
 
-    health, status, body = b"OK", 200, b"{}"
+    version, status, body, writing = b"3.17.2", 200, b"{}", 404
 
     def do_GET(self):
         known = self.headers.get("Authorization") == "Basic YW5uOnNlY3JldA=="  # ann:secret
-        status = 200 if self.path == "/health" or known else self.status
+        status = 200 if self.path == "/version" or known else self.status
+        self._answer(status, self.version if self.path == "/version" else self.body)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(self.writing, b"{}")
+
+    def _answer(self, status, body):
         self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(self.health if self.path == "/health" else self.body)
+        self.wfile.write(body)
 
     def log_message(self, *arguments):
         pass
@@ -187,35 +208,57 @@ def serving(**answers):
         server.shutdown()
 
 
-def test_a_server_that_refuses_is_told_with_what_it_wants(monkeypatch):
+@pytest.fixture
+def nobody(monkeypatch):
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_a_server_that_refuses_is_told_with_what_it_wants(monkeypatch, nobody):
     with serving(status=401) as place:
-        cure = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        assert examine_tracking(f"http://{place}") == Finding(
-            "MLflow", False, f"http://{place} answers 401 Unauthorized", cure
-        )
-        assert examine_tracking(f"http://ann:secret@{place}") == Finding("MLflow", True, f"http://{place}")
+        found = examine_tracking(f"http://{place}")
+        assert (found.ok, found.detail) == (False, f"MLflow at http://{place} does not know who asks")
+        assert found.cure.startswith("set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ")
+        known = examine_tracking(f"http://ann:secret@{place}")
+        assert known == Finding("MLflow", True, f"http://{place}, version 3.17.2")
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
-        assert examine_tracking(f"http://{place}").ok
+        assert examine_tracking(f"http://{place}") == known
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
     with serving(status=403, body=b"Invalid Host header - possible DNS rebinding attack detected") as place:
-        assert (
-            examine_tracking(f"http://{place}").cure
-            == "add this name of the host to the server's --allowed-hosts"
+        assert examine_tracking(f"http://{place}").cure.startswith("add it to the server's --allowed-hosts")
+    with serving(body=b"<html>") as place:
+        told = f"MLflow at http://{place} is not an MLflow server, or a sign-in page is before it"
+        assert examine_tracking(f"http://{place}").detail == told
+
+
+def test_versions_and_rights_of_a_server_are_told(nobody):
+    with serving(version=b"2.22.4", writing=403) as place:
+        assert examine_tracking(f"http://{place}/") == Finding(
+            "MLflow",
+            True,
+            f"http://{place}, version 2.22.4, which knows no logged models: runs are recorded without them;"
+            " others have to permit this account to write into their experiments",
         )
-    with serving(health=b"<html>") as place:
-        assert examine_tracking(f"http://{place}") == Finding(
-            "MLflow", False, f"http://{place} is no MLflow server", ELSEWHERE
-        )
+
+
+RIGHTS = ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+
+
+@pytest.mark.parametrize("missing", RIGHTS)
+def test_a_right_that_is_missing_is_named(s3, s3_account, missing):
+    with s3_account([right for right in RIGHTS if right != missing]):
+        found = examine_store(s3)
+    assert not found.ok
+    assert "403" in found.detail
+    assert f"needs the right {missing}" in found.cure
 
 
 def test_the_command_prints_a_table_or_json_and_fails_where_something_is_not_well(tmp_path):
     well = lossmap("doctor", "--json", cwd=tmp_path)
     assert all(finding["ok"] for finding in json.loads(well.stdout))
     ill = lossmap("doctor", "--tracking", "http://127.0.0.1:9", cwd=tmp_path, check=1)
-    assert "start the server, or name another with --tracking or LOSSMAP_TRACKING" in ill.stdout
+    assert "start it, or correct LOSSMAP_TRACKING or --tracking (" in " ".join(ill.stdout.split())
 
 
 def _free_port():

@@ -1,14 +1,17 @@
+import os
 import re
 import socket
 import threading
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
 import pytest
+from readmes.rights import rights
 
 from lossmap.components.core.errors import StoreError
-from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.objects import open_source, open_store
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -362,3 +365,80 @@ def test_a_custom_endpoint_is_spoken_to_by_paths_unless_the_profile_says_otherwi
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example:9000")
     assert address() == "http://own-bucket.store.example:9000/k"
+
+
+def _asked(store):
+    """Address and account of what would be read."""
+    url = store._client.generate_presigned_url("get_object", {"Bucket": "lake", "Key": "k"})
+    parts = urllib.parse.urlsplit(url)
+    query = urllib.parse.parse_qs(parts.query)
+    return parts.netloc, query["AWSAccessKeyId"][0], query.get("x-amz-security-token", [""])[0]
+
+
+def test_what_users_bring_may_be_in_another_s3_with_keys_of_its_own(s3, s3_server, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "stores-token")
+    own = (s3_server.removeprefix("http://"), "tester", "stores-token")
+    assert _asked(open_source("s3://lake/images")) == own
+    (tmp_path / "config").write_text(
+        "[profile lake]\nendpoint_url = http://lake.example:9000\n"
+        "aws_access_key_id = a\naws_secret_access_key = b\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("LOSSMAP_DATA_AWS_PROFILE", "lake")
+    before = dict(os.environ)
+    assert _asked(open_source("s3://lake/images")) == ("lake.example:9000", "a", "")
+    assert dict(os.environ) == before
+    assert _asked(open_store(s3)) == own
+    monkeypatch.delenv("LOSSMAP_DATA_AWS_PROFILE")
+    monkeypatch.setenv("LOSSMAP_DATA_AWS_ACCESS_KEY_ID", "c")
+    monkeypatch.setenv("LOSSMAP_DATA_AWS_SECRET_ACCESS_KEY", "d")
+    assert _asked(open_source("s3://lake/images")) == ("lake.s3.amazonaws.com", "c", "")
+
+
+def test_what_users_bring_is_read_with_the_rights_that_the_page_tells(s3, s3_account):
+    open_store(s3).write("train/a/1.png", b"1")
+    with s3_account(rights("what reads images and weights")):
+        source = open_source(s3)
+        assert [source.read(key) for key in source.keys("")] == [b"1"]
+        assert not source.exists("train/a/2.png")
+
+
+def test_an_error_of_the_source_names_its_own_variables(s3, monkeypatch):
+    missing = "s3://no-such-bucket/x: the bucket does not exist; create it or correct its address"
+    assert _message(open_source("s3://no-such-bucket/x").read, "k") == missing
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "minio:9000")
+    told = _message(open_source, "s3://b/x")
+    assert told.endswith("; check AWS_ENDPOINT_URL; where it has keys of its own, set LOSSMAP_DATA_AWS_…")
+    monkeypatch.setenv("LOSSMAP_DATA_AWS_PROFILE", "nobody")
+    told = _message(open_source, "s3://b/x")
+    assert "; correct LOSSMAP_DATA_AWS_PROFILE, or write that profile into" in told
+
+
+def test_stores_share_a_client_as_long_as_the_configuration_stays(s3, monkeypatch, tmp_path):
+    first = open_store(f"{s3}/a")._client
+    assert open_store(f"{s3}/b")._client is first
+    (tmp_path / "no-credentials").write_text("[default]\n")  # somebody signs in
+    second = open_store(s3)._client
+    assert second is not first
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://elsewhere.example")
+    assert open_store(s3)._client is not second
+
+
+def test_patience_and_checksums_are_as_the_profile_says(s3, monkeypatch, tmp_path):
+    ours = open_store(s3)._client.meta.config
+    assert (ours.retries["mode"], ours.retries["total_max_attempts"]) == ("standard", 6)
+    assert ours.request_checksum_calculation == "when_required"
+    (tmp_path / "config").write_text(
+        "[default]\nmax_attempts = 3\nretry_mode = adaptive\nrequest_checksum_calculation = when_supported\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    said = open_store(s3)._client.meta.config
+    assert (said.retries["mode"], said.retries["total_max_attempts"]) == ("adaptive", 3)
+    assert said.request_checksum_calculation == "when_supported"
+
+
+def test_upload_arguments_that_s3_does_not_know_are_told_by_their_variable(s3, monkeypatch):
+    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", '{"Encryption": "AES256"}')
+    told = _message(open_store(s3).write, "x", b"")
+    assert told.startswith("MLFLOW_S3_UPLOAD_EXTRA_ARGS cannot be used: ")
+    assert '"Encryption"' in told

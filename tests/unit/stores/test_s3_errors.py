@@ -2,6 +2,7 @@
 
 import botocore.exceptions as raised
 import pytest
+from boto3.exceptions import S3UploadFailedError
 from botocore.parsers import ResponseParserError
 
 from lossmap.components.core.errors import StoreError
@@ -39,6 +40,7 @@ def _refusal(code, status, operation="PutObject", message=""):
         ("EntityTooLarge", 400, "no body of that size"),
         ("", 413, "no body of that size"),
         ("413", 413, "no body of that size"),
+        ("SecondLevelDomainForbidden", 403, "addressing_style = virtual"),
         ("", 405, "no S3 server"),
         ("", 502, "try again later"),
     ],
@@ -69,6 +71,12 @@ def test_a_right_that_is_missing_is_named(operation, right, code):
     )
 
 
+def test_what_is_behind_an_upload_in_parts_that_failed_is_told():
+    error = S3UploadFailedError("Failed to upload")
+    error.__context__ = _refusal("QuotaExceeded", 403)
+    assert "the quota of the bucket or of the account is used up" in _line(error)
+
+
 def test_a_policys_own_words_are_told():
     line = _line(_refusal("AccessDenied", 403, message="aws:kms is required"))
     assert line.endswith("needs the right s3:PutObject (the server says: aws:kms is required)")
@@ -92,6 +100,11 @@ def test_a_code_that_nobody_knows_is_told_with_the_servers_message():
         (raised.SSLError(endpoint_url="https://x", error="self-signed"), "AWS_CA_BUNDLE"),
         (raised.ProxyConnectionError(proxy_url="http://p"), "HTTPS_PROXY"),
         (raised.EndpointConnectionError(endpoint_url="http://x"), "check AWS_ENDPOINT_URL"),
+        (raised.LoginRefreshRequired(), "aws login"),
+        (raised.InvalidS3AddressingStyleError(s3_addressing_style="x"), "correct that in ~/.aws/config"),
+        (raised.InfiniteLoopConfigError(source_profile="a", visited_profiles=[]), "correct that in"),
+        (raised.MissingDependencyException(msg="needs CRT"), "pip install 'botocore[crt]'"),
+        (raised.FlexibleChecksumError(error_msg="differs"), "what arrived is not what was sent"),
         (ResponseParserError("invalid XML received"), "a sign-in page"),
         (FileNotFoundError(2, "No such file or directory", "/var/run/token"), "/var/run/token: No such file"),
     ],

@@ -6,8 +6,10 @@ import torch
 from reference import foreign
 from safetensors.torch import load
 from threadpoolctl import threadpool_info
+from torch import nn
 
 from lossmap.components import steps
+from lossmap.components.config.connection import Connecting, Curve
 from lossmap.components.config.data import Data
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Axis, Landscape, Plane
@@ -20,6 +22,8 @@ from lossmap.components.landscape.objective import cross_entropy, like_parameter
 from lossmap.components.landscape.precision import widen
 from lossmap.components.stores import layout
 from lossmap.components.surveys import plan as survey
+from lossmap.components.surveys.connection import Connection
+from lossmap.components.surveys.ends import find_ends
 from lossmap.components.surveys.pending import pending_tiles
 from lossmap.components.surveys.problems import TileEvaluator, load_directions
 from lossmap.components.surveys.tiles import evaluated_points
@@ -37,13 +41,13 @@ def settings(tmp_path):
 def imported(settings, tmp_path):
     """Imports a network of reference.foreign with its ten samples as a run, and returns this."""
 
-    def take(name, run="run", **fields):
+    def take(name, run="run", weights=None, **fields):
         data = {"inputs": foreign.inputs(name).numpy(), "targets": foreign.targets().numpy()}
         np.savez(tmp_path / "data.npz", **data)
         experiment = with_digests(
             Experiment(
                 data=Data(source=str(tmp_path / "data.npz")),
-                model=Imported(factory="reference.foreign:made", arguments={"name": name}),
+                model=Imported(factory="reference.foreign:made", arguments={"name": name}, weights=weights),
                 landscape=SMALL.model_copy(update=fields),
             )
         )
@@ -256,3 +260,24 @@ def test_directions_of_the_loss_that_fail_are_told_in_one_line(surveyed):
     with pytest.raises(LossmapError) as refused:
         surveyed("without derivatives", run="other", directions="hessian", normalization="model")
     assert str(refused.value).startswith("the network Shy fails on inputs of the shape (10, 6), float32: Run")
+
+
+def test_a_network_that_fails_in_the_proof_or_in_a_connection_is_told_in_one_line(imported, tmp_path):
+    with pytest.raises(LossmapError) as refused:
+        steps.prove_invariance(imported("float32 inside"))
+    assert str(refused.value) == (
+        "reference.foreign:made fails in the proof of invariance: RuntimeError: mat1 and mat2 must have the"
+        " same dtype, but got Float and Double"
+    )
+    torch.save(nn.Sequential(nn.Linear(6, 3)).state_dict(), tmp_path / "other.pt")
+    ends = (
+        imported("gradients stopped", "first"),
+        imported("gradients stopped", "second", weights=str(tmp_path / "other.pt")),
+    )
+    connection = Connection(find_ends(ends), Connecting(curve=Curve(epochs=1)))
+    with pytest.raises(LossmapError) as refused:
+        connection.train_curve()
+    assert str(refused.value) == (
+        "reference.foreign:made fails in the training of the curve of the connection: RuntimeError: element 0"
+        " of tensors does not require grad and does not have a grad_fn"
+    )

@@ -11,6 +11,9 @@ from lossmap.components.config.connection import Connecting, Curve, Evaluation, 
 from lossmap.components.config.data import Data
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.models import Imported, Mlp
+from lossmap.components.figures.connection.matrix import BarrierMatrix, connected_pairs
+from lossmap.components.figures.connection.matrix_figures import matrix_page, matrix_picture
+from lossmap.components.figures.connection.matrix_report import matrix_record
 from lossmap.components.figures.connection.page import connection_page, profile_figure
 from lossmap.components.figures.connection.plot import connection
 from lossmap.components.figures.connection.record import record, scalars
@@ -188,3 +191,54 @@ def test_without_a_threshold_barriers_are_told_and_not_judged():
     )
     assert "units of the loss" in said
     assert "nats" not in connection_page(own_loss(2.0, -3.8))
+
+
+def _matrix(**changes):
+    """Three networks, between the first and the last of which the loss is infinite."""
+    pairs = {
+        (0, 1): summary(linear=(1.0,), aligned=(0.01,), **changes),
+        (0, 2): summary(linear=(1.0, 0.05, np.inf), aligned=(0.04, 5.0), **changes),
+        (1, 2): summary(linear=(2.0,), aligned=(0.2,), **changes),
+    }
+    return BarrierMatrix(("a.pt", "b<c>.pt", "d.pt"), pairs, {pair: f"{pair[1]:064}" for pair in pairs})
+
+
+def test_a_matrix_has_every_barrier_twice_and_infinity_where_a_path_has_no_loss():
+    matrix = _matrix()
+    np.testing.assert_allclose(
+        matrix.values("linear", "train"), [[0, 1, np.inf], [1, 0, 2], [np.inf, 2, 0]], rtol=0.05
+    )
+    low, high = np.moveaxis(matrix.intervals("aligned", "train"), -1, 0)
+    assert (low <= matrix.values("aligned", "train")).all()
+    assert (high >= matrix.values("aligned", "train")).all()
+    found = json.loads(json.dumps(matrix_record(matrix), allow_nan=False))
+    assert found["barriers"]["linear"]["train"][0][2] == "Infinity"
+    assert found["losses"]["train"] == pytest.approx([0.1, 0.1, 0.1])
+
+
+def test_a_matrix_counts_the_pairs_that_each_path_connects():
+    linear, aligned = connected_pairs(_matrix())
+    assert (
+        linear
+        == "The straight line: barriers of up to inf [inf, inf] nats; 0 of 3 pairs are connected, 3 are not."
+    )
+    assert aligned.endswith("1 of 3 pairs are connected, 1 are not, of 1 it cannot be told.")
+    told = _matrix()
+    for pair in told.pairs.values():
+        object.__setattr__(pair, "connecting", pair.connecting.model_copy(update={"threshold": None}))
+    assert connected_pairs(told)[1].endswith(" nats.")
+
+
+def test_frozen_statistics_leave_no_networks_own_loss_in_a_matrix():
+    note = NOTE.model_copy(update={"batch_norm": True})
+    assert _matrix(note=note, batch_norm="frozen").own_loss(2, "train") is None
+    assert _matrix(note=note).own_loss(2, "train") == pytest.approx(0.1)
+
+
+def test_a_matrix_is_drawn_and_its_names_are_escaped():
+    matrix = _matrix()
+    page = matrix_page(matrix)
+    assert "b&lt;c&gt;.pt" in page
+    assert "b<c>.pt" not in page
+    assert page.count(f'<a href="../{2:064}/page.html">') == 16  # two pairs, twice, two paths, two splits
+    assert matrix_picture(matrix)[:4] == b"\x89PNG"

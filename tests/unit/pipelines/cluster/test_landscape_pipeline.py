@@ -64,8 +64,27 @@ def test_every_step_runs_on_the_image_with_places_and_keys_by_reference():
         }
         assert {secret["secretName"] for secret in settings["secretAsEnv"]} == {
             "lossmap-object-store",
+            "lossmap-data",
             "lossmap-mlflow",
         }
+        asked = {
+            (secret["secretName"], key["secretKey"]): secret.get("optional", False)
+            for secret in settings["secretAsEnv"]
+            for key in secret["keyToEnv"]
+        }
+        assert all(asked.values())
+        assert {
+            ("lossmap-object-store", "AWS_ACCESS_KEY_ID"),
+            ("lossmap-object-store", "AWS_SESSION_TOKEN"),
+            ("lossmap-data", "LOSSMAP_DATA_AWS_ENDPOINT_URL"),
+        } <= set(asked)
+        variables = {
+            key["envVar"]
+            for each in settings["configMapAsEnv"]
+            for key in each["keyToEnv"]
+            if each["optional"]
+        }
+        assert {"MLFLOW_S3_UPLOAD_EXTRA_ARGS", "AWS_CA_BUNDLE", "MLFLOW_TRACKING_INSECURE_TLS"} <= variables
         assert {each["configMapName"] for each in settings["configMapAsEnv"]} == {"lossmap"}
         assert settings["fieldPathAsEnv"] == [
             {"name": "LOSSMAP_PIPELINE_RUN", "fieldPath": "metadata.labels['pipeline/runid']"}

@@ -70,6 +70,17 @@ REFUSED = [
         ),
     ),
     (
+        (
+            "model={architecture: imported, factory: 'a:b', trajectories: [{checkpoints: [s3://b/1, 2.pt]}]}",
+            "training=null",
+            "data.source=s3://b/x.npz",
+        ),
+        (
+            "model.trajectories is '2.pt', a path of this machine, expected one that pods can read: put it in"
+            " S3 and give its s3:// URI"
+        ),
+    ),
+    (
         ("training.device=cuda",),
         "cluster.profile is 'cpu' and a device is 'cuda', expected cluster.profile=gpu, which asks for GPUs",
     ),

@@ -22,6 +22,7 @@ from lossmap.components.stores.tracking.client import (
     serve_ui,
     without_password,
 )
+from lossmap.components.stores.tracking.server import patience_for_files
 
 # MLflow 3.17 with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings(
@@ -83,6 +84,27 @@ def test_the_database_lies_in_the_folder_of_a_file_store_and_here_for_any_other(
 @pytest.mark.parametrize("store", ["file:///data/my%20runs", "s3://bucket/prefix"])
 def test_settings_name_the_same_database(store):
     assert Settings(store=store).tracking == default_tracking_uri(store)
+
+
+def test_the_variable_of_mlflow_is_followed_where_nothing_else_is_said(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
+    assert Settings(store="s3://bucket/prefix").tracking == "http://mlflow.example"
+    monkeypatch.setenv("LOSSMAP_TRACKING", "http://other.example")
+    assert Settings().tracking == "http://other.example"
+    assert Settings(tracking="http://third.example").tracking == "http://third.example"
+    monkeypatch.delenv("LOSSMAP_TRACKING")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
+    assert Settings(store="file:///s").tracking == "sqlite:////s/mlflow.db"
+
+
+def test_uploads_have_more_time_than_other_requests_unless_the_user_has_said_how_much(monkeypatch):
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    RunTracker("http://mlflow.example", "study", "r")
+    for usual, during in (("6", "60"), ("30", "30")):
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", usual)
+        with patience_for_files():
+            assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == during
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == usual
 
 
 def test_passwords_do_not_appear():
@@ -453,7 +475,7 @@ def test_only_servers_and_sqlite_are_taken(place):
     shown = place.replace("ann:secret@", "")
     assert (
         refusal(place) == f"tracking URI is {shown}, expected http://host:port of an MLflow server or"
-        " sqlite:////folder/mlflow.db"
+        " sqlite:////folder/mlflow.db; correct --tracking, LOSSMAP_TRACKING or MLFLOW_TRACKING_URI"
     )
 
 
