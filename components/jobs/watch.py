@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from kubernetes import client
@@ -16,6 +17,8 @@ from lossmap.components.jobs.kind import Job, Kind
 from lossmap.components.jobs.reasons import Cause
 from lossmap.components.jobs.request import Request, name_of
 from lossmap.components.jobs.transcript import Transcript
+
+_INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Watch:
         self._transcript, self._pace = transcript, pace
         self._result = Arrival(has_result, pace.result)
         self._waiting, self._told = _Waiting(), set[str]()
-        self._uid, self._pods, self._identities = "", list[client.V1Pod](), dict[str, str]()
+        self._uid, self._pods, self._identities = "", list[client.V1Pod](), dict[str, tuple[str, str]]()
         self.losses: list[Cause] = []
 
     def until_it_ends(self) -> tuple[Literal["Succeeded", "Failed", "gone", "done"], str]:
@@ -132,20 +135,25 @@ class Watch:
                 raise TrainingError(f"training failed: {self._transcript.listener.reason}")
 
     def _note_losses(self) -> None:
-        for pod in self._pods:
-            losses = reasons.losses(pod, self._kind.container, self._request.cluster.training.memory)
-            for cause in [*self._replaced(pod), *losses]:
-                if cause.key not in self._told:
-                    self.losses.append(cause)
-                    self._tell(cause)
+        memory = self._request.cluster.training.memory
+        ended = [loss for pod in self._pods for loss in reasons.losses(pod, self._kind.container, memory)]
+        for cause in [*self._replaced(), *ended]:
+            if cause.key not in self._told:
+                self.losses.append(cause)
+                self._tell(cause)
         if sum(loss.hopeless for loss in self.losses) > 1:
             raise TrainingError(f"training failed: {self.losses[-1].text}")
 
-    def _replaced(self, pod: client.V1Pod) -> list[Cause]:
-        name, uid = pod.metadata.name, pod.metadata.uid
-        before = self._identities.get(name, uid)
-        self._identities[name] = uid
-        return [] if before == uid else [Cause(f"{before} lost", f"pod {name} was lost, and is made anew")]
+    def _replaced(self) -> list[Cause]:
+        """Of pods in whose place there are others now, of the same name or of another."""
+        newest = {_place(each): each.metadata for each in sorted(self._pods, key=_creation)}
+        causes = []
+        for place, pod in newest.items():
+            name, uid = self._identities.get(place, (pod.name, pod.uid))
+            if uid != pod.uid:
+                causes.append(Cause(f"{uid} lost", f"pod {name} was lost, and is made anew"))
+            self._identities[place] = pod.name, pod.uid
+        return causes
 
     def _check_the_start(self, job: Job) -> None:
         if job.is_suspended:
@@ -212,6 +220,17 @@ class Watch:
         statuses = pod.status.container_statuses or ()
         training = [each for each in statuses if each.name == self._kind.container]
         return pod.status.phase == "Succeeded" or any(status.state.running for status in training)
+
+
+def _place(pod: client.V1Pod) -> str:
+    """What a pod and the one that replaces it have in common: its index in an indexed Job, else its name."""
+    index: str = (pod.metadata.labels or {}).get(_INDEX_LABEL, pod.metadata.name)
+    return index
+
+
+def _creation(pod: client.V1Pod) -> datetime:
+    created: datetime = pod.metadata.creation_timestamp
+    return created
 
 
 def failure(

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from cluster.kubectl import K8S, apply, forward, get, kubectl, save_logs, secret, wait_for_deployment
 
+from lossmap.components.jobs.kinds import CRDS
+
 LOGS = Path(__file__).parents[2] / "build" / "ci" / "cluster"
 KEYS = "lossmap-object-store"
 
@@ -151,7 +153,10 @@ def run_namespace(installation: Installation, tmp_path: Path) -> Iterator[str]:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
         secret(name, KEYS, installation.keys),
     )
-    kustomization = {"namespace": name, "resources": [os.path.relpath(K8S / "base", tmp_path)]}
+    trainer = kubectl("get", "customresourcedefinition", CRDS["trainjob"], "--ignore-not-found")
+    folders = [K8S / "base", *([K8S / "trainer"] if trainer else [])]
+    resources = [os.path.relpath(folder, tmp_path) for folder in folders]
+    kustomization = {"namespace": name, "resources": resources}
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     kubectl("apply", "--server-side", "--kustomize", str(tmp_path))
     yield name

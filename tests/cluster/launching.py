@@ -4,6 +4,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
+import pytest
 from cluster.kubectl import RESTRICTED, apply, get, kubectl
 
 from lossmap.components import steps
@@ -13,6 +14,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.models import ResNet
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Optimizer, Schedule, Training
+from lossmap.components.jobs.kinds import CRDS, KINDS
 from lossmap.components.jobs.request import Request, name_of
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
@@ -56,6 +58,16 @@ os.kill(int(found.parent.name), 9)
 """
 
 
+TRAINERS = ["pytorchjob", "trainjob"]
+
+
+def require_trainer(trainer):
+    """Skip where the cluster's Kubeflow has no such jobs."""
+    crd = CRDS[trainer]
+    if not kubectl("get", "customresourcedefinition", crd, "--ignore-not-found", "--output=name"):
+        pytest.skip(f"the cluster has no {crd}")
+
+
 def experiment(epochs=40, batch_size=24, seed=0, **cluster):
     """Two processes that train a small network on blobs, and save after every step."""
     training = Training(
@@ -78,10 +90,16 @@ class Launched:
 
     Attributes:
         name: of the launcher's Job or Pod, and of the run.
+        trainer: kind of its training job.
     """
 
     namespace: str
     name: str
+    trainer: str
+
+    @property
+    def kind(self):
+        return KINDS[self.trainer]
 
     @property
     def store(self):
@@ -104,7 +122,7 @@ class Launched:
         while not condition():
             assert time.monotonic() - start < seconds, (
                 f"{what} does not hold after {seconds}"
-                f" s\n{self.log()}\n{self.kubectl('get', 'pods,pytorchjobs')}"
+                f" s\n{self.log()}\n{self.kubectl('get', 'pods,' + CRDS[self.trainer])}"
             )
             time.sleep(0.5)
         return time.monotonic() - start
@@ -133,18 +151,29 @@ class Launched:
         self.kubectl("exec", self.name, "--", "python", "-c", _KILL)
 
     def pod(self, worker):
-        """Name of a training pod."""
-        return f"{name_of(Request(self.training, self.name, '', Training(), Cluster(), 2))}-worker-{worker}"
+        """Name of the newest training pod of that index; TrainJobs' have names of chance at the end."""
+        job = name_of(Request(self.training, self.name, "", Training(), Cluster(), 2))
+        if self.trainer == "pytorchjob":
+            return f"{job}-worker-{worker}"
+        found = get("pods", "--namespace", self.namespace, f"--selector={self.kind.pods_of(job)}")["items"]
+        names = sorted((each["metadata"]["creationTimestamp"], each["metadata"]["name"]) for each in found)
+        return [name for _, name in names if name.startswith(f"{job}-node-0-{worker}-")][-1]
 
     def left(self):
-        """What is there of its training."""
-        kinds = "pytorchjobs,pods,services"
-        found = get(kinds, "--namespace", self.namespace)["items"]
+        """What is there of its training. A TrainJob that has ended stays, without pods, while its owner does."""
+        jobs = {"pytorchjob": "pytorchjobs", "trainjob": "trainjobs,jobsets,jobs"}[self.trainer]
+        found = get(f"{jobs},pods,services", "--namespace", self.namespace)["items"]
         return [
             f"{each['kind']} {each['metadata']['name']}"
             for each in found
-            if each["metadata"]["name"].startswith("train-")
+            if each["metadata"]["name"].startswith("train-") and not _is_ended_trainjob(each)
         ]
+
+
+def _is_ended_trainjob(found):
+    conditions = found.get("status", {}).get("conditions", ())
+    ended = any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
+    return found["kind"] == "TrainJob" and ended
 
 
 def launch(namespace, asked, image, owned=False, training_image=None):
@@ -166,7 +195,7 @@ def launch(namespace, asked, image, owned=False, training_image=None):
             {**pod["spec"]["containers"][0], "name": "main", "image": training_image}
         )
     apply(pod)
-    return Launched(namespace, name)
+    return Launched(namespace, name, asked.cluster.trainer)
 
 
 def _store(namespace):

@@ -1,7 +1,7 @@
 """What is wrong with a training is told in one line, and soon."""
 
 import pytest
-from cluster.launching import experiment, launch
+from cluster.launching import TRAINERS, experiment, launch, require_trainer
 
 from lossmap.components.config.cluster import Resources
 from lossmap.components.stores import layout
@@ -11,10 +11,24 @@ pytestmark = pytest.mark.cluster
 SOON = 30  # seconds after the creation of the job
 
 
+@pytest.fixture(params=TRAINERS)
+def trainer(request):
+    """A kind of training job that the cluster has."""
+    require_trainer(request.param)
+    return request.param
+
+
 @pytest.fixture
-def launched(installation, run_namespace, s3_forward):
+def launched(trainer, installation, run_namespace, s3_forward):
     """Launches a training in a new namespace with restricted Pod Security."""
-    return lambda asked, **options: launch(run_namespace, asked, installation.image, **options)
+
+    def launched(asked, **options):
+        cluster = asked.cluster.model_copy(update={"trainer": trainer})
+        return launch(
+            run_namespace, asked.model_copy(update={"cluster": cluster}), installation.image, **options
+        )
+
+    return launched
 
 
 def _last_line(run):
@@ -23,7 +37,7 @@ def _last_line(run):
 
 
 def _until_told(run, text):
-    run.until(lambda: "created PyTorchJob" in run.log(), what="the job")
+    run.until(lambda: f"created {run.kind.name}" in run.log(), what="the job")
     print(f"told after {run.until(lambda: text in run.log(), SOON, text):.0f} s")
 
 

@@ -1,5 +1,5 @@
-"""A PyTorchJob of two pods under restricted Pod Security, launched by a pod with the account of a
-pipeline's steps.
+"""A training job of two pods, of either kind, under restricted Pod Security, launched by a pod with the
+account of a pipeline's steps.
 """
 
 import json
@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from cluster.launching import experiment, launch
+from cluster.launching import TRAINERS, experiment, launch, require_trainer
 from safetensors.torch import load
 
 from lossmap.components import steps
@@ -33,11 +33,12 @@ def undisturbed(tmp_path_factory):
     return load(store.read(layout.weights(Run(store, "run").training)))
 
 
-@pytest.fixture
-def launched(installation, run_namespace, s3_forward):
+@pytest.fixture(params=TRAINERS)
+def launched(request, installation, run_namespace, s3_forward):
     """Launches a training in a new namespace with restricted Pod Security."""
+    require_trainer(request.param)
     return lambda epochs=LONG, **options: launch(
-        run_namespace, experiment(epochs=epochs), installation.image, **options
+        run_namespace, experiment(epochs=epochs, trainer=request.param), installation.image, **options
     )
 
 
@@ -53,17 +54,18 @@ def test_two_pods_come_to_the_bits_of_two_processes_here(launched, undisturbed):
     code, log = run.until_it_ends(), run.log()
     assert code == 0, log
     assert _equal(run.store, run.training, undisturbed)
-    assert "created PyTorchJob" in log and "epoch 40" in log
+    assert f"created {run.kind.name}" in log and "epoch 40" in log
 
 
 @pytest.mark.parametrize("worker", [0, 1])
 def test_a_pod_lost_in_mid_epoch_changes_no_bit(launched, undisturbed, worker):
     run = launched(epochs=40)
     run.until_epoch(3)
-    run.kubectl("delete", "pod", run.pod(worker), "--grace-period=0", "--force")
+    lost = run.pod(worker)
+    run.kubectl("delete", "pod", lost, "--grace-period=0", "--force")
     code, log = run.until_it_ends(), run.log()
     assert code == 0, log
-    assert f"pod {run.pod(worker)} was lost, and is made anew" in log
+    assert f"pod {lost} was lost, and is made anew" in log
     assert _equal(run.store, run.training, undisturbed)
 
 

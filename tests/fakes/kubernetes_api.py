@@ -173,6 +173,11 @@ class Cluster:
         state = self.operator.succeeded if kind == "Succeeded" else kind
         conditions.append({"type": state, "status": "True", "message": message})
 
+    def suspend(self, job, suspended):
+        """Hold a job back, or let it go on."""
+        specification = self.jobs[job]["spec"]
+        (specification.get("runPolicy") or specification)["suspend"] = suspended
+
     def remove(self, job):
         """Delete a job with its pods and services."""
         with self._lock:

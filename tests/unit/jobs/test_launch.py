@@ -19,8 +19,9 @@ from lossmap.components.core.errors import (
     TrainingKilled,
 )
 from lossmap.components.jobs.connection import api_at
+from lossmap.components.jobs.kinds import KINDS, chosen_kind
 from lossmap.components.jobs.launch import launch_in
-from lossmap.components.jobs.request import Request, name_of
+from lossmap.components.jobs.request import Launcher, Request, name_of
 from lossmap.components.jobs.watch import Arrival, Pace
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
@@ -54,8 +55,21 @@ class Scene:
         )
 
     @property
+    def of_kind(self):
+        return KINDS[self.cluster.operator.jobs.removesuffix("s")]
+
+    @property
     def kind(self):
-        return {"pytorchjobs": "PyTorchJob", "trainjobs": "TrainJob"}[self.cluster.operator.jobs]
+        return self.of_kind.name
+
+    @property
+    def deletions(self):
+        return [request for request in self.cluster.requests if request.startswith("DELETE")]
+
+    @property
+    def deletions_of_success(self):
+        """Of a job that would stay for ever."""
+        return {"PyTorchJob": [], "TrainJob": ["DELETE trainjobs"]}[self.kind]
 
     @property
     def job(self):
@@ -171,7 +185,7 @@ def test_a_job_of_an_earlier_pipeline_run_makes_room_when_it_has_noticed(scene):
     )
     scene.launch()
     assert scene.said[-1] == f"created {scene.kind} tests/{scene.job}"
-    assert not [request for request in scene.cluster.requests if request.startswith("DELETE")]
+    assert scene.deletions == scene.deletions_of_success
 
 
 def test_a_job_of_somebody_else_is_left_alone(scene):
@@ -185,12 +199,10 @@ def test_a_job_of_somebody_else_is_left_alone(scene):
 
 
 def _create(scene, labels=None):
-    from lossmap.components.jobs.pytorchjob import render
-    from lossmap.components.jobs.request import Launcher
-
-    job = render(scene.asked, Launcher.of(scene.api.core.read_namespaced_pod("step", NAMESPACE)))
-    job.metadata.labels |= labels or {}
-    scene.api.create_job(job, NAMESPACE)
+    """Have the cluster have the job that is asked for, with other labels."""
+    launcher = Launcher.of(scene.api.core.read_namespaced_pod("step", NAMESPACE))
+    assert scene.of_kind.create(scene.api, scene.asked, launcher, NAMESPACE)
+    scene.cluster.jobs[scene.job]["metadata"]["labels"] |= labels or {}
 
 
 def test_success_is_what_the_store_has_not_what_the_job_says(scene):
@@ -245,7 +257,7 @@ def test_the_loss_of_a_peer_ends_nothing(scene):
     scene.later(lambda: scene.say(0, event="lost", message="connection closed"), scene.succeed)
     scene.launch()
     assert 'rank 0: {"event": "lost", "message": "connection closed"}' in scene.said
-    assert not any(request.startswith("DELETE") for request in scene.cluster.requests)
+    assert scene.deletions == scene.deletions_of_success
 
 
 def test_the_last_words_of_a_rank_are_in_the_error(scene):
@@ -405,14 +417,14 @@ def test_an_api_server_that_stays_away_is_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize("retry_after", ["0", "1", "soon"])
 def test_an_overloaded_server_is_asked_again(scene, retry_after):
     scene.cluster.failures, scene.cluster.retry_after = [429], retry_after
-    assert scene.api.get_job("none", NAMESPACE) is None
+    assert scene.of_kind.get(scene.api, "none", NAMESPACE) is None
     assert scene.cluster.requests[-2:] == [f"GET {scene.cluster.operator.jobs}"] * 2
 
 
 def test_a_server_that_asks_to_wait_for_longer_than_anybody_does_is_asked_once(scene):
     scene.cluster.failures, scene.cluster.retry_after = [429], "3600"
     with pytest.raises(ClusterError, match=r"^the API server refuses GET .*: as told$"):
-        scene.api.get_job("none", NAMESPACE)
+        scene.of_kind.get(scene.api, "none", NAMESPACE)
     assert scene.cluster.requests == [f"GET {scene.cluster.operator.jobs}"]
 
 
@@ -420,10 +432,11 @@ def test_a_right_that_is_missing_is_one_line_at_once(scene):
     scene.cluster.forbidden.add(scene.cluster.operator.jobs)
     with pytest.raises(ClusterError) as refused:
         scene.launch()
-    path = "/apis/kubeflow.org/v1/namespaces/tests/pytorchjobs"
+    of = scene.cluster.operator
+    path = f"/apis/{of.group}/{of.version}/namespaces/tests/{of.jobs}"
     assert (
         str(refused.value)
-        == f"the API server refuses POST {path}: pytorchjobs is forbidden; give the account this right, see"
+        == f"the API server refuses POST {path}: {of.jobs} is forbidden; give the account this right, see"
         " k8s/base"
     )
     assert scene.cluster.requests.count(f"POST {scene.cluster.operator.jobs}") == 1
@@ -502,7 +515,7 @@ def test_a_missing_secret_is_named(scene):
 
 def test_time_in_a_queue_does_not_count(scene):
     def queue(job):
-        job["spec"]["runPolicy"]["suspend"] = True
+        scene.cluster.suspend(scene.job, True)
         condition = {
             "type": "QuotaReserved",
             "status": "False",
@@ -516,7 +529,7 @@ def test_time_in_a_queue_does_not_count(scene):
         }
 
     def admit():
-        scene.cluster.jobs[scene.job]["spec"]["runPolicy"]["suspend"] = False
+        scene.cluster.suspend(scene.job, False)
         scene.start()
 
     scene.cluster.on_create = queue
@@ -539,3 +552,33 @@ def test_a_pod_that_was_lost_is_followed_under_its_new_identity(scene):
     scene.launch()
     assert [line for line in scene.said if line.startswith("rank 1")] == ["rank 1: before", "rank 1: after"]
     assert scene.said.count(f"pod {scene.pods[1]} was lost, and is made anew") == 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "asked", "expected"),
+    [
+        ({"kubeflow.org": ["pytorchjobs"], "trainer.kubeflow.org": ["trainjobs"]}, "auto", "PyTorchJob"),
+        ({"kubeflow.org": ["pytorchjobs"], "trainer.kubeflow.org": ["trainjobs"]}, "trainjob", "TrainJob"),
+        ({"trainer.kubeflow.org": ["trainjobs"]}, "auto", "TrainJob"),
+        (
+            {"trainer.kubeflow.org": ["trainjobs"]},
+            "pytorchjob",
+            "cluster.trainer is pytorchjob, and the cluster has no pytorchjobs.kubeflow.org; install the"
+            " training operator (k8s/third-party), or set cluster.trainer=auto",
+        ),
+        (
+            {"apps": ["deployments"]},
+            "auto",
+            "the cluster has neither pytorchjobs.kubeflow.org nor trainjobs.trainer.kubeflow.org; install"
+            " Kubeflow Trainer or the training operator (k8s/third-party)",
+        ),
+    ],
+)
+def test_the_kind_is_what_the_cluster_has(tmp_path, monkeypatch, groups, asked, expected):
+    with _scene(tmp_path, monkeypatch, operator=TRAINER) as scene:
+        scene.cluster.groups = groups
+        try:
+            found = chosen_kind(scene.api, asked).name
+        except ClusterError as error:
+            found = str(error)
+    assert found == expected
