@@ -160,7 +160,7 @@ class Launched:
         return [name for _, name in names if name.startswith(f"{job}-node-0-{worker}-")][-1]
 
     def left(self):
-        """What is there of its training. A TrainJob that has ended stays, without pods, while its owner does."""
+        """What is there of its training. A TrainJob that has ended stays, without pods, as its owner does."""
         jobs = {"pytorchjob": "pytorchjobs", "trainjob": "trainjobs,jobsets,jobs"}[self.trainer]
         found = get(f"{jobs},pods,services", "--namespace", self.namespace)["items"]
         return [
