@@ -110,12 +110,13 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
         launch = as_job(settings) if settings.pipeline_run else locally(settings)
     # Only now, since its thread imports MLflow: two threads that import packages which import each other get
     # halves of them.
-    tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, run))
+    tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, run)) if settings.tracks else None
     try:
         if launch:
-            launch(run, Listeners(progress, tracker.send))
+            launch(run, Listeners(progress, tracker.send if tracker else lambda _epoch: None))
     finally:
-        tracker.close(_TRACKING_SECONDS)
+        if tracker:
+            tracker.close(_TRACKING_SECONDS)
 
 
 def locally(settings: Settings) -> Launch:
@@ -169,6 +170,8 @@ def end(run: Run, settings: Settings, status: Literal["FAILED", "KILLED"]) -> No
     """Mark a run that did not finish as what it is in MLflow; without MLflow nothing happens."""
     from lossmap.components.stores.tracking.runs import end_run
 
+    if not settings.tracks:
+        return
     with contextlib.suppress(LossmapError):
         end_run(settings.tracking, run.experiment.study, run.name, status, run.store.uri)
 

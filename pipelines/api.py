@@ -1,65 +1,45 @@
 """lossmap in three lines of Python, for a network that is there:
 
 from lossmap.pipelines.api import survey
-result = survey(model, "cross-entropy", inputs, targets)
-print(result.scalars, result.page)
+result = survey(model, "cross-entropy", loader)
+result.plot()
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from lossmap.components.config.data import IN_PROCESS, Data
-from lossmap.components.config.experiment import Experiment
+from lossmap.components.config.data import IN_PROCESS
 from lossmap.components.config.landscape import Landscape
-from lossmap.components.config.settings import Settings
+from lossmap.components.config.parse import parse
+from lossmap.components.config.settings import UNTRACKED, Settings
 from lossmap.components.core.errors import TrackingError
 from lossmap.components.stores import layout
-from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import Run
 from lossmap.pipelines import local
+from lossmap.pipelines.result import Survey, temporary_store
 from lossmap.pipelines.stages import printed_stage, silent_stage
 from lossmap.pipelines.survey import experiment_name
 
 if TYPE_CHECKING:
-    from lossmap.components.importing.in_process import AnyLoss
-    from lossmap.components.landscape.grid import Surface
+    from lossmap.components.importing.given import AnyLoss
+
+__all__ = ["Survey", "survey"]
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """A finished survey.
-
-    Attributes:
-        run: its name, for `lossmap compare` and the other commands.
-        scalars: the numbers that runs are compared by; None where one does not exist.
-        page: the report: one HTML file, its path or its URI.
-        store: where everything is kept.
-    """
-
-    run: str
-    scalars: Mapping[str, float | None]
-    page: str
-    store: str
-
-    @property
-    def plane(self) -> "Surface":
-        """Losses and errors on the plane, one row for each y and one column for each x."""
-        from lossmap.components.surveys.stored_result import load_result
-
-        return load_result(Run(open_store(self.store), self.run)).planes[0]
 
 
 def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else has a default
     model: Any,
     loss: "AnyLoss",
-    inputs: Any,
-    targets: Any,
+    data: Any,
+    targets: Any = None,
     *,
-    test: tuple[Any, Any] | None = None,
+    test: Any = None,
+    output: str | int | None = None,
+    classes: bool | None = None,
+    not_finite: Literal["refuse", "keep"] = "refuse",
+    limit: int | None = None,
+    test_limit: int | None = None,
+    split: float | None = None,
     landscape: Landscape | None = None,
     name: str | None = None,
     study: str = "lossmap",
@@ -70,48 +50,76 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
     """Survey the loss of a network around its weights, and record that as a run.
 
     It is evaluated in this process, on a copy on the CPU (or on `landscape.device`), with one thread; the
-    network stays as it is. The same network, loss, tensors and settings find what was evaluated before, also
-    by a call that was interrupted.
+    network stays as it is. The same network, loss, data and settings find what was evaluated before, also by
+    a call that was interrupted.
+
+    Without `store` and LOSSMAP_STORE everything is kept in a temporary folder, which is removed when Python
+    ends, and MLflow is told nothing unless `tracking` or LOSSMAP_TRACKING names it.
 
     Args:
-        model: a torch.nn.Module that returns one tensor.
+        model: a torch.nn.Module. A batch that is a dict are its keywords, several inputs its arguments.
         loss: "cross-entropy", "mse", "package.module:function", a loss of torch.nn or torch.nn.functional,
             averaged as it averages itself, or a function or module of outputs and targets that returns one
-            loss for each sample, or their mean.
-        inputs: tensor or array, N x …: what the module is called with, batch by batch.
-        targets: tensor or array, N x …
-        test: inputs and targets that the network was not trained on.
+            loss for each sample, or their mean; or a function of network and batch, such as
+            `lambda network, batch: network(**batch).loss`, that returns one number, or one for each sample,
+            or values and weights of the samples, whose loss is sum(values) / sum(weights).
+        data: a DataLoader or a Dataset, whose samples are read once, each once, without its shuffling; inputs
+            as a tensor or array, N x …; or one batch of all samples: a dict, or a tuple whose last part are
+            the targets.
+        targets: tensor or array, N x …, of such inputs; or the key of the targets in batches that are dicts,
+            if it is not one of labels, label, targets, target and y.
+        test: data that the network was not trained on, of the same kind; or inputs and targets as a pair.
+        output: key or place of the tensor that the loss takes, where the network returns several and none is
+            called logits.
+        classes: whether integer targets are classes, so that there is a share of wrong answers; without it
+            where loss, outputs and targets say so.
+        not_finite: "keep" takes NaN and infinity in the data, which are refused otherwise.
+        limit: number of training samples to keep, the same number of each class where possible.
+        test_limit: number of test samples to keep.
+        split: share of the samples that are the test set, where there is no `test`.
         landscape: what is surveyed, for example Landscape(plane=Plane(x=Axis(points=11), y=Axis(points=11)),
             samples=200).
         name: of the run; without it the class of the network.
         study: the MLflow experiment in which runs are compared.
-        store: file:///folder or s3://bucket/prefix; else LOSSMAP_STORE, else ./lossmap-runs.
-        tracking: MLflow tracking URI; else LOSSMAP_TRACKING, else a sqlite file in the store.
+        store: folder, file:///folder or s3://bucket/prefix that keeps everything; else LOSSMAP_STORE.
+        tracking: MLflow tracking URI; else LOSSMAP_TRACKING, else a sqlite file in the store that was named.
         quiet: print no progress.
 
     Raises:
         LossmapError: in one line, what does not fit together.
     """
+    from lossmap.components.importing.given import Given
     from lossmap.components.importing.in_process import in_process_model, pack
 
-    places = {"store": store, "tracking": tracking}
-    settings = Settings.model_validate({name: place for name, place in places.items() if place})
-    tensors = {"inputs": inputs, "targets": targets}
-    if test:
-        tensors["test_inputs"], tensors["test_targets"] = test
-    with in_process_model(model, loss, tensors) as imported:
-        experiment = Experiment(
-            name=name or experiment_name(type(model).__name__),
-            study=study,
-            data=Data(source=IN_PROCESS),
-            model=imported,
-            landscape=landscape or Landscape(),
-        )
+    settings = _settings(store, tracking)
+    chosen = {"not_finite": not_finite, "limit": limit, "test_limit": test_limit, "split": split}
+    fields = {
+        "name": name or experiment_name(type(model).__name__),
+        "study": study,
+        "data": {"source": IN_PROCESS, **chosen},
+        "landscape": landscape or Landscape(),
+    }
+    parse({**fields, "model": {"architecture": "imported", "classes": classes}})  # before anything is read
+    given = Given(model, loss, data, targets, test, output, classes, not_finite == "keep")
+    with in_process_model(given) as taken:
+        experiment = parse({**fields, "model": taken.model})
         run = local.open_run(local.new_name(experiment), settings)
         stage = silent_stage if quiet else printed_stage
         try:
-            local.run(run, experiment, settings, stage, pack(tensors, run.store))
+            packed = pack(taken.tensors, experiment.data, run.store)
+            local.run(run, experiment, settings, stage, packed)
         except TrackingError as error:
             _logger.warning("MLflow did not get this run: %s; the report is complete", error)
     page = local.place(settings.store, layout.report(run.name, "page.html"))
     return Survey(run.name, run.scalars(), page, settings.store)
+
+
+def _settings(store: str | None, tracking: str | None) -> Settings:
+    """The environment's, with a temporary store where nobody names one."""
+    places = {"store": store, "tracking": tracking}
+    asked = {name: str(place) for name, place in places.items() if place}
+    settings = Settings.model_validate(asked)
+    if "store" in settings.model_fields_set:
+        return settings
+    tracked = {} if "tracking" in settings.model_fields_set else {"tracking": UNTRACKED}
+    return Settings.model_validate({**asked, **tracked, "store": temporary_store()})

@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlparse
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+UNTRACKED = "none"  # in place of a tracking URI: nothing is told MLflow
+
 
 class Settings(BaseSettings):
     """Places of this installation.
@@ -14,7 +16,7 @@ class Settings(BaseSettings):
     Attributes:
         store: LOSSMAP_STORE, a file:// or s3:// URI; `lossmap-runs` in the current folder without it.
         tracking: LOSSMAP_TRACKING, an MLflow tracking URI; a sqlite database beside the store's objects
-            without it.
+            without it; `none`: no MLflow.
         logs: LOSSMAP_LOGS, a folder for what the training processes print; beside the store's objects without
             it.
         run: LOSSMAP_RUN, the run that a step of a pipeline belongs to; `{pipeline}` in it stands for the
@@ -56,6 +58,11 @@ class Settings(BaseSettings):
         object.__setattr__(self, "logs", self.logs if self.logs != Path() else folder / "logs")
         object.__setattr__(self, "run", self.run.replace("{pipeline}", self.pipeline_run[:8]))
         return self
+
+    @property
+    def tracks(self) -> bool:
+        """Whether MLflow is told of runs."""
+        return self.tracking != UNTRACKED
 
     def environment(self) -> dict[str, str]:
         """The variables that hand these settings to another process."""

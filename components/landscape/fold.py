@@ -8,9 +8,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call
 
 from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.calls import called
 from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.evaluator import Directions, tensors
 from lossmap.components.landscape.forward import without_gradients
@@ -158,7 +158,7 @@ def _outputs(
     moved = {name: own[name].detach() + point[0] * x[name] + point[1] * y[name] for name in x}
 
     def compute() -> Tensor:
-        outputs: Tensor = functional_call(network, moved, (inputs.clone(),))
+        outputs: Tensor = called(network, inputs.clone(), moved)
         return outputs.detach()
 
     return without_gradients(network, compute)

@@ -144,8 +144,8 @@ def _command() -> str:
     """How the user calls lossmap: by its name where the shell finds this one, else by its path. Where Python
     itself was called (`python -c`, a notebook), the command lies beside Python.
     """
-    typed = Path(sys.argv[0])
-    own = typed if typed.stem == "lossmap" and typed.is_file() else Path(sys.executable or "python").with_name("lossmap")
+    typed, beside = Path(sys.argv[0]), Path(sys.executable or "python").with_name("lossmap")
+    own = typed if typed.stem == "lossmap" and typed.is_file() else beside
     found = shutil.which("lossmap")
     return "lossmap" if found and own.exists() and own.samefile(found) else str(own)
 
