@@ -103,6 +103,7 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
     given = Given(model, loss, data, targets, test, output, classes, not_finite == "keep")
     with in_process_model(given) as taken:
         experiment = parse({**fields, "model": taken.model})
+        taken.check(experiment.landscape)
         run = local.open_run(local.new_name(experiment), settings)
         stage = silent_stage if quiet else printed_stage
         try:

@@ -27,6 +27,11 @@ class ArgumentsCall(Call):
     rows: Rows | None
     output: Output = None
 
+    @property
+    def whole_batches(self) -> bool:
+        """Where samples have one shape."""
+        return self.rows is None or not self.rows.ragged
+
     def __call__(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """N x …, in the order of the inputs."""
         if self.rows is None:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.notes import tell
 from lossmap.components.importing.rows import Field, Part, Rows
 from lossmap.components.landscape.copies import copied
+from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.losses.loss import IGNORED
 
 if TYPE_CHECKING:
@@ -81,6 +83,10 @@ def own_weight(call: "BatchCall", network: nn.Module, rows: Tensor, hint: str) -
     trials = list(_trials(call, network, rows, [weights for _, weights in known]))
     left = [weight for weight, weights in known if all(trial.fits(weights) for trial in trials)]
     if len(left) == 1:
+        tell(
+            f"the loss {call.name} averages over a batch by itself, and is asked for each sample alone;"
+            " one that returns values and weights of the samples is faster"
+        )
         return left[0]
     if not left:
         worst = max(trials, key=lambda trial: trial.off(known[0][1]))
@@ -135,29 +141,29 @@ def _trials(call: "BatchCall", network: nn.Module, rows: Tensor, weights: list[T
             yield from _compared(call, own, part, places, 1e-9 if exact else 2e-5)
 
 
-@torch.no_grad()
 def _compared(
     call: "BatchCall", network: nn.Module, part: Part, places: Tensor, accuracy: float
 ) -> Iterator[_Trial]:
-    alone = torch.stack([call.alone(network, part, place) for place in range(len(places))]).double()
+    singles = [_without_gradients(call, network, part, [place]) for place in range(len(places))]
+    alone = torch.tensor(singles, dtype=torch.float64)
     finite = alone[alone.isfinite()].abs()
     tolerance = accuracy * (float(finite.max()) if len(finite) else 1.0)
     batches = [list(range(len(places)))] + [[place, place + 1] for place in range(len(places) - 1)]
     for chosen in batches:
-        number = call.number(network, call.rows.some(part, chosen).batch)
-        if not isinstance(number, Tensor):
-            raise ExperimentError(
-                f"the loss {call.name} returns one number for a sample alone and more for {len(chosen)}"
-            )
-        yield _Trial(places[chosen], float(number), alone[chosen], tolerance)
+        number = _without_gradients(call, network, part, chosen)
+        yield _Trial(places[chosen], number, alone[chosen], tolerance)
+
+
+def _without_gradients(call: "BatchCall", network: nn.Module, part: Part, chosen: list[int]) -> float:
+    """The function's one number for some samples."""
+    return float(without_gradients(network, lambda: call.one_number(network, part, chosen)).detach())
 
 
 def _works(call: "BatchCall", network: nn.Module, rows: Tensor) -> bool:
     """Whether network and function compute in float64."""
     try:
-        with torch.no_grad():
-            part = call.parts(network, rows[:1])[0]
-            found = call.alone(network, part, 0)
+        part = call.parts(network, rows[:1])[0]
+        found = without_gradients(network, lambda: call.one_number(network, part, [0]))
     except ExperimentError:
         return False
     return found.dtype == torch.float64

@@ -42,6 +42,11 @@ class BatchCall(Call):
     dtype: torch.dtype | None
     weight: Weight | None = None
 
+    @property
+    def whole_batches(self) -> bool:
+        """Where samples have one shape, and none is asked alone."""
+        return self.weight is None and not self.rows.ragged
+
     def __call__(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """N x 2, in the order of the inputs."""
         parts = list(self.parts(network, inputs))
@@ -84,22 +89,22 @@ class BatchCall(Call):
             return torch.stack([found[0], found[1].to(found[0])], dim=1)
         weights = self.weight.of(part.tensors)
         kept = weights.nonzero().flatten()
-        values = [self.alone(network, part, place) for place in kept.tolist()]
+        values = [self.one_number(network, part, [place]) for place in kept.tolist()]
         own = torch.zeros(len(weights), dtype=values[0].dtype if values else None, device=weights.device)
         if values:
             own[kept] = torch.stack(values)
         weights = weights.to(own)
         return torch.stack([own * weights, weights], dim=1)
 
-    def alone(self, network: nn.Module, part: Part, place: int) -> Tensor:
-        """The function's number for one sample."""
-        single = self.number(network, self.rows.some(part, [place]).batch)
-        if not isinstance(single, Tensor):
+    def one_number(self, network: nn.Module, part: Part, chosen: list[int]) -> Tensor:
+        """The function's number for some samples of a part."""
+        found = self.number(network, self.rows.some(part, chosen).batch)
+        if not isinstance(found, Tensor):
             raise ExperimentError(
-                f"the loss {self.name} returns one number for a batch and more for a sample alone,"
-                f" expected one number for both; {PAIR}"
+                f"the loss {self.name} returns one number for some batches and more for others, expected one"
+                f" number for all; {PAIR}"
             )
-        return single
+        return found
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.config.data import IN_PROCESS, Data
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Imported
 from lossmap.components.core.errors import ExperimentError, LossmapError
@@ -39,10 +40,36 @@ class Taken:
     Attributes:
         model: of its experiment.
         tensors: by name.
+        call: how the network is called; None: with the inputs as they are.
     """
 
     model: Imported
     tensors: Tensors
+    call: Call | None
+
+    def check(self, landscape: Landscape) -> None:
+        """Refuse what cannot be surveyed of a network that is called in this way.
+
+        Raises:
+            ExperimentError: the survey asks for outputs apart from the loss, or for statistics of batches
+            where
+                samples do not go through the network in batches.
+        """
+        asked = landscape.curvature and landscape.curvature.gauss_newton
+        if asked and isinstance(self.call, BatchCall):
+            raise ExperimentError(
+                "landscape.curvature.gauss_newton is true and the loss is one of network and batch,"
+                " expected one of"
+                " outputs and targets, which that matrix is made of; hand over such a loss, or leave it out"
+            )
+        if landscape.batch_norm == "reestimated" and self.call and not self.call.whole_batches:
+            raise ExperimentError(
+                "landscape.batch_norm is reestimated and samples do not go through the network in whole"
+                " batches,"
+                " since the loss averages by itself or samples differ in shape; set it to frozen, or hand"
+                " over samples of one shape and a loss of outputs and targets, or of network and batch that"
+                " returns values and weights"
+            )
 
 
 def pack(tensors: Mapping[str, Tensor], data: Data, store: Store) -> Manifest:
@@ -86,7 +113,7 @@ def in_process_model(given: Given) -> Iterator[Taken]:
         if call:
             call_by(own, call)
         stack.enter_context(network_registration(model, own))
-        yield Taken(model, tensors)
+        yield Taken(model, tensors, call)
 
 
 def _copy(network: nn.Module) -> nn.Module:

@@ -70,6 +70,11 @@ class Rows:
     structure: Structure
     fields: tuple[Field, ...]
 
+    @property
+    def ragged(self) -> bool:
+        """Whether samples differ in shape."""
+        return any(field.ragged for field in self.fields)
+
     def packed(self, batches: Sequence[Any]) -> Tensor:
         """Batches as rows: N x B."""
         return torch.cat([self._row_bytes(_tensors(batch)) for batch in batches])

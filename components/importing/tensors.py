@@ -98,10 +98,9 @@ class _Meeting:
         return tensors
 
     def _returns_one_number(self, call: BatchCall, rows: Tensor) -> bool:
-        with torch.no_grad():
-            kind = max(call.rows.alike(rows), key=len)[:_FEW]
-            [part] = call.parts(self.own, rows[kind])
-            return isinstance(without_gradients(self.own, lambda: call.number(self.own, part.batch)), Tensor)
+        kind = max(call.rows.alike(rows), key=len)[:_FEW]
+        [part] = call.parts(self.own, rows[kind])
+        return isinstance(without_gradients(self.own, lambda: call.number(self.own, part.batch)), Tensor)
 
     def _weights(self, call: BatchCall, rows: Tensor) -> Tensor:
         if call.weight:

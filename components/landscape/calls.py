@@ -13,6 +13,11 @@ _NAME = "_lossmap_call"  # of the attribute that a network carries, and each cop
 class Call(ABC):
     """Makes of a network and a batch of packed inputs what the loss takes. Copies of a network share it."""
 
+    @property
+    @abstractmethod
+    def whole_batches(self) -> bool:
+        """Whether all samples of a batch go through the network together."""
+
     @abstractmethod
     def __call__(self, network: nn.Module, inputs: Tensor) -> Any:
         """The answer for some samples: N x …"""

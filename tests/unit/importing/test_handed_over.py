@@ -131,6 +131,14 @@ def entropy(network):
     return F.cross_entropy(network(X.double()), Y)
 
 
+def slope(network, batch):
+    """How far the network's slope is from its value, as a differential equation is solved by networks."""
+    inputs = batch.clone().requires_grad_()
+    outputs = network(inputs).sum(1)
+    [derivative] = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+    return (derivative[:, 0] - outputs).square().mean()
+
+
 def of_both(network):
     return F.cross_entropy(network(X.double(), Z.double())["logits"], Y)
 
@@ -218,6 +226,10 @@ TAKEN = {
         Given(linear(), lambda network, batch: network(batch).square().mean(), X),
         lambda network: network(X.double()).square().mean(),
     ),
+    "a differential equation": (
+        Given(linear(), slope, DataLoader(X, 8)),
+        lambda network: slope(network, X.double()),
+    ),
     "prompts of several lengths": (
         Given(language(), squeezed, DataLoader(ITEMS, 6, shuffle=True, collate_fn=padded)),
         lambda network: network(**PROMPTED).loss,
@@ -245,6 +257,7 @@ def surveyed(given, folder, landscape=SMALL, **data):
     with in_process_model(given) as taken:
         source = Data(source=IN_PROCESS, not_finite="keep" if given.not_finite else "refuse", **data)
         experiment = Experiment(data=source, model=taken.model, landscape=landscape)
+        taken.check(landscape)
         run = open_run("run", Settings(store=str(folder), tracking="none"))
         steps.prepare(run, experiment, packed=pack(taken.tensors, source, run.store))
         import_network(run)
@@ -267,11 +280,9 @@ def test_every_point_is_torchs_own_number_for_all_samples(kind, tmp_path):
             if name in x:
                 moved = plane.x[column] * x[name].double() + plane.y[row] * y[name].double()
                 parameter.data += moved
-        with torch.no_grad():
-            expected = float(number(network))
+        expected = float(number(network).detach())
         assert plane.loss[row, column] == pytest.approx(expected, rel=2e-6)  # the forward pass is float32
-    with torch.no_grad():
-        trained = float(number(copy.deepcopy(given.network).double().eval()))
+    trained = float(number(copy.deepcopy(given.network).double().eval()).detach())
     assert run.training_result["train"]["loss"] == pytest.approx(trained, rel=2e-6)
     assert all(torch.equal(value, before[name]) for name, value in given.network.state_dict().items())
 
@@ -424,7 +435,7 @@ REFUSED = {
             "cross-entropy",
             DataLoader([{"x": X[0], "text": "a", "y": 0}, {"x": X[1], "text": "b", "y": 1}], 2),
         ),
-        "data['text'][0] is str, expected tensors",
+        "batch['text'][0] is str, expected tensors",
         "",
     ),
     "no targets": (
@@ -498,3 +509,57 @@ def test_what_cannot_be_surveyed_as_it_is_is_one_line(kind, tmp_path):
     assert line.startswith(beginning), line
     assert part in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "line"),
+    [
+        (
+            "values and weights",
+            {"curvature": Curvature(gauss_newton=True)},
+            "landscape.curvature.gauss_newton is true and the loss is one of network and batch, expected"
+            " one of",
+        ),
+        (
+            "a function of network and batch",
+            {"batch_norm": "reestimated"},
+            "landscape.batch_norm is reestimated and samples do not go through the network in whole"
+            " batches, since",
+        ),
+        (
+            "logits of several lengths",
+            {"batch_norm": "reestimated"},
+            "landscape.batch_norm is reestimated and",
+        ),
+    ],
+)
+def test_what_a_way_of_calling_leaves_unknown_is_refused(kind, asked, line, tmp_path):
+    with pytest.raises(LossmapError) as refused:
+        surveyed(TAKEN[kind][0], tmp_path, SMALL.model_copy(update=asked))
+    assert str(refused.value).startswith(line)
+
+
+class Normed(nn.Module):
+    """BatchNorm behind two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
+
+    def forward(self, x, z):
+        return self.last(self.norm(self.first(torch.cat([x, z], 1))))
+
+
+def test_statistics_of_batches_are_reestimated_through_any_call(tmp_path):
+    torch.manual_seed(2)
+    network = Normed()
+    landscape = SMALL.model_copy(update={"batch_norm": "reestimated", "batch_size": N})
+    run = surveyed(Given(network, "cross-entropy", (X, Z), Y), tmp_path, landscape)
+    plane, (x, y) = load_result(run).planes[0], load_directions(run.store, run.survey.surfaces[0])
+    moved = copy.deepcopy(network).double().train()  # normalises by the one batch there is
+    for name, parameter in moved.named_parameters():
+        parameter.data += plane.x[1] * x[name].double() + plane.y[0] * y[name].double()
+    hidden = moved.first(torch.cat([X, Z], 1).double())
+    normed = (hidden - hidden.mean(0)) / (hidden.var(0) + moved.norm.eps).sqrt()
+    outputs = moved.last(normed * moved.norm.weight + moved.norm.bias)
+    assert plane.loss[0, 1] == pytest.approx(float(F.cross_entropy(outputs, Y).detach()), rel=2e-6)
