@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from lossmap.components.core.errors import ExperimentError
-from lossmap.components.importing.rows import Rows, in_order
+from lossmap.components.core.errors import ExperimentError, LossmapError
+from lossmap.components.core.imports import reason
+from lossmap.components.importing.rows import Part, Rows, in_order
 from lossmap.components.landscape.calls import Call
 from lossmap.components.landscape.objective import like_parameters
 
@@ -37,7 +39,7 @@ class ArgumentsCall(Call):
         if self.rows is None:
             return outputs_of(network(inputs), self.output, network)
         parts = list(self.rows.parts(inputs, lambda tensor: like_parameters(tensor, network)))
-        answers = [outputs_of(answer(network, part.batch), self.output, network) for part in parts]
+        answers = [self._outputs(self.rows, network, part) for part in parts]
         if len(parts) == 1:
             return answers[0]
         whole = [
@@ -45,6 +47,18 @@ class ArgumentsCall(Call):
             for part, each in zip(parts, answers, strict=True)
         ]
         return in_order(parts, whole)
+
+    def _outputs(self, rows: Rows, network: nn.Module, part: Part) -> Tensor:
+        try:
+            return outputs_of(answer(network, part.batch), self.output, network)
+        except (LossmapError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever the user's network does
+            pairs = zip(rows.fields, part.tensors, strict=True)
+            shapes = ", ".join(f"{field.name} {tuple(tensor.shape)}" for field, tensor in pairs)
+            raise ExperimentError(
+                f"the network {type(network).__name__} fails on {shapes}: {reason(error)}"
+            ) from None
 
 
 def answer(network: nn.Module, arguments: Any) -> Any:

@@ -10,18 +10,21 @@ from torch import Tensor, nn
 
 from lossmap.components.config.data import IN_PROCESS
 from lossmap.components.core.errors import DataError
+from lossmap.components.core.notes import tell
 from lossmap.components.data.tensors import check_finite
 from lossmap.components.importing.arguments import ArgumentsCall, answer, outputs_of
 from lossmap.components.importing.averages import own_weight
-from lossmap.components.importing.batch_losses import PAIR, BatchCall, floating_type
+from lossmap.components.importing.batch_losses import PAIR, BatchCall, floating_type, result
 from lossmap.components.importing.batches import taken_apart
 from lossmap.components.importing.given import Batches, Given, as_tensor
 from lossmap.components.importing.rows import rows_of
 from lossmap.components.landscape.calls import Call
 from lossmap.components.landscape.forward import without_gradients
-from lossmap.components.landscape.objective import like_parameters
+from lossmap.components.landscape.losses.loss import Loss
+from lossmap.components.landscape.objective import like_parameters, named_loss, users_loss
 
 _FEW = 8  # samples on which network and loss are tried
+_APART = 1e-3  # of two numbers that are no rounding of one
 _ROWS = 256  # samples whose weights are computed at a time
 _TARGETS = ("labels", "label", "targets", "target", "y")  # keys of a batch that is a dict
 _NETWORK_NAMES = {"network", "net", "model", "module"}
@@ -75,9 +78,40 @@ class _Meeting:
         if rows is not None:
             self._check_finite(inputs)
         tensors = self._named(torch.cat(inputs) if rows is None else rows.packed(inputs), torch.cat(targets))
+        self._tell_of_another_loss()
         call = ArgumentsCall(rows, self.given.output)
         needed = rows is not None or self.given.output is not None
         return tensors, call if needed or not self._answers_a_tensor(tensors["inputs"][:2]) else None
+
+    def _tell_of_another_loss(self) -> None:
+        """Say where the network has a loss of its own for such a batch, which is another: a language model's
+        labels, for instance, are those of the next token.
+        """
+        batch = self.batches.train[0]
+        if not isinstance(batch, Mapping):
+            return
+        try:
+            few = self._few(batch)
+            own = self._number(lambda: result(answer(self.own, few), ""))
+            inputs, targets = self._divided(few)
+            loss = _loss(self.given).over(targets)
+            other = self._number(
+                lambda: loss(
+                    outputs_of(answer(self.own, inputs), self.given.output, self.own), targets
+                ).mean()
+            )
+        except Exception:  # it has none, or fails, which is told where it is asked again
+            return
+        if abs(own - other) > _APART * max(abs(own), abs(other)):
+            tell(
+                f"the network's own loss of {len(targets)} samples is {own:.4g}, and"
+                f" {self.given.loss_name} of its"
+                f" outputs and their targets is {other:.4g}; to survey its own, hand over"
+                " lambda network, batch: network(**batch).loss"
+            )
+
+    def _number(self, compute: Callable[[], Any]) -> float:
+        return float(without_gradients(self.own, compute).detach())
 
     def _by_batches(self, function: Callable[..., Any]) -> tuple[Tensors, Call]:
         rows = rows_of(self.batches.all)
@@ -208,6 +242,10 @@ class _Meeting:
         for batch in batches:
             for name, tensor in taken_apart(batch)[1].items():
                 check_finite(tensor, name, IN_PROCESS)
+
+
+def _loss(given: Given) -> Loss:
+    return named_loss(given.loss) if isinstance(given.loss, str) else users_loss(given.loss, given.loss_name)
 
 
 def _count(batch: Any) -> int:

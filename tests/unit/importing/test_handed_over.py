@@ -82,6 +82,8 @@ class Tokens(nn.Module):
             logits = self.last((hidden * mask).sum(1) / mask.sum(1))
             return Answer(None if labels is None else F.cross_entropy(logits, labels), logits)
         logits = self.last(hidden.cumsum(1))
+        if labels is None:
+            return Answer(None, logits)
         return Answer(F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()), logits)
 
 
@@ -492,6 +494,17 @@ REFUSED = {
         "the weights of samples in the loss",
         "alone",
     ),
+    "a key that the network does not take": (
+        Given(two(), "cross-entropy", {"first": X, "second": Z, "number": Y, "y": Y}),
+        "the network Two fails on batch['first'] (8, 4), batch['second'] (8, 4), batch['number'] (8,):"
+        " TypeError",
+        "unexpected keyword argument 'number'",
+    ),
+    "a test set of another shape": (
+        Given(linear(), "cross-entropy", SAMPLES, test=TensorDataset(torch.randn(5, 6), Y[:5])),
+        "the network Sequential fails on batch (1, 6): RuntimeError",
+        "",
+    ),
     "its own failure": (
         Given(linear(), lambda network, batch: network(batch["x"]), SAMPLES),
         "the loss in process <lambda> fails on the network Sequential and a batch: TypeError",
@@ -563,3 +576,14 @@ def test_statistics_of_batches_are_reestimated_through_any_call(tmp_path):
     normed = (hidden - hidden.mean(0)) / (hidden.var(0) + moved.norm.eps).sqrt()
     outputs = moved.last(normed * moved.norm.weight + moved.norm.bias)
     assert plane.loss[0, 1] == pytest.approx(float(F.cross_entropy(outputs, Y).detach()), rel=2e-6)
+
+
+def test_a_loss_that_is_not_the_networks_own_is_told(caplog):
+    for given, told in (
+        (Given(language(), "cross-entropy", PROMPTED), True),  # of this token, not of the next one
+        (Given(language(True), "cross-entropy", CLASSIFIED), False),
+    ):
+        caplog.clear()
+        with in_process_model(given):
+            pass
+        assert ("the network's own loss of 8 samples is " in caplog.text) == told
