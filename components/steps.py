@@ -138,12 +138,13 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
         launch = as_job(settings) if settings.pipeline_run else locally(settings)
     # Only now, since its thread imports MLflow: two threads that import packages which import each other get
     # halves of them.
-    tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, run))
+    tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, run)) if settings.tracks else None
     try:
         if launch:
-            launch(run, Listeners(progress, tracker.send))
+            launch(run, Listeners(progress, tracker.send if tracker else lambda _epoch: None))
     finally:
-        tracker.close(_TRACKING_SECONDS)
+        if tracker:
+            tracker.close(_TRACKING_SECONDS)
 
 
 def locally(settings: Settings) -> Launch:
@@ -215,6 +216,8 @@ def end(run: Run, settings: Settings, status: Literal["FAILED", "KILLED"]) -> No
     """
     from lossmap.components.stores.tracking.runs import open_tracker
 
+    if not settings.tracks:
+        return
     with contextlib.suppress(LossmapError):
         open_tracker(settings.tracking, run).finish(status)
 
