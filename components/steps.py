@@ -63,10 +63,11 @@ def require_machine(experiment: Experiment, settings: Settings) -> None:
     from lossmap.components.stores.tracking.server import check_address, is_server, without_password
 
     try:
-        check_address(settings.tracking)
+        if settings.tracks:
+            check_address(settings.tracking)
     except TrackingError as error:
         raise LossmapError(str(error)) from None  # not an outage, after which a run would go on
-    if passed_over() and not is_server(settings.tracking):
+    if settings.tracks and passed_over() and not is_server(settings.tracking):
         tell(
             f"MLFLOW_TRACKING_URI is {without_password(passed_over())}, which is neither a server nor sqlite;"
             f" the run is logged to {settings.tracking}"

@@ -196,13 +196,16 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
 
     settings = _settings(store, tracking)
     chosen = {"not_finite": not_finite, "limit": limit, "test_limit": test_limit, "split": split}
+    surveyed = landscape or Landscape(directions="trajectory" if checkpoints else "random")
     fields = {
         "name": name or experiment_name(type(model).__name__),
         "study": study,
         "data": {"source": IN_PROCESS, **chosen},
-        "landscape": landscape or Landscape(directions="trajectory" if checkpoints else "random"),
+        "landscape": surveyed,
     }
-    parse({**fields, "model": {"architecture": "imported", "classes": classes}})  # before anything is read
+    # before anything is read; directions of a path need its checkpoints
+    early = surveyed.model_copy(update={"directions": "random"}) if checkpoints else surveyed
+    parse({**fields, "model": {"architecture": "imported", "classes": classes}, "landscape": early})
     given = Given(model, loss, data, targets, test, output, classes, not_finite == "keep")
     with in_process_model(given) as taken, with_checkpoints(taken.model, checkpoints) as imported:
         experiment = parse({**fields, "model": imported})

@@ -125,7 +125,11 @@ def test_the_python_that_is_shown_does_what_it_says(readme, tmp_path, monkeypatc
     told = {
         "torch": torch,
         "pyplot": pyplot,
-        "model": torch.nn.Linear(4, 3),
+        **{name: torch.nn.Linear(4, 3) for name in ("model", "other", "third")},
+        **{
+            name: [torch.nn.Linear(4, 3).state_dict() for _ in "123"]
+            for name in ("sgd_states", "adam_states")
+        },
         **{"inputs": inputs, "targets": targets, "numbers": torch.randn(20, 3), "weights": torch.rand(20)},
         "loader": DataLoader(samples, 8, shuffle=True),
         "test_set": samples,
