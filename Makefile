@@ -24,7 +24,7 @@ demo: .venv/installed ## train, survey and compare three networks on the embedde
 test: .venv/installed ## the tests that need no cluster, on all cores
 	$(BIN)/python -m pytest -m "not cluster and not slow"
 
-test-slow: .venv/installed ## the wheel by itself, and the pages of studies and connections in a browser
+test-slow: .venv/installed ## the wheel by itself, networks of transformers and timm, pages in a browser
 	$(BIN)/python -m pytest -m slow
 
 check: .venv/installed build/mypy/lossmap ## style, types, and which module may import which

@@ -63,10 +63,11 @@ def require_machine(experiment: Experiment, settings: Settings) -> None:
     from lossmap.components.stores.tracking.server import check_address, is_server, without_password
 
     try:
-        check_address(settings.tracking)
+        if settings.tracks:
+            check_address(settings.tracking)
     except TrackingError as error:
         raise LossmapError(str(error)) from None  # not an outage, after which a run would go on
-    if passed_over() and not is_server(settings.tracking):
+    if settings.tracks and passed_over() and not is_server(settings.tracking):
         tell(
             f"MLFLOW_TRACKING_URI is {without_password(passed_over())}, which is neither a server nor sqlite;"
             f" the run is logged to {settings.tracking}"
@@ -138,12 +139,13 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
         launch = as_job(settings) if settings.pipeline_run else locally(settings)
     # Only now, since its thread imports MLflow: two threads that import packages which import each other get
     # halves of them.
-    tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, run))
+    tracker = BackgroundTracker(lambda: open_tracker(settings.tracking, run)) if settings.tracks else None
     try:
         if launch:
-            launch(run, Listeners(progress, tracker.send))
+            launch(run, Listeners(progress, tracker.send if tracker else lambda _epoch: None))
     finally:
-        tracker.close(_TRACKING_SECONDS)
+        if tracker:
+            tracker.close(_TRACKING_SECONDS)
 
 
 def locally(settings: Settings) -> Launch:
@@ -215,6 +217,8 @@ def end(run: Run, settings: Settings, status: Literal["FAILED", "KILLED"]) -> No
     """
     from lossmap.components.stores.tracking.runs import open_tracker
 
+    if not settings.tracks:
+        return
     with contextlib.suppress(LossmapError):
         open_tracker(settings.tracking, run).finish(status)
 

@@ -1,61 +1,40 @@
 """lossmap in three lines of Python, for a network that is there:
 
 from lossmap.pipelines.api import survey
-result = survey(model, "cross-entropy", inputs, targets)
-print(result.scalars, result.page)
+result = survey(model, "cross-entropy", loader)
+result.plot()
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lossmap.components.config.connection import Connecting
 from lossmap.components.config.data import IN_PROCESS, Data
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Landscape
-from lossmap.components.config.settings import Settings
+from lossmap.components.config.parse import parse
+from lossmap.components.config.settings import UNTRACKED, Settings
 from lossmap.components.core.errors import ExperimentError, TrackingError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import Run
 from lossmap.pipelines import local
+from lossmap.pipelines.result import Survey, temporary_store
 from lossmap.pipelines.stages import printed_stage, silent_stage
 from lossmap.pipelines.survey import experiment_name, imported_run
 
 if TYPE_CHECKING:
-    from lossmap.components.importing.in_process import AnyLoss
+    from lossmap.components.importing.given import AnyLoss
     from lossmap.components.importing.trajectories import Paths
     from lossmap.components.landscape.connectivity.barriers import Array
-    from lossmap.components.landscape.grid import Surface
+
+__all__ = ["Connections", "Survey", "connect", "survey"]
 
 _FEWEST = 2
+
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """A finished survey.
-
-    Attributes:
-        run: its name, for `lossmap compare` and the other commands.
-        scalars: the numbers that runs are compared by; None where one does not exist.
-        page: the report: one HTML file, its path or its URI.
-        store: where everything is kept.
-    """
-
-    run: str
-    scalars: Mapping[str, float | None]
-    page: str
-    store: str
-
-    @property
-    def plane(self) -> "Surface":
-        """Losses and errors on the plane, one row for each y and one column for each x."""
-        from lossmap.components.surveys.stored_result import load_result
-
-        return load_result(Run(open_store(self.store), self.run)).planes[0]
 
 
 @dataclass(frozen=True)
@@ -81,10 +60,12 @@ class Connections:
 def connect(  # noqa: PLR0913  # what is connected has four parts; everything else has a default
     models: Mapping[str, Any] | Sequence[Any],
     loss: "AnyLoss",
-    inputs: Any,
-    targets: Any,
+    data: Any,
+    targets: Any = None,
     *,
-    test: tuple[Any, Any] | None = None,
+    test: Any = None,
+    output: str | int | None = None,
+    classes: bool | None = None,
     connecting: Connecting | None = None,
     study: str = "lossmap",
     store: str | None = None,
@@ -96,9 +77,11 @@ def connect(  # noqa: PLR0913  # what is connected has four parts; everything el
     Args:
         models: two networks or more, perhaps by name.
         loss: as of `survey`.
-        inputs: as of `survey`.
+        data: as of `survey`.
         targets: as of `survey`.
         test: as of `survey`.
+        output: as of `survey`.
+        classes: as of `survey`.
         connecting: how, for example Connecting(evaluation=Evaluation(points=11), curve=None); without it as
             `lossmap connect` does, and without a curve.
         study: as of `survey`.
@@ -109,28 +92,25 @@ def connect(  # noqa: PLR0913  # what is connected has four parts; everything el
     Raises:
         LossmapError: in one line, what does not fit together.
     """
+    from lossmap.components.importing.given import Given
     from lossmap.components.importing.in_process import in_process_model, pack
     from lossmap.pipelines.connect import connect_all, connection_settings
 
     named = (
         models if isinstance(models, Mapping) else {str(n): each for n, each in enumerate(models, start=1)}
     )
-    places = {"store": store, "tracking": tracking}
-    settings = Settings.model_validate({name: place for name, place in places.items() if place})
+    if len(named) < _FEWEST:
+        raise ExperimentError(f"connect got {len(named)} networks, expected two or more")
+    settings, source = _settings(store, tracking), Data(source=IN_PROCESS)
     stage = silent_stage if quiet else printed_stage
-    tensors = {"inputs": inputs, "targets": targets}
-    if test:
-        tensors["test_inputs"], tensors["test_targets"] = test
     with ExitStack() as stack:
-        runs, packed = [], pack(tensors, open_store(settings.store))
+        runs = []
         for name, model in named.items():
-            imported = stack.enter_context(in_process_model(model, loss, tensors))
-            experiment = Experiment(
-                name=experiment_name(name), study=study, data=Data(source=IN_PROCESS), model=imported
-            )
+            given = Given(model, loss, data, targets, test, output, classes)
+            taken = stack.enter_context(in_process_model(given))
+            experiment = Experiment(name=experiment_name(name), study=study, data=source, model=taken.model)
+            packed = pack(taken.tensors, source, open_store(settings.store))
             runs.append(imported_run(experiment, settings, stage, packed))
-        if len(runs) < _FEWEST:
-            raise ExperimentError(f"connect got {len(runs)} networks, expected two or more")
         asked = connecting or connection_settings(runs[0], {"curve": "none"})
         report = connect_all(runs, list(named), asked, settings.tracking, stage)
     if report.untracked:
@@ -148,11 +128,17 @@ def connect(  # noqa: PLR0913  # what is connected has four parts; everything el
 def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else has a default
     model: Any,
     loss: "AnyLoss",
-    inputs: Any,
-    targets: Any,
+    data: Any,
+    targets: Any = None,
     *,
-    test: tuple[Any, Any] | None = None,
+    test: Any = None,
     checkpoints: "Paths | None" = None,
+    output: str | int | None = None,
+    classes: bool | None = None,
+    not_finite: Literal["refuse", "keep"] = "refuse",
+    limit: int | None = None,
+    test_limit: int | None = None,
+    split: float | None = None,
     landscape: Landscape | None = None,
     name: str | None = None,
     study: str = "lossmap",
@@ -163,53 +149,84 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
     """Survey the loss of a network around its weights, and record that as a run.
 
     It is evaluated in this process, on a copy on the CPU (or on `landscape.device`), with one thread; the
-    network stays as it is. The same network, loss, tensors and settings find what was evaluated before, also
-    by a call that was interrupted.
+    network stays as it is. The same network, loss, data and settings find what was evaluated before, also by
+    a call that was interrupted.
+
+    Without `store` and LOSSMAP_STORE everything is kept in a temporary folder, which is removed when Python
+    ends, and MLflow is told nothing unless `tracking` or LOSSMAP_TRACKING names it.
 
     Args:
-        model: a torch.nn.Module that returns one tensor.
+        model: a torch.nn.Module. A batch that is a dict are its keywords, several inputs its arguments.
         loss: "cross-entropy", "mse", "package.module:function", a loss of torch.nn or torch.nn.functional,
             averaged as it averages itself, or a function or module of outputs and targets that returns one
-            loss for each sample, or their mean.
-        inputs: tensor or array, N x …: what the module is called with, batch by batch.
-        targets: tensor or array, N x …
-        test: inputs and targets that the network was not trained on.
+            loss for each sample, or their mean; or a function of network and batch, such as
+            `lambda network, batch: network(**batch).loss`, that returns one number, or one for each sample,
+            or values and weights of the samples, whose loss is sum(values) / sum(weights).
+        data: a DataLoader or a Dataset, whose samples are read once, each once, without its shuffling; inputs
+            as a tensor or array, N x …; or one batch of all samples: a dict, or a tuple whose last part are
+            the targets.
+        targets: tensor or array, N x …, of such inputs; or the key of the targets in batches that are dicts,
+            if it is not one of labels, label, targets, target and y.
+        test: data that the network was not trained on, of the same kind; or inputs and targets as a pair.
         checkpoints: of its training, in order: states (state_dict), networks or files; or several such lists
             by label, one for each optimiser. Their paths are shown on the plane, which is made of them unless
             there is a `landscape`, whose directions decide.
+        output: key or place of the tensor that the loss takes, where the network returns several and none is
+            called logits.
+        classes: whether integer targets are classes, so that there is a share of wrong answers; without it
+            where loss, outputs and targets say so.
+        not_finite: "keep" takes NaN and infinity in the data, which are refused otherwise.
+        limit: number of training samples to keep, the same number of each class where possible.
+        test_limit: number of test samples to keep.
+        split: share of the samples that are the test set, where there is no `test`.
         landscape: what is surveyed, for example Landscape(plane=Plane(x=Axis(points=11), y=Axis(points=11)),
             samples=200).
         name: of the run; without it the class of the network.
         study: the MLflow experiment in which runs are compared.
-        store: file:///folder or s3://bucket/prefix; else LOSSMAP_STORE, else ./lossmap-runs.
-        tracking: MLflow tracking URI; else LOSSMAP_TRACKING, else a sqlite file in the store.
+        store: folder, file:///folder or s3://bucket/prefix that keeps everything; else LOSSMAP_STORE.
+        tracking: MLflow tracking URI; else LOSSMAP_TRACKING, else a sqlite file in the store that was named.
         quiet: print no progress.
 
     Raises:
         LossmapError: in one line, what does not fit together.
     """
+    from lossmap.components.importing.given import Given
     from lossmap.components.importing.in_process import in_process_model, pack
     from lossmap.components.importing.trajectories import with_checkpoints
 
-    places = {"store": store, "tracking": tracking}
-    settings = Settings.model_validate({name: place for name, place in places.items() if place})
-    tensors = {"inputs": inputs, "targets": targets}
-    if test:
-        tensors["test_inputs"], tensors["test_targets"] = test
+    settings = _settings(store, tracking)
+    chosen = {"not_finite": not_finite, "limit": limit, "test_limit": test_limit, "split": split}
     surveyed = landscape or Landscape(directions="trajectory" if checkpoints else "random")
-    with in_process_model(model, loss, tensors) as alone, with_checkpoints(alone, checkpoints) as imported:
-        experiment = Experiment(
-            name=name or experiment_name(type(model).__name__),
-            study=study,
-            data=Data(source=IN_PROCESS),
-            model=imported,
-            landscape=surveyed,
-        )
+    fields = {
+        "name": name or experiment_name(type(model).__name__),
+        "study": study,
+        "data": {"source": IN_PROCESS, **chosen},
+        "landscape": surveyed,
+    }
+    # before anything is read; directions of a path need its checkpoints
+    early = surveyed.model_copy(update={"directions": "random"}) if checkpoints else surveyed
+    parse({**fields, "model": {"architecture": "imported", "classes": classes}, "landscape": early})
+    given = Given(model, loss, data, targets, test, output, classes, not_finite == "keep")
+    with in_process_model(given) as taken, with_checkpoints(taken.model, checkpoints) as imported:
+        experiment = parse({**fields, "model": imported})
+        taken.check(experiment.landscape)
         run = local.open_run(local.new_name(experiment), settings)
         stage = silent_stage if quiet else printed_stage
         try:
-            local.run(run, experiment, settings, stage, pack(tensors, run.store))
+            packed = pack(taken.tensors, experiment.data, run.store)
+            local.run(run, experiment, settings, stage, packed)
         except TrackingError as error:
             _logger.warning("MLflow did not get this run: %s; the report is complete", error)
     page = local.place(settings.store, layout.report(run.name, "page.html"))
     return Survey(run.name, run.scalars(), page, settings.store)
+
+
+def _settings(store: str | None, tracking: str | None) -> Settings:
+    """The environment's, with a temporary store where nobody names one."""
+    places = {"store": store, "tracking": tracking}
+    asked = {name: str(place) for name, place in places.items() if place}
+    settings = Settings.model_validate(asked)
+    if "store" in settings.model_fields_set:
+        return settings
+    tracked = {} if "tracking" in settings.model_fields_set else {"tracking": UNTRACKED}
+    return Settings.model_validate({**asked, **tracked, "store": temporary_store()})

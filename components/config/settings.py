@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlparse
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+UNTRACKED = "none"  # in place of a tracking URI: nothing is told MLflow
 _OF_MLFLOW = "MLFLOW_TRACKING_URI"
 
 
@@ -23,7 +24,8 @@ class Settings(BaseSettings):
     Attributes:
         store: LOSSMAP_STORE, a file:// or s3:// URI; `lossmap-runs` in the current folder without it.
         tracking: LOSSMAP_TRACKING, an MLflow tracking URI, or MLFLOW_TRACKING_URI, which other programs read,
-            too, where that is a server or sqlite; a sqlite database beside the store's objects without them.
+            too, where that is a server or sqlite; a sqlite database beside the store's objects without them;
+            `none`: no MLflow.
         logs: LOSSMAP_LOGS, a folder for what the training processes print; beside the store's objects without
             it.
         run: LOSSMAP_RUN, the run that a step of a pipeline belongs to; `{pipeline}` in it stands for the
@@ -69,6 +71,11 @@ class Settings(BaseSettings):
         object.__setattr__(self, "logs", self.logs if self.logs != Path() else folder / "logs")
         object.__setattr__(self, "run", self.run.replace("{pipeline}", self.pipeline_run[:8]))
         return self
+
+    @property
+    def tracks(self) -> bool:
+        """Whether MLflow is told of runs."""
+        return self.tracking != UNTRACKED
 
     def environment(self) -> dict[str, str]:
         """The variables that hand these settings to another process."""

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,8 +83,27 @@ def processes_starting() -> Iterator[None]:
     """Keep Ctrl-C and SIGTERM back: a process that is cut off while it starts ends with a traceback of its
     own.
 
-    The processes inherit that SIGINT is blocked, since a terminal sends Ctrl-C to all of them.
+    The processes inherit that SIGINT is blocked, since a terminal sends Ctrl-C to all of them. They do not
+    import the script that runs here, which may be standard input, or call lossmap outside of `if __name__ ==
+    "__main__"`: nothing of it is needed there.
     """
+    with _without_script(), _without_signals():
+        yield
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """While this is open, multiprocessing finds no `__main__` that it could have a process import."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+@contextmanager
+def _without_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # no signal gets there
         yield
         return

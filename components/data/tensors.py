@@ -118,12 +118,17 @@ def _checked(inputs: Tensor, targets: Tensor, prefix: str, data: Data) -> Pair:
         raise DataError(f"{data.source} has {shapes}, expected at least one sample")
     if data.not_finite == "refuse":
         for name, tensor in (("inputs", inputs), ("targets", targets)):
-            _check_finite(tensor, f"{prefix}{name}", data.source)
+            check_finite(tensor, f"{prefix}{name}", data.source)
     inputs = _laid_out(inputs, f"{prefix}inputs", data)
     return inputs, targets.long() if _are_integers(targets) else targets
 
 
-def _check_finite(tensor: Tensor, name: str, source: str) -> None:
+def check_finite(tensor: Tensor, name: str, source: str) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        DataError: with how many there are, and where the first is.
+    """
     if _are_integers(tensor) or bool(torch.isfinite(tensor).all()):
         return
     nan, wrong = int(torch.isnan(tensor).sum()), ~torch.isfinite(tensor)

@@ -1,21 +1,28 @@
-"""A network, a loss and tensors that were handed over in Python, made into what every run consists of."""
+"""A network, a loss and data that were handed over in Python, made into what every run consists of."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lossmap.components.config.data import IN_PROCESS, Data
+from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Imported
-from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.core.imports import python_object, reason
 from lossmap.components.data.pack import pack_tensors
 from lossmap.components.data.tensors import tensor_source
+from lossmap.components.importing.arguments import ArgumentsCall
+from lossmap.components.importing.batch_losses import BatchCall, BatchLoss
+from lossmap.components.importing.given import AnyLoss, Given
 from lossmap.components.importing.loaded_code import loaded_code_sha256
+from lossmap.components.importing.tensors import Tensors, tensors_and_call
+from lossmap.components.landscape.calls import Call, call_by
 from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.objective import like_parameters, loss_registration, named_loss
@@ -24,54 +31,89 @@ from lossmap.components.models.state import network_bytes
 from lossmap.components.stores.objects import Store
 
 _PROBE = 8  # samples on which network and loss show what they compute
-Tensors = dict[str, Any]  # inputs, targets, and perhaps test_inputs and test_targets
-AnyLoss = str | Callable[[Tensor, Tensor], Tensor]
 
 
-def pack(tensors: Tensors, store: Store) -> Manifest:
-    """Pack tensors or arrays by name as the data set of a run.
+@dataclass(frozen=True)
+class Taken:
+    """What a run is made of.
+
+    Attributes:
+        model: of its experiment.
+        tensors: by name.
+        call: how the network is called; None: with the inputs as they are.
+    """
+
+    model: Imported
+    tensors: Tensors
+    call: Call | None
+
+    def check(self, landscape: Landscape) -> None:
+        """Refuse what cannot be surveyed of a network that is called in this way.
+
+        Raises:
+            ExperimentError: the survey asks for outputs apart from the loss, or for statistics of batches
+            where
+                samples do not go through the network in batches.
+        """
+        asked = landscape.curvature and landscape.curvature.gauss_newton
+        if asked and isinstance(self.call, BatchCall):
+            raise ExperimentError(
+                "landscape.curvature.gauss_newton is true and the loss is one of network and batch,"
+                " expected one of"
+                " outputs and targets, which that matrix is made of; hand over such a loss, or leave it out"
+            )
+        if landscape.batch_norm == "reestimated" and self.call and not self.call.whole_batches:
+            raise ExperimentError(
+                "landscape.batch_norm is reestimated and samples do not go through the network in whole"
+                " batches,"
+                " since the loss averages by itself or samples differ in shape; set it to frozen, or hand"
+                " over samples of one shape and a loss of outputs and targets, or of network and batch that"
+                " returns values and weights"
+            )
+
+
+def pack(tensors: Mapping[str, Tensor], data: Data, store: Store) -> Manifest:
+    """Pack tensors by name as the data set of a run.
 
     Raises:
         DataError: they do not belong together.
-        ExperimentError: one of them is no tensor.
     """
-    own = {name: _tensor(value, name) for name, value in tensors.items()}
-    return pack_tensors(IN_PROCESS, tensor_source(own, Data(source=IN_PROCESS)), store)
+    return pack_tensors(IN_PROCESS, tensor_source(dict(tensors), data), store)
 
 
 @contextmanager
-def in_process_model(network: nn.Module, loss: AnyLoss, tensors: Tensors) -> Iterator[Imported]:
-    """The network as a model of an experiment; while this is open, this process can build it and knows its
-    loss.
+def in_process_model(given: Given) -> Iterator[Taken]:
+    """The network as a model of an experiment, and its samples; while this is open, this process can build it
+    and knows its loss.
 
     It is a copy on the CPU that is surveyed. Its address follows from its weights, its structure, the code of
     it and of the loss, and what they compute on the first samples, so that the same call finds what it
     computed before. Torch's number of threads and its determinism are put back at the end.
 
-    Args:
-        network: stays as it is.
-        loss: cross-entropy, mse, package.module:function, or a function or module of outputs and targets.
-        tensors: inputs and targets by name.
-
     Raises:
-        ExperimentError: network, loss and tensors do not fit together.
+        ExperimentError: network, loss and data do not fit together.
+        DataError: the data cannot be read, or is random.
     """
-    own = _copy(network)
+    own = _copy(given.network)
     with ExitStack() as stack:
         stack.enter_context(_as_before())
-        if isinstance(loss, str):
-            name = loss
-        else:
-            name = f"{IN_PROCESS} {getattr(loss, '__qualname__', type(loss).__name__)}"
-            stack.enter_context(loss_registration(name, loss))
+        torch.set_num_threads(1)
+        tried = copied(own)  # which may keep something of its calls
+        tensors, call = tensors_and_call(given, tried)
+        if not isinstance(given.loss, str):
+            loss = BatchLoss(name=given.loss_name) if isinstance(call, BatchCall) else given.loss
+            stack.enter_context(loss_registration(given.loss_name, loss))
         model = Imported(
-            factory=f"{IN_PROCESS} {type(network).__name__}",
-            loss=name,
+            factory=f"{IN_PROCESS} {type(given.network).__name__}",
+            loss=given.loss_name,
+            classes=given.classes,
             weights_sha256=hashlib.sha256(network_bytes(own)).hexdigest(),
-            source_sha256=_what_it_computes(own, loss, name, tensors),
+            source_sha256=_what_it_computes(tried, call, given, tensors),
         )
+        if call:
+            call_by(own, call)
         stack.enter_context(network_registration(model, own))
-        yield model
+        yield Taken(model, tensors, call)
 
 
 def _copy(network: nn.Module) -> nn.Module:
@@ -95,41 +137,44 @@ def _as_before() -> Iterator[None]:
         torch.set_deterministic_debug_mode(mode)
 
 
-@torch.no_grad()
-def _what_it_computes(network: nn.Module, loss: AnyLoss, name: str, tensors: Tensors) -> str:
-    torch.set_num_threads(1)
-    inputs, targets = (_tensor(tensors[name], name)[:_PROBE].cpu() for name in ("inputs", "targets"))
+def _what_it_computes(network: nn.Module, call: Call | None, given: Given, tensors: Tensors) -> str:
+    """SHA-256 over the structure and the code of network and loss, and what they make of the first"
+    " samples.
+    """
+    inputs, targets = tensors["inputs"][:_PROBE], tensors["targets"][:_PROBE]
     targets = targets if targets.is_floating_point() else targets.long()
-    compute = named_loss(name)
+    compute = named_loss(given.loss_name)
+
+    def computed() -> list[Tensor]:
+        own = like_parameters(inputs.clone(), network)
+        outputs = (call(network, own) if call else network(own)).detach()
+        return [outputs, compute(outputs, targets).detach()]
+
     try:
-        outputs = without_gradients(
-            network, lambda: network(like_parameters(inputs.clone(), network))
-        ).detach()
-        losses = compute(outputs, targets)
-    except ExperimentError:
+        found = without_gradients(network, computed)
+    except LossmapError:
         raise
     except Exception as error:  # whatever the user's network does
+        shape = "" if call else f" of the shape {tuple(inputs.shape)}"
         raise ExperimentError(
-            f"the network {type(network).__name__} fails on inputs of the shape {tuple(inputs.shape)}:"
-            f" {reason(error)}"
+            f"the network {type(network).__name__} fails on inputs{shape}: {reason(error)}"
         ) from None
-    own = loss if callable(loss) else _by_name(loss)
     parts = [
         str(network).encode(),
-        loaded_code_sha256([network, own]).encode(),
-        *(tensor.double().contiguous().numpy().tobytes() for tensor in (outputs, losses)),
+        loaded_code_sha256([network, _loaded(given.loss)]).encode(),
+        *([_described(call).encode()] if call else []),
+        *(tensor.double().contiguous().numpy().tobytes() for tensor in found),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def _by_name(loss: str) -> Any:
-    return python_object(loss) if ":" in loss else loss
+def _described(call: Call) -> str:
+    """What of a call decides values, and stands in no code."""
+    if isinstance(call, ArgumentsCall):
+        return f"{call.rows} {call.output}"
+    return f"{call.rows} {call.weight} {call.dtype}" if isinstance(call, BatchCall) else ""
 
 
-def _tensor(value: Any, name: str) -> Tensor:
-    try:
-        return torch.as_tensor(value).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ExperimentError(
-            f"{name} is {type(value).__name__}, expected a tensor or an array: {reason(error)}"
-        ) from None
+def _loaded(loss: AnyLoss) -> Any:
+    named = isinstance(loss, str) and ":" in loss
+    return python_object(str(loss)) if named else loss

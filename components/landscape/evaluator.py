@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.landscape.calls import called
 from lossmap.components.landscape.forward import fixed, losses_of, without_gradients
 from lossmap.components.landscape.grid import Result
 from lossmap.components.landscape.objective import Problem, group_means
@@ -106,7 +107,7 @@ def reestimate(network: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> 
     def collect() -> None:
         with collecting_statistics(network):
             for inputs, _ in batches:
-                network(inputs.clone())
+                called(network, inputs.clone())
 
     try:
         without_gradients(network, collect)

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from lossmap.components.core.randomness import stream
+from lossmap.components.landscape.calls import called
 from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.evaluator import Directions, tensors
 from lossmap.components.landscape.forward import without_gradients
@@ -243,7 +244,7 @@ def _inputs(problem: Problem) -> Tensor:
 
 def _called(network: nn.Module, moved: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     def compute() -> Tensor:
-        outputs: Tensor = functional_call(network, dict(moved), (inputs.clone(),))
+        outputs: Tensor = called(network, inputs.clone(), moved)
         return outputs.detach()
 
     return without_gradients(network, compute)

@@ -235,11 +235,13 @@ def loss_registration(name: str, loss: Any) -> Iterator[None]:
 
 def users_loss(loss: Any, name: str) -> Loss:
     """What a user names or hands over, as a loss: one of torch's, averaged as torch does, or a function or
-    module of outputs and targets; a class is called without arguments.
+    module of outputs and targets; a class is called without arguments. A Loss is one already.
 
     Raises:
         ExperimentError: it is no such thing, or no mean over samples.
     """
+    if isinstance(loss, Loss):
+        return loss
     found = built(loss, name)
     return torch_loss(found, name) or own_loss(found, name)
 

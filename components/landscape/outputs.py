@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import reason
+from lossmap.components.landscape.calls import called
 from lossmap.components.landscape.losses.loss import shape_and_type
 
 
@@ -24,7 +24,7 @@ def network_outputs(
     """
     name = type(network).__name__
     try:
-        outputs = network(inputs) if weights is None else functional_call(network, dict(weights), (inputs,))
+        outputs = called(network, inputs, weights)
     except (ExperimentError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever the user's network does

@@ -144,9 +144,13 @@ def _text(column: str, value: float | None) -> str:
 
 
 def _command() -> str:
-    """How the user calls lossmap: by its name where the shell finds it, else by its path."""
-    path = shutil.which("lossmap")
-    return "lossmap" if path and Path(path).samefile(sys.argv[0]) else sys.argv[0]
+    """How the user calls lossmap: by its name where the shell finds this one, else by its path. Where Python
+    itself was called (`python -c`, a notebook), the command lies beside Python.
+    """
+    typed, beside = Path(sys.argv[0]), Path(sys.executable or "python").with_name("lossmap")
+    own = typed if typed.stem == "lossmap" and typed.is_file() else beside
+    found = shutil.which("lossmap")
+    return "lossmap" if found and own.exists() and own.samefile(found) else str(own)
 
 
 def _options(settings: Settings) -> str:

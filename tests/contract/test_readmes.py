@@ -1,18 +1,22 @@
 """READMEs speak of the tree, the commands and their output truly."""
 
-import inspect
 import os
 import re
 import shlex
+from types import SimpleNamespace
 
+import matplotlib
+import numpy as np
 import pytest
+import torch
 import typer.main
+from matplotlib import pyplot
 from readmes.documents import READMES, ROOT, Block, Command, blocks, prose
+from torch.utils.data import DataLoader, TensorDataset
 from typer.testing import CliRunner
 
 from lossmap.components.config.parse import override, parse
 from lossmap.components.core.errors import LossmapError
-from lossmap.pipelines import api
 from lossmap.pipelines.cli import app
 from lossmap.pipelines.recipes.resolve import resolve
 from lossmap.pipelines.studies.named import load
@@ -110,16 +114,48 @@ def test_every_make_target_and_script_that_is_shown_exists():
     assert all((ROOT / script).is_file() for script in scripts)
 
 
-def test_the_python_that_is_shown_calls_what_exists():
-    shown = {block.text for readme in READMES for block in blocks(readme) if block.language == "python"}
-    several, text = sorted(shown, key=lambda block: "connect" not in block)
-    assert "from lossmap.pipelines.api import survey\n" in text
-    inspect.signature(api.survey).bind("model", "cross-entropy", "inputs", "targets")
-    assert {"scalars", "page"} <= set(api.Survey.__dataclass_fields__)
-    assert "from lossmap.pipelines.api import connect, survey\n" in several
-    inspect.signature(api.survey).bind("model", "cross-entropy", "inputs", "targets", checkpoints={})
-    inspect.signature(api.connect).bind(["model"], "cross-entropy", "inputs", "targets")
-    assert "barriers" in api.Connections.__dataclass_fields__
+@each_readme
+def test_the_python_that_is_shown_does_what_it_says(readme, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(20, 4), torch.arange(20) % 3
+    samples = TensorDataset(inputs, targets)
+    tokens = torch.randint(0, 9, (20, 5))
+    told = {
+        "torch": torch,
+        "pyplot": pyplot,
+        **{name: torch.nn.Linear(4, 3) for name in ("model", "other", "third")},
+        **{
+            name: [torch.nn.Linear(4, 3).state_dict() for _ in "123"]
+            for name in ("sgd_states", "adam_states")
+        },
+        **{"inputs": inputs, "targets": targets, "numbers": torch.randn(20, 3), "weights": torch.rand(20)},
+        "loader": DataLoader(samples, 8, shuffle=True),
+        "test_set": samples,
+        "language_model": TokensOfOthers(),
+        "token_loader": DataLoader([{"input_ids": row, "labels": row} for row in tokens], 8),
+    }
+    for block in blocks(readme):
+        if block.language == "python":
+            exec(compile(block.text, str(readme), "exec"), told)
+    if "result" in told:
+        assert np.isfinite(told["result"].plane.loss).all()
+    assert list(tmp_path.iterdir()) == []
+    pyplot.close("all")
+
+
+class TokensOfOthers(torch.nn.Module):
+    """A language model that knows its own loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.last = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 9)
+
+    def forward(self, input_ids, labels):
+        logits = self.last(self.embedding(input_ids))
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return SimpleNamespace(loss=loss, logits=logits)
 
 
 @each_readme

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from readmes.rights import rights
-from support.command_line import LOSSMAP, lossmap, process, start
+from support.command_line import LOSSMAP, environment, lossmap, process, start
 
 from lossmap.components import steps
 from lossmap.components.config.settings import Settings
@@ -295,3 +295,19 @@ def test_without_mlflow_a_run_is_complete_and_says_how_to_send_it_later(tmp_path
             ]
             >= 3
         )
+
+
+@pytest.mark.slow
+def test_a_run_from_a_script_on_standard_input_ends_as_any_other(tmp_path):
+    script = f"""
+import sys
+from lossmap.pipelines.cli import main
+sys.argv = {["-", "run", "blobs-mlp", *SMALL]!r}
+main()
+"""
+    command = [str(LOSSMAP.with_name("python")), "-"]
+    outside = {name: value for name, value in environment().items() if name != "PATH"}
+    captured = {"capture_output": True, "text": True, "timeout": 600}
+    ended = subprocess.run(command, input=script, cwd=tmp_path, env=outside, check=False, **captured)
+    assert ended.returncode == 0, ended.stderr
+    assert f"MLflow UI    {LOSSMAP} ui" in ended.stdout

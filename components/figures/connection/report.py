@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from lossmap.components.config.settings import UNTRACKED
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.figures.connection.page import connection_page
 from lossmap.components.figures.connection.plot import connection
@@ -37,11 +38,13 @@ def write(store: Store, summary: ConnectionSummary, addresses: Mapping[str, str]
 
 
 def track(store: Store, summary: ConnectionSummary, digest: str, tracking: str) -> None:
-    """Log what was written to MLflow.
+    """Log what was written to MLflow, unless tracking is `none`.
 
     Raises:
         TrackingError: MLflow is out of reach; the report in the store is complete.
     """
+    if tracking == UNTRACKED:
+        return
     tracker = open_connection_tracker(
         tracking, store.uri, digest, summary.runs, summary.connecting, summary.experiment, summary.manifest
     )

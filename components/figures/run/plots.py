@@ -37,7 +37,7 @@ def contour(run: RunSummary) -> bytes:
         )
         axes = figure.add_subplot()
         draw_map(axes, run, limits)
-        _colour_bar(figure, [axes], limits.scale)
+        colour_bar(figure, [axes], limits.scale)
         return png(figure)
 
 
@@ -50,7 +50,7 @@ def surface(run: RunSummary) -> bytes:
         )
         axes = figure.add_subplot(projection="3d")
         draw_surface(axes, run, limits)
-        _colour_bar(figure, [axes], limits.scale)
+        colour_bar(figure, [axes], limits.scale)
         return png(figure)
 
 
@@ -116,7 +116,7 @@ def comparison(runs: Sequence[RunSummary], pictures: Pictures | None = None) -> 
         maps = []
         for index, run in enumerate(runs):
             maps += _draw_pair(figure, (2 * rows, columns), index, run, limits)
-        _colour_bar(figure, maps, limits.scale, shrink=0.5)
+        colour_bar(figure, maps, limits.scale, shrink=0.5)
         return png(figure)
 
 
@@ -159,7 +159,8 @@ def _comparison_caption(runs: Sequence[RunSummary], scale: Scale) -> str:
     return "\n".join([first, *rest])
 
 
-def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, shrink: float = 0.72) -> None:
+def colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, shrink: float = 0.72) -> None:
+    """A bar of the scale's colours beside some axes."""
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     bar = figure.colorbar(
         mappable(scale), ax=list(axes), extend=extend[scale.beyond], shrink=shrink, aspect=28, pad=0.04

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lossmap.components.config.models import BALANCE
+from lossmap.components.config.settings import UNTRACKED
 from lossmap.components.core.estimates import scalars_of
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.figures.run import plots
@@ -22,7 +23,7 @@ PAGE = "page.html"
 
 
 def report(run: Run, tracking: str, progress: Progress = silent) -> RunSummary:
-    """Draw and write the report, scalars last, then log the run to MLflow.
+    """Draw and write the report, scalars last, then log the run to MLflow, unless tracking is `none`.
 
     Raises:
         TrackingError: MLflow is out of reach; the report in the store is complete.
@@ -34,8 +35,9 @@ def report(run: Run, tracking: str, progress: Progress = silent) -> RunSummary:
     for name, content in files.items():
         run.store.write(layout.report(run.name, name), content)
     run.store.write(layout.scalars(run.name), json.dumps(dict(summary.scalars)).encode())
-    progress(3, 4, "logging to MLflow")
-    _track(run, summary, files, tracking)
+    if tracking != UNTRACKED:
+        progress(3, 4, "logging to MLflow")
+        _track(run, summary, files, tracking)
     progress(4, 4, "")
     return summary
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from multiprocessing.spawn import get_preparation_data
 
 import psutil
 import pytest
@@ -39,6 +40,17 @@ def test_every_name_exists():  # the server is silent about one that does not
 def test_a_process_has_torch_and_ours_before_it_is_asked_for_anything():
     loaded = "[name for name in {!r} if name not in __import__('sys').modules]"
     assert _in_a_process(loaded.format(PRELOADED)) == []
+
+
+def test_a_process_does_not_import_the_script_that_starts_it(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>", raising=False)
+    script = sys.modules["__main__"]
+    with processes_starting():
+        inside = get_preparation_data("worker")
+    assert "init_main_from_path" in get_preparation_data("worker")
+    assert not {"init_main_from_path", "init_main_from_name"} & set(inside)
+    assert sys.modules["__main__"] is script
 
 
 def test_what_is_imported_before_processes_fork_asks_for_no_gpu():

@@ -17,6 +17,7 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.importing import network as importing
 from lossmap.components.importing.digests import with_digests, with_weights_digest
+from lossmap.components.importing.given import Given
 from lossmap.components.importing.in_process import in_process_model
 from lossmap.components.importing.network import import_network
 from lossmap.components.landscape.objective import (
@@ -344,22 +345,19 @@ def test_floating_inputs_take_the_type_of_the_network_and_integers_stay():
 
 def test_a_users_own_module_of_a_loss_is_not_changed():
     module = torch.nn.CrossEntropyLoss()
-    with in_process_model(
-        table(), module, {name: torch.from_numpy(array) for name, array in ROWS.items()}
-    ) as model:
-        losses = named_loss(model.loss)(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
+    with in_process_model(Given(table(), module, *ROWS.values())) as taken:
+        losses = named_loss(taken.model.loss)(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
     assert losses.tolist() == pytest.approx([math.log(3)] * 4, rel=1e-6)  # in float32
     assert module.reduction == "mean"
 
 
 def test_what_is_handed_over_is_addressed_by_what_it_computes():
-    rows = {name: torch.from_numpy(array) for name, array in ROWS.items()}
     torch.manual_seed(0)
     network = table()
 
-    def addressed(network=network, loss="cross-entropy", tensors=rows):
-        with in_process_model(network, loss, tensors) as model:
-            return model.weights_sha256, model.source_sha256
+    def addressed(network=network, loss="cross-entropy"):
+        with in_process_model(Given(network, loss, *ROWS.values())) as taken:
+            return taken.model.weights_sha256, taken.model.source_sha256
 
     assert addressed() == addressed()
     assert addressed(table()) != addressed()
@@ -372,9 +370,7 @@ def test_what_is_handed_over_is_addressed_by_what_it_computes():
 
 
 def test_torch_is_left_as_it_was():
-    with in_process_model(
-        table(), "cross-entropy", {name: torch.from_numpy(array) for name, array in ROWS.items()}
-    ):
+    with in_process_model(Given(table(), "cross-entropy", *ROWS.values())):
         torch.set_num_threads(2)
         torch.set_deterministic_debug_mode("error")
     assert (torch.get_num_threads(), torch.get_deterministic_debug_mode()) == (1, 0)
@@ -394,9 +390,8 @@ def test_torch_is_left_as_it_was():
 )
 def test_what_cannot_be_handed_over_is_one_line(network, inputs, line):
     def hand_over():
-        with in_process_model(
-            network, "cross-entropy", {"inputs": inputs, "targets": torch.zeros(3, dtype=torch.int64)}
-        ):
+        given = Given(network, "cross-entropy", inputs, torch.zeros(3, dtype=torch.int64))
+        with in_process_model(given):
             pass
 
     assert _refused(hand_over).startswith(line)

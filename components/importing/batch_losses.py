@@ -1,0 +1,160 @@
+"""Losses of a network and a batch, such as lambda network, batch: network(**batch).loss."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.imports import reason
+from lossmap.components.importing.averages import Weight
+from lossmap.components.importing.rows import Part, Rows, in_order
+from lossmap.components.landscape.calls import Call
+from lossmap.components.landscape.losses.loss import Loss, described
+
+PAIR = (
+    "let it return a pair of tensors, the values v and the weights w of each sample: (N,) and (N,); the"
+    " loss is then sum v / sum w"
+)
+BatchFunction = Callable[[nn.Module, Any], Any]
+_ALIKE = 1e-5  # of weights in float32
+
+
+@dataclass(frozen=True, eq=False)
+class BatchCall(Call):
+    """Has a network's loss computed for each sample of some rows: N x 2, what it adds to the loss (v) and how
+    much it counts (w).
+
+    Attributes:
+        rows: how batches are packed.
+        function: of network and batch.
+        name: of the loss, for messages.
+        dtype: of the network as it was handed over: tensors of this type go along where its type changes.
+        weight: how much a sample counts where the function averages over the batch by itself, each sample
+            being asked alone; None where the function says it.
+    """
+
+    rows: Rows
+    function: BatchFunction
+    name: str
+    dtype: torch.dtype | None
+    weight: Weight | None = None
+
+    @property
+    def whole_batches(self) -> bool:
+        """Where samples have one shape, and none is asked alone."""
+        return self.weight is None and not self.rows.ragged
+
+    def __call__(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """N x 2, in the order of the inputs."""
+        parts = list(self.parts(network, inputs))
+        return in_order(parts, [self._pairs(network, part) for part in parts])
+
+    def parts(self, network: nn.Module, inputs: Tensor) -> list[Part]:
+        """The samples as batches of equal shapes, in the network's type."""
+        kind = floating_type(network)
+        return list(
+            self.rows.parts(
+                inputs, lambda tensor: tensor.to(kind) if tensor.dtype == self.dtype and kind else tensor
+            )
+        )
+
+    def number(self, network: nn.Module, batch: Any) -> Tensor | tuple[Tensor, Tensor]:
+        """What the function returns: one number for a batch, or values and weights of its samples.
+
+        Raises:
+            ExperimentError: it fails, or returns something else.
+        """
+        try:
+            found = self.function(network, batch)
+        except (ExperimentError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever the user's function does
+            raise ExperimentError(
+                f"the loss {self.name} fails on the network {type(network).__name__} and a batch:"
+                f" {reason(error)}"
+            ) from None
+        return result(found, self.name)
+
+    def _pairs(self, network: nn.Module, part: Part) -> Tensor:
+        if self.weight is None:
+            found = self.number(network, part.batch)
+            if isinstance(found, Tensor) or found[0].shape != part.places.shape:
+                raise ExperimentError(
+                    f"the loss {self.name} returns one number for some batches and more for others, expected"
+                    f" one for each of {len(part.places)} samples; {PAIR}"
+                )
+            return torch.stack([found[0], found[1].to(found[0])], dim=1)
+        weights = self.weight.of(part.tensors)
+        kept = weights.nonzero().flatten()
+        values = [self.one_number(network, part, [place]) for place in kept.tolist()]
+        own = torch.zeros(len(weights), dtype=values[0].dtype if values else None, device=weights.device)
+        if values:
+            own[kept] = torch.stack(values)
+        weights = weights.to(own)
+        return torch.stack([own * weights, weights], dim=1)
+
+    def one_number(self, network: nn.Module, part: Part, chosen: list[int]) -> Tensor:
+        """The function's number for some samples of a part."""
+        found = self.number(network, self.rows.some(part, chosen).batch)
+        if not isinstance(found, Tensor):
+            raise ExperimentError(
+                f"the loss {self.name} returns one number for some batches and more for others, expected one"
+                f" number for all; {PAIR}"
+            )
+        return found
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchLoss(Loss):
+    """f = sum v_n / sum w_n of what a BatchCall makes of the samples. Their targets are the w_n."""
+
+    def _own_number(self, outputs: Tensor, targets: Tensor) -> float | None:
+        return None  # the function has been asked where it was handed over
+
+    def _values(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.dim() != 2 or outputs.shape[1] != 2:
+            raise ExperimentError(f"the loss {self.name} has {described(outputs, targets)}, expected pairs")
+        found = outputs[:, 1].detach().double()
+        if not torch.allclose(found, targets.double(), rtol=_ALIKE, atol=0):
+            raise ExperimentError(
+                f"the weights of samples in the loss {self.name} change with the network's weights or from"
+                " call to call, expected that they follow from the samples alone"
+            )
+        return outputs[:, 0].double()
+
+    def _weights(self, targets: Tensor) -> Tensor:
+        return targets.double()
+
+
+def result(found: Any, name: str) -> Tensor | tuple[Tensor, Tensor]:
+    """What a function of network and batch returned: one number (0 dimensions), or values and weights (N,);
+    of a dict or another answer of a network its `loss`.
+
+    Raises:
+        ExperimentError: it is nothing of that.
+    """
+    if isinstance(found, Mapping):
+        found = found.get("loss")
+    elif not isinstance(found, Tensor | tuple | list):
+        found = getattr(found, "loss", found)
+    if isinstance(found, Tensor) and found.dim() <= 1 and not found.is_complex():
+        return (found, torch.ones_like(found)) if found.dim() else found
+    if isinstance(found, tuple | list) and len(found) == 2:
+        values, weights = found
+        pair = isinstance(values, Tensor) and isinstance(weights, Tensor) and values.dim() == 1
+        if pair and values.shape == weights.shape:
+            return values, weights.detach()
+    what = f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    raise ExperimentError(
+        f"the loss {name} of network and batch returns {what}, expected one number, or one for each"
+        f" sample; or {PAIR}"
+    )
+
+
+def floating_type(network: nn.Module) -> torch.dtype | None:
+    """Of a network's parameters."""
+    kinds = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
+    return next(kinds, None)
