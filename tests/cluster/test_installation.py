@@ -148,6 +148,14 @@ list pytorchjobs.kubeflow.org
 watch pytorchjobs.kubeflow.org
 patch pytorchjobs.kubeflow.org
 delete pytorchjobs.kubeflow.org
+create trainjobs.trainer.kubeflow.org
+get trainjobs.trainer.kubeflow.org
+list trainjobs.trainer.kubeflow.org
+watch trainjobs.trainer.kubeflow.org
+patch trainjobs.trainer.kubeflow.org
+delete trainjobs.trainer.kubeflow.org
+get jobsets.jobset.x-k8s.io
+get jobs.batch
 get pods
 list pods
 watch pods
@@ -169,6 +177,9 @@ create pods/exec
 create services
 delete services
 update pytorchjobs.kubeflow.org
+create trainingruntimes.trainer.kubeflow.org
+create jobs.batch
+delete jobs.batch
 deletecollection pytorchjobs.kubeflow.org
 patch workflows.argoproj.io
 create workflows.argoproj.io
