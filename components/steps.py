@@ -128,6 +128,10 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
     from lossmap.components.training.listen import Listeners
 
     if run.has_network():
+        if not run.experiment.training:
+            from lossmap.components.importing.network import check_unchanged
+
+            check_unchanged(run)
         progress(1, 1, "found in the store")
         return
     _check_names(run)

@@ -378,6 +378,14 @@ class Imported(Frozen):
             "noted when the run is made"
         ),
     )
+    object_sha256: str | None = Field(
+        None,
+        description=(
+            "SHA-256 over what the factory and the loss became, besides parameters: attributes, buffers, and "
+            "values that their code refers to, such as what they read of files and of the environment; noted "
+            "when the run is made"
+        ),
+    )
     seed: NonNegativeInt = Field(0, description="which weights the network starts from")
 
     @model_validator(mode="after")

@@ -119,6 +119,10 @@ def _checked(inputs: Tensor, targets: Tensor, prefix: str, data: Data) -> Pair:
     if data.not_finite == "refuse":
         for name, tensor in (("inputs", inputs), ("targets", targets)):
             check_finite(tensor, f"{prefix}{name}", data.source)
+    if targets.dtype == torch.uint64 and bool((targets.long() < 0).any()):
+        raise DataError(
+            f"{data.source} has {shapes} of the type uint64, some of 2**63 and more, expected int64"
+        )
     inputs = _laid_out(inputs, f"{prefix}inputs", data)
     return inputs, targets.long() if _are_integers(targets) else targets
 

@@ -16,7 +16,8 @@ Weights = TypeVar("Weights", Imported, Checkpoint)
 
 def with_digests(experiment: Experiment) -> Experiment:
     """The experiment with what its imported network is made of: the SHA-256 of its weights, in a file or as
-    the factory gives them, and of the source of factory and loss. Any other experiment as it is.
+    the factory gives them, of the source of factory and loss, and of what they become. Any other experiment
+    as it is.
 
     Paths become absolute, so that the run can go on in another folder.
 
@@ -26,13 +27,14 @@ def with_digests(experiment: Experiment) -> Experiment:
     """
     if not isinstance(experiment.model, Imported):
         return experiment
-    from lossmap.components.importing.network import factory_weights_sha256
+    from lossmap.components.importing.network import factory_weights_sha256, object_sha256
     from lossmap.components.landscape.objective import named_loss
     from lossmap.components.models.imported import source_sha256
 
     model, data = _with_weights(experiment.model), experiment.data
     named_loss(model.loss)
     model = model.model_copy(update={"source_sha256": model.source_sha256 or source_sha256(model)})
+    model = model.model_copy(update={"object_sha256": model.object_sha256 or object_sha256(model)})
     if not model.weights_sha256:
         model = model.model_copy(update={"weights_sha256": factory_weights_sha256(model)})
     if data.holds_tensors:

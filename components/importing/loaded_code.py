@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lossmap.components.core.code import is_own
 
@@ -50,6 +52,8 @@ class _LoadedCode:
                 self._add(value)
 
     def _add(self, value: Any) -> None:
+        if isinstance(value, logging.Logger):  # which knows all others that this process has
+            return
         if isinstance(value, ModuleType):
             self.add_all(vars(value).values() if is_own(value.__name__) else ())
         elif isinstance(value, functools.partial):
@@ -117,7 +121,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def _described(value: Any) -> str:
     """A value as text, the same in every process; of an object that says nothing of itself, its type."""
+    if isinstance(value, Tensor) and (is_lazy(value) or value.is_meta):
+        return type(value).__qualname__
     if isinstance(value, Tensor):
+        value = value.dequantize() if value.is_quantized else value.to_dense()
         numbers = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
         return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(numbers.tobytes()).hexdigest()}"
     if isinstance(value, np.ndarray):

@@ -15,19 +15,26 @@ from lossmap.components.config.models import Imported, Model
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress, silent
-from lossmap.components.data.batches import as_inputs, load_packed
+from lossmap.components.core.imports import python_object
+from lossmap.components.data.batches import as_inputs, load_first, load_packed
 from lossmap.components.data.samples import keep_samples
 from lossmap.components.importing.checks import check_function
 from lossmap.components.importing.evaluation import Evaluation
+from lossmap.components.importing.loaded_code import loaded_code_sha256
 from lossmap.components.importing.trajectories import import_trajectories, read_weights
+from lossmap.components.landscape.forward import detached_outputs
 from lossmap.components.landscape.layers import check_layers
 from lossmap.components.landscape.moving import count_parameters, moving_parameters
 from lossmap.components.landscape.objective import experiment_loss, like_parameters
+from lossmap.components.landscape.outputs import are_close
 from lossmap.components.models import build
 from lossmap.components.models.imported import in_one_line
 from lossmap.components.models.state import check_finite, load_state, network_bytes
 from lossmap.components.stores import layout
 from lossmap.components.stores.runs import Run
+
+_UNCHANGED = 1e-3  # of the greatest loss: far above what another processor rounds
+_FIRST = 4  # samples whose losses are kept, to see later whether the network computes what it did
 
 
 def import_network(run: Run, progress: Progress = silent) -> None:
@@ -62,9 +69,41 @@ def _import(run: Run, progress: Progress) -> None:
         "processes": 1,
         "device": evaluation.device,
         "torch": torch.__version__,
+        "first_losses": _first_losses(run, network).tolist(),
     }
     run.store.write(layout.weights(run.training), network_bytes(network))
     run.store.write(layout.training_result(run.training), json.dumps(result).encode())
+
+
+def check_unchanged(run: Run) -> None:
+    """Refuse an imported network that computes something else than when it was taken in.
+
+    Raises:
+        ExperimentError: the losses of the first samples differ by more than 1e-3 of the greatest.
+    """
+    with in_one_line(run.experiment.model, "the look at its first samples"):
+        model = _imported(run.experiment.model)
+        found = _first_losses(run, load_network(model, run.manifest))
+    kept = torch.tensor(run.training_result["first_losses"], dtype=torch.float64)
+    if not are_close(found, kept, _UNCHANGED):
+        raise ExperimentError(
+            f"{model.factory} with the loss {model.loss} gives the first samples {_listed(found)}, and gave"
+            f" them {_listed(kept)} when the store got it, though its code and its weights are the same: they"
+            " read something while they compute, such as a file or a variable of the environment; let the"
+            " factory take it as an argument (model.arguments), so that it counts"
+        )
+
+
+def _first_losses(run: Run, network: nn.Module) -> Tensor:
+    """Of the first training samples, float64."""
+    packed, targets = load_first(run.store, run.manifest, "train", _FIRST)
+    network = network.cpu()
+    inputs = like_parameters(as_inputs(packed, run.manifest), network)
+    return experiment_loss(run.experiment, run.manifest)(detached_outputs(network, inputs), targets).detach()
+
+
+def _listed(values: Tensor) -> str:
+    return ", ".join(f"{value:.6g}" for value in values.tolist())
 
 
 def _evaluated(run: Run, split: Split, network: nn.Module, evaluation: Evaluation) -> dict[str, float | None]:
@@ -91,6 +130,16 @@ def _check(run: Run, network: nn.Module, packed: Tensor) -> None:
     builds = [partial(build_with, model.seed), partial(build_with, model.seed + (not model.in_process))]
     inputs = like_parameters(as_inputs(packed, run.manifest), network)
     check_function(builds, inputs, type(network).__name__)
+
+
+def object_sha256(model: Imported) -> str:
+    """SHA-256 over what the factory and the loss become in this process, besides parameters.
+
+    Raises:
+        ExperimentError: there is no such factory or loss, or the factory fails.
+    """
+    loss = python_object(model.loss) if ":" in model.loss else None
+    return loaded_code_sha256([build(model), loss])
 
 
 def factory_weights_sha256(model: Imported) -> str | None:

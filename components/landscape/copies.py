@@ -3,6 +3,7 @@
 import copy
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -19,4 +20,10 @@ def copied(network: Network) -> Network:
         for value in vars(module).values()
         if isinstance(value, Tensor) and not value.is_leaf
     }
-    return copy.deepcopy(network, computed)
+    with (
+        torch.no_grad()
+    ):  # TorchScript records how it copies, and takes no parameter for one that it copied so
+        other = copy.deepcopy(network, computed)
+    for mine, own in zip(other.parameters(), network.parameters(), strict=True):
+        mine.requires_grad_(own.requires_grad)
+    return other

@@ -183,7 +183,7 @@ def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, str, Tenso
         if isinstance(inner, Tensor):
             yield place, path, inner.detach()
         elif isinstance(inner, np.ndarray) and inner.dtype.kind in "biufc":
-            yield place, path, torch.from_numpy(np.ascontiguousarray(inner))
+            yield place, path, torch.from_numpy(np.ascontiguousarray(inner)).reshape(inner.shape)
         elif isinstance(inner, (Mapping, list, tuple)):
             yield from _leaves(inner, place, depth - 1)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from lossmap.components.config.manifest import Manifest
@@ -106,7 +107,12 @@ def _registered_copy(model: Imported) -> nn.Module:
             "the network of this run was handed over in Python, and only there can it be made: "
             "go on by the same call of lossmap.pipelines.api.survey, with the same network and tensors"
         )
-    return unwrapped(copy.deepcopy(_registered[_key(model)])).cpu()
+    own = _registered[_key(model)]
+    with torch.no_grad():  # TorchScript records how it copies, and then has no parameters of its own
+        network = copy.deepcopy(own)
+    for mine, other in zip(network.parameters(), own.parameters(), strict=True):
+        mine.requires_grad_(other.requires_grad)
+    return unwrapped(network).cpu()
 
 
 def _modules(value: Any) -> set[str]:

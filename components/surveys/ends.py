@@ -20,7 +20,7 @@ from lossmap.components.surveys.determinism import compute_deterministically
 from lossmap.components.surveys.problems import Problems
 
 _NOT_ARCHITECTURE = {
-    *("seed", "weights", "weights_key", "weights_sha256", "source_sha256", "trajectories"),
+    *("seed", "weights", "weights_key", "weights_sha256", "source_sha256", "object_sha256", "trajectories"),
 }
 
 

@@ -27,11 +27,13 @@ class Found:
 
 
 def as_value(value: Any) -> Value:
-    """An array as a tensor; texts stay as they are.
+    """An array as a tensor; texts stay as they are, and so do tensors, without what made them.
 
     Raises:
         TypeError: it holds neither numbers nor texts.
     """
+    if isinstance(value, Tensor):
+        return value.detach().to_dense()
     array: NDArray[Any] = np.asarray(value)
     if array.dtype.kind in "US":
         texts: NDArray[np.str_] = array.astype(np.str_)

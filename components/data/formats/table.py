@@ -15,6 +15,7 @@ from lossmap.components.data.formats.found import Found, Value
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"}
 _SEPARATORS = (",", ";", "\t")
+_CALLED = {"target", "targets", "label", "labels", "class", "y"}
 _SHOWN = 8
 
 
@@ -124,7 +125,7 @@ def _without_row_numbers(table: Table) -> tuple[Table, list[str]]:
 
 def _target(table: Table, target: str | None) -> int:
     if target is None:
-        return len(table.columns) - 1
+        return _last(table)
     if target in table.columns:
         return table.columns.index(target)
     raise DataError(
@@ -132,17 +133,36 @@ def _target(table: Table, target: str | None) -> int:
     )
 
 
+def _last(table: Table) -> int:
+    """The last column, unless another one alone is called as targets are, as in tables that begin with it."""
+    *others, last = table.columns
+    called = [column for column in others if column.lower() in _CALLED]
+    if table.named and called and last.lower() not in _CALLED:
+        raise DataError(
+            f"{table.name} has a column {called[0]}, and {last} is its last one, which is predicted unless"
+            f" data.target names another: expected data.target={called[0]} or data.target={last}"
+        )
+    return len(others)
+
+
 def _targets(table: Table, place: int, keep: bool) -> Value:
     cells = [row[place] for row in table.rows]
     known = [cell for cell in cells if not _is_missing(cell)]
     if all(map(_is_number, known)) and (keep or len(known) == len(cells)):
         if all(cell.lstrip("+-").isdecimal() for cell in cells):
-            return torch.tensor([int(cell) for cell in cells])
+            return _whole(table, place, cells)
         return torch.from_numpy(_numbers(table, place, keep).astype(np.float32))
     missing = [index for index, cell in enumerate(cells) if _is_missing(cell)]
     if missing:
         raise DataError(_told(table, missing, place, "no value"))
     return np.array(cells, dtype=np.str_)
+
+
+def _whole(table: Table, place: int, cells: Sequence[str]) -> Value:
+    large = [index for index, cell in enumerate(cells) if abs(int(cell)) >= 2**63]
+    if large:
+        raise DataError(_told(table, large, place, f"{cells[large[0]]}, which has more than 64 bits,"))
+    return torch.tensor([int(cell) for cell in cells])
 
 
 def _numbers(table: Table, place: int, keep: bool) -> NDArray[np.float64]:
@@ -177,7 +197,7 @@ def _is_missing(cell: str) -> bool:
 
 def _is_number(cell: str) -> bool:
     try:
-        return not math.isnan(float(cell))
+        return "_" not in cell and not math.isnan(float(cell))  # Python takes 1_000 for a number
     except ValueError:
         return False
 

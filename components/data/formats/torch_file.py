@@ -35,15 +35,27 @@ def _named(value: Any, prefix: str) -> dict[str, Value]:
     if len(value) in (2, 4) and all(isinstance(part, (Tensor, np.ndarray)) for part in value):
         names = [f"{split}{name}" for split in ("", "test_") for name in _PAIR]
         return {f"{prefix}{name}": as_value(part) for name, part in zip(names, value, strict=False)}
+    if len(value) == 2 and all(map(_is_split, value)):
+        return _named([*value[0], *value[1]], prefix)
     if all(isinstance(sample, (tuple, list)) and len(sample) == 2 for sample in value):
         inputs, targets = zip(*value, strict=True)
         return {f"{prefix}inputs": _stacked(inputs), f"{prefix}targets": _stacked(targets)}
     raise TypeError(f"it holds {type(value).__name__} of {type(value[0]).__name__}, {_EXPECTED}")
 
 
+def _is_split(value: Any) -> bool:
+    """Whether it is inputs and targets of many samples, and no sample itself."""
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(isinstance(part, (Tensor, np.ndarray)) and part.ndim for part in value)
+        and len(value[0]) == len(value[1])
+    )
+
+
 def _named_or_value(value: Any, name: str) -> dict[str, Value]:
     if isinstance(value, (Tensor, np.ndarray)):
-        return {name: value.detach() if isinstance(value, Tensor) else as_value(value)}
+        return {name: as_value(value)}
     if isinstance(value, list) and value and isinstance(value[0], (str, int, float)):
         return {name: as_value(value)}
     return _named(value, f"{name}_")
@@ -51,5 +63,5 @@ def _named_or_value(value: Any, name: str) -> dict[str, Value]:
 
 def _stacked(samples: Sequence[Any]) -> Value:
     if all(isinstance(sample, Tensor) for sample in samples):
-        return torch.stack(list(samples))
+        return as_value(torch.stack(list(samples)))
     return as_value(np.stack([np.asarray(sample) for sample in samples]))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.landscape.losses.arrangement import classes_second, has_classes
 from lossmap.components.landscape.losses.loss import IGNORED, Loss, described
 from lossmap.components.landscape.losses.own import EACH, OwnLoss
 
@@ -125,18 +126,27 @@ def _in_float64(trial: _Trial) -> _Trial | None:
 
 
 def _check_ignored(loss: OwnLoss, outputs: Tensor, targets: Tensor) -> None:
-    """Ignored targets whose loss is 0 would count as if they were right."""
+    """Ignored targets whose loss is 0 would count as if they were right. Those of -100 are ignored, and those
+    that are no class of the outputs, such as 255 at the border of an object.
+    """
     elements, ignored = loss.elements(outputs, targets), targets == IGNORED
+    if has_classes(outputs, targets):
+        count = classes_second(outputs, targets, loss.name)[0].shape[1]
+        ignored = ignored | (targets < 0) | (targets >= count)
     if elements.dim() == 1:
         ignored = ignored.flatten(1).all(dim=1) if ignored.dim() > 1 else ignored
     if elements.shape != ignored.shape or not ignored.any() or ignored.all():
         return
     if not elements[ignored].any() and elements[~ignored].any():
         raise ExperimentError(
-            f"the loss {loss.name} is 0 for all {int(ignored.sum())} targets that are {IGNORED}, which would"
-            " count as if they were right; leave these samples out, or survey torch.nn:CrossEntropyLoss,"
-            " whose mean passes over them"
+            f"the loss {loss.name} is 0 for all {int(ignored.sum())} targets that are {_listed(targets[ignored])},"
+            " which would count as if they were right; leave these samples out, or survey torch.nn:CrossEntropyLoss,"
+            " whose mean passes over them (ignore_index)"
         )
+
+
+def _listed(targets: Tensor) -> str:
+    return ", ".join(map(str, targets.unique()[:4].tolist()))
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

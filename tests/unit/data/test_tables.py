@@ -53,6 +53,22 @@ def test_any_column_can_be_the_target():
     assert _refused("a,b\n1,2\n", target="c") == "data.target is 'c', expected a column of a.csv: a, b"
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "label,p,q\n7,0,255\n3,1,4\n",
+            "a.csv has a column label, and q is its last one, which is predicted unless data.target names"
+            " another: expected data.target=label or data.target=q",
+        ),
+        ("a,y\n1_000,0\n2,1\n", "a.csv has '1_000', which is no number, in line 2, a; "),
+        ("a,y\n1,0\n2,9223372036854775808\n", "a.csv has 9223372036854775808, which has more than 64 bits, "),
+    ],
+)
+def test_what_would_be_read_as_something_else_is_one_line(text, line):
+    assert _refused(text).startswith(line)
+
+
 def test_texts_are_targets_as_they_are_and_numbers_with_points_are_floats():
     found = _read("5.1,3.5,setosa\n4.9,3.0,virginica\n")
     assert found.values["targets"].tolist() == ["setosa", "virginica"]

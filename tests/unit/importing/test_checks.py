@@ -83,6 +83,20 @@ def _check(make, inputs=INPUTS):
     check_function([lambda: build(1), lambda: build(2)], inputs, "Own")
 
 
+def _rarely(_network, x):
+    return x * 2 if random.random() < 0.2 else x
+
+
+def _after_others(_network, x):
+    """As a recurrent layer does that takes the batch for a sequence."""
+    return x.cumsum(dim=0)
+
+
+def _standardized(_network, x):
+    x = x - x.mean(dim=0)
+    return x / x.norm(dim=0)
+
+
 RANDOM = "two passes of Own over the same samples differ by up to "
 HIDDEN = "two networks of Own with the same weights differ by up to "
 STALE = "Own, moved, and a new one there differ by up to "
@@ -96,6 +110,7 @@ STALE = "Own, moved, and a new one there differ by up to "
         (lambda: Own(lambda _, x: x + np.random.normal()), RANDOM, "it draws random numbers"),
         (lambda: Own(lambda _, x: x[:, torch.randperm(6)]), RANDOM, "it draws random numbers"),
         (lambda: Own(_counting, calls=0), RANDOM, "counts its calls"),
+        (lambda: Own(_rarely), RANDOM, "it draws random numbers"),
         (lambda: Own(lambda n, x: x[:, n.order], order=torch.randperm(6)), HIDDEN, "register_buffer"),
         (lambda: Own(lambda n, x: x * n.scale, scale=np.random.normal()), HIDDEN, "register_buffer"),
         (lambda: Own(lambda n, x: x * n.scale, scale=random.random()), HIDDEN, "register_buffer"),
@@ -116,6 +131,16 @@ STALE = "Own, moved, and a new one there differ by up to "
         (
             lambda: Own(lambda _, x: x - x.mean(dim=0)),
             "outputs of Own alone and in a batch of 8 differ by up to ",
+            "a loss of its own",
+        ),
+        (
+            lambda: Own(_after_others),
+            "outputs of Own alone and in a batch of 8 differ by up to ",
+            "a loss of its own",
+        ),
+        (
+            lambda: Own(_standardized),
+            "outputs of Own alone and in a batch of 8 differ in how many are finite, 0 and 3 of 3",
             "a loss of its own",
         ),
         (
@@ -166,6 +191,7 @@ def _slices_of_one():
         lambda: Own(lambda _, x: x * 1e30),
         lambda: Own(lambda _, x: x / 0),
         lambda: Own(lambda _, x: nn.Dropout(0.5).eval()(x)),
+        lambda: Own(lambda _, x: x + 0 * random.random()),  # drawn, and of no effect
         lambda: Own(last=nn.utils.parametrizations.spectral_norm(nn.Linear(6, 3))),
         lambda: Own(last=nn.utils.parametrizations.weight_norm(nn.Linear(6, 3))),
         InPlace,

@@ -1,5 +1,6 @@
 import importlib
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -439,3 +440,65 @@ def test_a_factory_is_called_while_no_thread_imports_mlflow(tmp_path, monkeypatc
     threads = importlib.import_module("observing").threads
     assert "MainThread" in threads and "mlflow" not in threads
     assert run.has_network()
+
+
+SLOPE = """
+import json, os
+import torch
+from torch import nn
+
+class Slope(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slope = float(os.environ["SLOPE"])
+
+    def forward(self, x):
+        return torch.where(x > 0, x, (self.slope + float(os.environ.get("MORE", 0))) * x)
+
+def make():
+    return nn.Sequential(nn.Linear(4, 6), Slope(), nn.Linear(6, 3))
+
+def loss(outputs, targets):
+    return SCALE * nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+with open("scale.json") as file:
+    SCALE = json.load(file)
+"""
+
+
+@pytest.fixture
+def module_that_reads(tmp_path, monkeypatch):
+    """A module of the user's whose factory reads the environment, and whose loss reads a file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "reading.py").write_text(SLOPE)
+
+    def experiment(slope="0.1", scale="1"):
+        sys.modules.pop("reading", None)
+        monkeypatch.setenv("SLOPE", slope)
+        (tmp_path / "scale.json").write_text(scale)
+        np.savez("data.npz", **ROWS)
+        model = Imported(factory="reading:make", loss="reading:loss")
+        return with_digests(Experiment(data=Data(source="data.npz"), model=model))
+
+    yield experiment
+    sys.modules.pop("reading", None)
+
+
+def test_what_factory_and_loss_read_of_files_and_of_the_environment_counts(module_that_reads):
+    first, same = module_that_reads(), module_that_reads()
+    assert first == same
+    assert module_that_reads(slope="0.2").digest() != first.digest() != module_that_reads(scale="2").digest()
+
+
+def test_a_network_that_computes_something_else_than_the_one_in_the_store_is_refused(
+    module_that_reads, settings, monkeypatch
+):
+    run = open_run("run", settings)
+    steps.prepare(run, module_that_reads())
+    import_network(run)
+    steps.train(run, settings)  # found in the store
+    monkeypatch.setenv("MORE", "0.5")
+    line = _refused(steps.train, run, settings)
+    assert line.startswith("reading:make with the loss reading:loss gives the first samples ")
+    assert line.endswith("let the factory take it as an argument (model.arguments), so that it counts")

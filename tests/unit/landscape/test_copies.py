@@ -22,3 +22,12 @@ def test_tied_weights_stay_tied():
     copy = copied(network)
     assert copy[1].weight is copy[0].weight
     assert copy[0].weight is not network[0].weight
+
+
+def test_a_copy_of_torchscript_has_parameters_and_frozen_ones_stay_frozen():
+    with warnings.catch_warnings(action="ignore"):
+        network = torch.jit.script(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)))
+    network[0].weight.requires_grad_(False)
+    for copy in (copied(network), copied(copied(network))):
+        assert all(parameter.is_leaf for parameter in copy.parameters())
+        assert [parameter.requires_grad for parameter in copy.parameters()] == [False, True, True, True]

@@ -204,6 +204,21 @@ def test_weights_take_the_type_of_the_network():
     assert torch.equal(network.head.weight, STATE["head.weight"].half().float())
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda value: value.half(),  # the count of batches, too
+        lambda value: value.numpy(),  # whose scalars stay scalars
+    ],
+)
+def test_statistics_of_batch_norm_are_found_in_other_types(write):
+    norm, network = nn.BatchNorm1d(3, momentum=0.5), nn.BatchNorm1d(3)
+    norm(torch.arange(12.0).reshape(4, 3))
+    _load(network, {name: write(value) for name, value in norm.state_dict().items()})
+    assert torch.equal(network.running_mean, norm.running_mean)
+    assert not torch.equal(network.running_mean, torch.zeros(3))
+
+
 def test_old_statistics_of_batch_norm_have_no_count_and_are_taken():
     network = nn.BatchNorm1d(3)
     _load(

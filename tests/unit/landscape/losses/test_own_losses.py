@@ -235,6 +235,12 @@ def _fails(outputs, targets):
             "the loss own is 0 for all ",
         ),
         (
+            lambda outputs, targets: F.cross_entropy(outputs, targets, ignore_index=255, reduction="none"),
+            OUTPUTS,
+            CLASSES.where(CLASSES > 0, 255),
+            "the loss own is 0 for all ",
+        ),
+        (
             _one_number,
             OUTPUTS,
             CLASSES.where(CLASSES > 0, -100),
