@@ -169,7 +169,8 @@ class S3Store:
         """The content of an object; StoreError where there is none."""
         with self._explained(key):
             body: bytes = self._client.get_object(Bucket=self._bucket, Key=self._name(key))["Body"].read()
-            return body
+        self._bucket_seen = True
+        return body
 
     def write(self, key: str, content: bytes) -> None:
         """Create or replace an object. The server checks the MD5 sum on arrival and refuses what was
@@ -183,6 +184,7 @@ class S3Store:
                 Key=self._name(key),
                 Body=content,
             )
+        self._bucket_seen = True
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
@@ -196,6 +198,7 @@ class S3Store:
                     raise
                 self._check_bucket()
                 return False
+        self._bucket_seen = True
         return True
 
     def _check_bucket(self) -> None:
