@@ -122,9 +122,7 @@ def _fit(
         unexpected=[name for name in under if not is_aside(name)],
         aside=[*(name for name in under if is_aside(name)), *others],
         shapes=[name for name, mine, other in pairs if not is_lazy(mine) and mine.shape != other.shape],
-        types=[
-            name for name, mine, other in pairs if _kind(mine) != _kind(other) and not is_optional(name)
-        ],
+        types=[name for name, mine, other in pairs if _kind(mine) != _kind(other) and not is_optional(name)],
         holders=holders,
     )
 
