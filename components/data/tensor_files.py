@@ -83,8 +83,8 @@ def _read(place: str, data: Data) -> Found:
     except Exception as error:
         if type(error).__name__ == "UnpicklingError":
             raise DataError(
-                f"{place} holds more than tensors, and to read it could run code that is hidden in it; where you"
-                " trust it, write its tensors alone: torch.save((inputs, targets), FILE)"
+                f"{place} holds more than tensors, and to read it could run code that is hidden in it; where"
+                " you trust it, write its tensors alone: torch.save((inputs, targets), FILE)"
             ) from None
         raise DataError(f"{place} is damaged: {reason(error)}; write it with numpy.savez") from None
 

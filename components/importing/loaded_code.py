@@ -52,10 +52,8 @@ class _LoadedCode:
                 self._add(value)
 
     def _add(self, value: Any) -> None:
-        if isinstance(value, logging.Logger):  # which knows all others that this process has
-            return
-        if isinstance(value, ModuleType):
-            self.add_all(vars(value).values() if is_own(value.__name__) else ())
+        if isinstance(value, ModuleType | logging.Logger):  # a logger knows all others of its process
+            self.add_all(vars(value).values() if _is_own_module(value) else ())
         elif isinstance(value, functools.partial):
             self.add_all([value.func, *value.args, *value.keywords, *value.keywords.values()])
         elif isinstance(value, MethodType):
@@ -98,6 +96,10 @@ class _LoadedCode:
             constants = [value for value in code.co_consts if not isinstance(value, CodeType)]
             self.parts.append(f"{code.co_name} {code.co_code.hex()} {_described(constants)} {code.co_names}")
             self.add_all(function.__globals__[name] for name in code.co_names if name in function.__globals__)
+
+
+def _is_own_module(value: ModuleType | logging.Logger) -> bool:
+    return isinstance(value, ModuleType) and is_own(value.__name__)
 
 
 def _values(function: FunctionType) -> Iterator[Any]:

@@ -13,9 +13,9 @@ from torch.nn.parameter import is_lazy
 from lossmap.components.config.manifest import Manifest, Split
 from lossmap.components.config.models import Imported, Model
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.imports import python_object
 from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress, silent
-from lossmap.components.core.imports import python_object
 from lossmap.components.data.batches import as_inputs, load_first, load_packed
 from lossmap.components.data.samples import keep_samples
 from lossmap.components.importing.checks import check_function

@@ -20,9 +20,7 @@ def copied(network: Network) -> Network:
         for value in vars(module).values()
         if isinstance(value, Tensor) and not value.is_leaf
     }
-    with (
-        torch.no_grad()
-    ):  # TorchScript records how it copies, and takes no parameter for one that it copied so
+    with torch.no_grad():  # TorchScript records how it copies, and then has no parameters of its own
         other = copy.deepcopy(network, computed)
     for mine, own in zip(other.parameters(), network.parameters(), strict=True):
         mine.requires_grad_(own.requires_grad)

@@ -139,9 +139,9 @@ def _check_ignored(loss: OwnLoss, outputs: Tensor, targets: Tensor) -> None:
         return
     if not elements[ignored].any() and elements[~ignored].any():
         raise ExperimentError(
-            f"the loss {loss.name} is 0 for all {int(ignored.sum())} targets that are {_listed(targets[ignored])},"
-            " which would count as if they were right; leave these samples out, or survey torch.nn:CrossEntropyLoss,"
-            " whose mean passes over them (ignore_index)"
+            f"the loss {loss.name} is 0 for all {int(ignored.sum())} targets that are"
+            f" {_listed(targets[ignored])}, which would count as if they were right; leave these samples out,"
+            " or survey torch.nn:CrossEntropyLoss, whose mean passes over them (ignore_index)"
         )
 
 

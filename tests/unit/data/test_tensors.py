@@ -140,7 +140,10 @@ def test_a_limit_keeps_classes_even_and_anything_else_at_random(written):
         ),
         (
             {"inputs": [[1]], "targets": np.array([2**63], dtype=np.uint64)},
-            "{source} has inputs (1, 1) and targets (1,) of the type uint64, some of 2**63 and more, expected int64",
+            (
+                "{source} has inputs (1, 1) and targets (1,) of the type uint64, some of 2**63 and more,"
+                " expected int64"
+            ),
         ),
         (
             {"inputs": [[1]], "targets": [1], "test_inputs": [[1, 2]], "test_targets": [1]},
