@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from kubernetes import client
+
 from lossmap.components.core.errors import ClusterError
 from lossmap.components.jobs.connection import Api
 from lossmap.components.jobs.kind import Job, Kind, identity_of
@@ -56,11 +58,16 @@ def delete(
     """
     end = time.monotonic() + seconds
     kind.delete(api, name, api.namespace)
-    while kind.get(api, name, api.namespace):
+    while kind.get(api, name, api.namespace) or _pods(api, kind, name):
         if time.monotonic() > end:
             return False
         pause(_PAUSE_SECONDS)
     return True
+
+
+def _pods(api: Api, kind: Kind, name: str) -> list[client.V1Pod]:
+    """Those of a job; one may outlive it for a moment."""
+    return list(api.core.list_namespaced_pod(api.namespace, label_selector=kind.pods_of(name)).items)
 
 
 def _refuse_a_stranger(existing: Job, request: Request, kind: Kind) -> None:

@@ -155,9 +155,14 @@ class Launched:
         job = name_of(Request(self.training, self.name, "", Training(), Cluster(), 2))
         if self.trainer == "pytorchjob":
             return f"{job}-worker-{worker}"
-        found = get("pods", "--namespace", self.namespace, f"--selector={self.kind.pods_of(job)}")["items"]
+        self.until(lambda: self._pods(f"{job}-node-0-{worker}-"), what="the pod")
+        return self._pods(f"{job}-node-0-{worker}-")[-1]
+
+    def _pods(self, prefix):
+        """Names that begin like this, oldest pods first."""
+        found = get("pods", "--namespace", self.namespace)["items"]
         names = sorted((each["metadata"]["creationTimestamp"], each["metadata"]["name"]) for each in found)
-        return [name for _, name in names if name.startswith(f"{job}-node-0-{worker}-")][-1]
+        return [name for _, name in names if name.startswith(prefix)]
 
     def left(self):
         """What is there of its training. A TrainJob that has ended stays, without pods, as its owner does."""
