@@ -11,6 +11,9 @@ from lossmap.components.config.pictures import Pictures
 from lossmap.components.figures.scale import STEPS, USUAL, Array, Kind, Scale
 
 _MOST = float(np.finfo(float).max)
+_EQUAL = 1e-12  # times a loss: what is closer is equal, to rounding
+_NEAR = 1e-8  # times a loss: what is closer has no logarithms to tell it apart
+_SHORT = 1.2  # times the least loss: up to there an axis is linear
 _FARTHEST = 1e307  # of a loss from 0, on a linear scale
 
 
@@ -36,8 +39,9 @@ def scale_of(surfaces: Sequence[Array], pictures: Pictures | None = None) -> Sca
 
 
 def curve_scale(curves: Sequence[ArrayLike], pictures: Pictures | None = None, wide: bool = True) -> Scale:
-    """The scale of an axis of losses along lines. `wide` asks for a logarithmic one wherever it is possible;
-    else it is linear as long as a linear one shows more than the greatest values.
+    """The scale of an axis of losses along lines. `wide` asks for a logarithmic one wherever it is possible
+    and losses differ by more than a fifth; else it is linear as long as a linear one shows more than
+    the greatest values.
     """
     asked = pictures or Pictures()
     arrays = [np.asarray(curve, dtype=float).ravel() for curve in curves]
@@ -46,7 +50,8 @@ def curve_scale(curves: Sequence[ArrayLike], pictures: Pictures | None = None, w
         return USUAL
     every = np.concatenate(losses)
     if asked.scale == "auto" and not _is_signed(every) and (every > 0).any():
-        asked = asked.model_copy(update={"scale": "log" if wide or _is_skewed(every) else "linear"})
+        logarithmic = _is_skewed(every) or (wide and bool(every.max() > _SHORT * every.min()))
+        asked = asked.model_copy(update={"scale": "log" if logarithmic else "linear"})
     return _chosen(losses, asked)
 
 
@@ -70,6 +75,9 @@ def _kind(losses: Sequence[Array], asked: Pictures) -> tuple[Kind, str]:
         return _signed_kind(every), ""
     positive = [values[values > 0] for values in losses if (values > 0).any()]
     if not positive or (asked.limits and asked.limits[0] <= 0):
+        return "linear", ""
+    least, length = every.min(), every.max() - every.min()
+    if not asked.limits and _EQUAL * least < length < _NEAR * least:
         return "linear", ""
     low, high = asked.limits or _limits(positive, "log", 1.0)
     return ("log" if high >= 10 * low else "linear"), ""
@@ -134,9 +142,9 @@ def _span(heights: Array, kind: Kind) -> tuple[float, float]:
     heights = np.sort(heights)
     count = len(heights)
     low, high = heights[math.ceil(0.02 * (count - 1))], heights[math.floor(0.95 * (count - 1))]
-    allowed = max(3 * (high - low), 6.0 if kind == "log" else 0.0)
     if high <= low or count < 5:
         low, high = heights[0], heights[-1]
+    allowed = max(3 * (high - low), 6.0 if kind == "log" else 0.0)
     low = heights[heights >= high - allowed][0]
     high = heights[heights <= low + allowed][-1] if high - low <= allowed else high
     return float(low), float(min(high, low + 20) if kind == "log" else high)
@@ -144,10 +152,10 @@ def _span(heights: Array, kind: Kind) -> tuple[float, float]:
 
 def _rounded(low: float, high: float, kind: Kind) -> tuple[float, float]:
     if kind == "log":
-        if high <= low * (1 + 1e-9):
+        if high <= low * (1 + _EQUAL):
             low, high = low / 3, min(high, _FARTHEST) * 3
         return _step_below(low), -_step_below(-high)
-    if high <= low:
+    if high - low <= _EQUAL * max(abs(low), abs(high)):
         half = abs(low) / 10 or 1.0
         low, high = low - half, high + half
     low, high = max(low, -_FARTHEST), min(high, _FARTHEST)  # their difference is finite
@@ -160,7 +168,7 @@ def _rounded(low: float, high: float, kind: Kind) -> tuple[float, float]:
 
 def _decimal(value: float) -> float:
     """Without the error of a multiplication: a limit is the number that it looks like."""
-    return float(f"{value:.12g}")
+    return float(f"{value:.15g}")
 
 
 def _step_below(value: float) -> float:

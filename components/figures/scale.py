@@ -167,7 +167,9 @@ USUAL = Scale("log", 0.01, 100.0)  # of cross-entropies, and of all that lies wh
 
 def label(loss: float) -> str:
     """A loss as it stands at a tick."""
-    text = f"{loss:g}".replace("-", "\N{MINUS SIGN}", int(loss < 0))
+    short = f"{loss:g}"
+    text = short if math.isclose(float(short), loss, rel_tol=1e-14) else f"{loss:.15g}"
+    text = text.replace("-", "\N{MINUS SIGN}", int(loss < 0))
     mantissa, exponent, power = text.partition("e")
     return f"{mantissa}e{int(power)}" if exponent else text
 

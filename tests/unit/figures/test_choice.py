@@ -3,7 +3,7 @@ import pytest
 
 from lossmap.components.config.pictures import Pictures
 from lossmap.components.figures.choice import curve_scale, scale_of
-from lossmap.components.figures.scale import USUAL
+from lossmap.components.figures.scale import USUAL, label
 
 X, Y = np.meshgrid(np.linspace(-1, 1, 15), np.linspace(-1, 1, 15))
 BOWL = (X**2 + 1.3 * Y**2).ravel()
@@ -45,6 +45,25 @@ def test_other_losses_have_the_scale_that_they_need(losses, kind, low, high):
     assert found.low == pytest.approx(low, rel=0.06)
     assert found.high == pytest.approx(high, rel=0.06)
     assert found.origin == "by the losses shown"
+
+
+PLATEAU = np.where(np.arange(200) == 7, 3.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("losses", "low", "high"),
+    [
+        (PLATEAU, 2.0, 3.0),
+        (1e6 + 1e-5 * BOWL / BOWL.max(), 1e6, 1e6 + 1e-5),
+        (-1e6 - 1e-9 * BOWL, -1.12e6, -0.88e6),  # equal but for rounding
+    ],
+    ids=["plateau", "large", "rounding"],
+)
+def test_what_hardly_differs_is_told_apart_unless_it_is_rounding(losses, low, high):
+    found = scale_of([losses])
+    assert [found.low, found.high] == pytest.approx([low, high], rel=1e-12)
+    assert np.isfinite(found.position(losses)).all()
+    assert len(set(map(label, found.ticks()))) == len(found.ticks())
 
 
 def test_what_lies_beyond_is_known():
@@ -105,5 +124,6 @@ def test_curves_are_logarithmic_where_asked_and_linear_where_that_shows_them():
     assert curve_scale([positive], wide=False).kind == "linear"
     assert curve_scale([np.array([1e-6, 1e-6, 1e-6, 1e-6, 1e3, 1e6])], wide=False).kind == "log"
     assert curve_scale([signed]).kind == "linear"
+    assert curve_scale([1 + 1e-3 * positive]).kind == "linear"  # no decade, nor a part of one
     assert curve_scale([signed], Pictures(scale="symlog")).kind == "symlog"
     assert curve_scale([np.array([np.nan, np.inf])]) is USUAL
