@@ -122,9 +122,11 @@ def clean_up() -> None:
 
 
 def _software(experiment: Experiment) -> str:
-    """Digest of everything that is installed, and of the imported network's own code, which need not be."""
-    source = getattr(experiment.model, "source_sha256", None)
-    return "-".join(filter(None, (environment_digest(), source)))
+    """Digest of everything that is installed, and of the imported network's own code, which need not be, and
+    of what it became.
+    """
+    own = (getattr(experiment.model, name, None) for name in ("source_sha256", "object_sha256"))
+    return "-".join(filter(None, (environment_digest(), *own)))
 
 
 def _own_run() -> tuple[Run, Settings]:

@@ -138,9 +138,6 @@ class Survey:
         )
         return (
             f"<div><b>{escape(self.run)}</b><br><img alt='loss on the plane' style='max-width:560px'"
-            ""
-            ""
-            ""
             f" src='data:image/png;base64,{picture}'><table>{rows}</table>"
             f"<code>{escape(self.page)}</code></div>"
         )

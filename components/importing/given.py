@@ -24,8 +24,7 @@ class Given:
     Attributes:
         network: stays as it is.
         loss: cross-entropy, mse, package.module:function, or a function or module of outputs and targets, or
-        a
-            function of network and batch.
+            a function of network and batch.
         data: a DataLoader, a Dataset, inputs as a tensor or array, or a whole batch.
         targets: of inputs; or the key of the targets in a batch that is a dict.
         test: what the network was not trained on, as data, or a pair of inputs and targets.

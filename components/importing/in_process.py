@@ -52,23 +52,21 @@ class Taken:
 
         Raises:
             ExperimentError: the survey asks for outputs apart from the loss, or for statistics of batches
-            where
-                samples do not go through the network in batches.
+                where samples do not go through the network in batches.
         """
         asked = landscape.curvature and landscape.curvature.gauss_newton
         if asked and isinstance(self.call, BatchCall):
             raise ExperimentError(
-                "landscape.curvature.gauss_newton is true and the loss is one of network and batch,"
-                " expected one of"
-                " outputs and targets, which that matrix is made of; hand over such a loss, or leave it out"
+                "landscape.curvature.gauss_newton is true and the loss is one of network and batch, expected"
+                " one of outputs and targets, which that matrix is made of; hand over such a loss, or leave"
+                " it out"
             )
         if landscape.batch_norm == "reestimated" and self.call and not self.call.whole_batches:
             raise ExperimentError(
                 "landscape.batch_norm is reestimated and samples do not go through the network in whole"
-                " batches,"
-                " since the loss averages by itself or samples differ in shape; set it to frozen, or hand"
-                " over samples of one shape and a loss of outputs and targets, or of network and batch that"
-                " returns values and weights"
+                " batches, since the loss averages by itself or samples differ in shape; set it to frozen, or"
+                " hand over samples of one shape and a loss of outputs and targets, or of network and batch"
+                " that returns values and weights"
             )
 
 
@@ -103,6 +101,7 @@ def in_process_model(given: Given) -> Iterator[Taken]:
         if not isinstance(given.loss, str):
             loss = BatchLoss(name=given.loss_name) if isinstance(call, BatchCall) else given.loss
             stack.enter_context(loss_registration(given.loss_name, loss))
+            _refuse_weights_of_its_own(tried, call, given, tensors)
         model = Imported(
             factory=f"{IN_PROCESS} {type(given.network).__name__}",
             loss=given.loss_name,
@@ -138,11 +137,10 @@ def _as_before() -> Iterator[None]:
 
 
 def _what_it_computes(network: nn.Module, call: Call | None, given: Given, tensors: Tensors) -> str:
-    """SHA-256 over the structure and the code of network and loss, and what they make of the first"
-    " samples.
+    """SHA-256 over the structure and the code of network and loss, and what they make of the first
+    samples.
     """
-    inputs, targets = tensors["inputs"][:_PROBE], tensors["targets"][:_PROBE]
-    targets = targets if targets.is_floating_point() else targets.long()
+    inputs, targets = _first(tensors)
     compute = named_loss(given.loss_name)
 
     def computed() -> list[Tensor]:
@@ -166,6 +164,42 @@ def _what_it_computes(network: nn.Module, call: Call | None, given: Given, tenso
         *(tensor.double().contiguous().numpy().tobytes() for tensor in found),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _first(tensors: Tensors) -> tuple[Tensor, Tensor]:
+    inputs, targets = tensors["inputs"][:_PROBE], tensors["targets"][:_PROBE]
+    return inputs, targets if targets.is_floating_point() else targets.long()
+
+
+def _refuse_weights_of_its_own(network: nn.Module, call: Call | None, given: Given, tensors: Tensors) -> None:
+    """Of a loss that has the network's parameters besides its arguments, as a penalty on the weights has by a
+    closure: these stay where they are while a copy of the network moves.
+
+    Args:
+        network: a copy of the one that was handed over.
+        call: as in Taken.
+        given: with that network, whose own parameters the loss may have.
+        tensors: by name.
+
+    Raises:
+        ExperimentError: it has.
+    """
+    weights = [each for each in given.network.parameters() if each.requires_grad]
+    inputs, targets = _first(tensors)
+    try:
+        with torch.enable_grad():
+            own = like_parameters(inputs.clone(), network)
+            outputs = call(network, own) if call else network(own)
+            losses = named_loss(given.loss_name)(outputs, targets)
+            parts = torch.autograd.grad(losses.sum(), weights, allow_unused=True)
+    except Exception:  # what fails is told where it is evaluated; what has no derivative, has no weights
+        return
+    if any(part is not None for part in parts):
+        raise ExperimentError(
+            f"the loss {given.loss_name} has parameters of the network besides its arguments, which would"
+            " stay where they are while the network moves; hand over a function of network and batch that"
+            " takes them from its network"
+        )
 
 
 def _described(call: Call) -> str:

@@ -587,3 +587,30 @@ def test_a_loss_that_is_not_the_networks_own_is_told(caplog):
         with in_process_model(given):
             pass
         assert ("the network's own loss of 8 samples is " in caplog.text) == told
+
+
+def test_a_loss_that_has_the_networks_own_weights_is_refused():
+    network = nn.Linear(4, 3)
+
+    def penalty(of):
+        return 0.1 * sum(parameter.pow(2).sum() for parameter in of.parameters())
+
+    def closed_over(outputs, targets):
+        return F.cross_entropy(outputs, targets, reduction="none") + penalty(network)
+
+    criterion = nn.Linear(2, 2)
+
+    def learnt(outputs, targets):
+        return F.cross_entropy(outputs, targets, reduction="none") + penalty(criterion)
+
+    def of_batch(network, batch):
+        return F.cross_entropy(network(batch[0]), batch[1]) + penalty(network)
+
+    with (
+        pytest.raises(LossmapError, match=r"closed_over has parameters of the network besides its arguments"),
+        in_process_model(Given(network, closed_over, SAMPLES)),
+    ):
+        pass
+    for loss in (learnt, of_batch):
+        with in_process_model(Given(network, loss, SAMPLES)) as taken:
+            assert taken.model.loss.endswith(loss.__qualname__)
