@@ -133,7 +133,8 @@ def _deleted_on_failure(api: Api, kind: Kind, name: str, transcript: Transcript)
 
 
 def _delete(api: Api, kind: Kind, name: str, transcript: Transcript) -> None:
-    """Delete a job, and pass on what its pods say until they are gone. What does not succeed is told."""
+    """Delete a job, and pass on what its ranks say until its pods are gone. What does not succeed is told."""
+    transcript.hear_ranks_alone()
     try:
         if not submission.delete(api, kind, name, _DELETION_SECONDS, transcript.hear):
             transcript.say(f"{kind.name} {name} is still being deleted after {_DELETION_SECONDS:.0f} s")

@@ -41,6 +41,11 @@ class Transcript:
         self._threads: dict[str, threading.Thread] = {}
         self._ended = threading.Event()
         self._last: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_KEPT))
+        self._ranks_alone = False
+
+    def hear_ranks_alone(self) -> None:
+        """From now on pass over what torchrun itself says, which of its end by a signal is a traceback."""
+        self._ranks_alone = True
 
     def follow(self, pods: list[client.V1Pod]) -> None:
         """Begin to follow those of the pods that are not followed yet."""
@@ -85,6 +90,8 @@ class Transcript:
 
     def _hear(self, pod: str, line: str) -> None:
         ranked = _RANK.fullmatch(line)
+        if self._ranks_alone and not ranked:
+            return
         speaker, text = (f"rank {ranked[1]}", ranked[2]) if ranked else (pod, line)
         self.listener.hear(text)
         if not text.startswith(_COUNTED):

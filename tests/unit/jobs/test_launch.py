@@ -336,6 +336,7 @@ def test_what_the_processes_say_at_last_is_heard_although_the_launcher_is_to_sto
     def end(job):
         def save():
             time.sleep(0.3)
+            scene.cluster.print(scene.pods[0], "Traceback (most recent call last):")  # torchrun's, of SIGTERM
             scene.say(0, event="stopped", message="saved step 7 of 9")
             time.sleep(0.3)
             scene.cluster.remove(job)
@@ -347,6 +348,7 @@ def test_what_the_processes_say_at_last_is_heard_although_the_launcher_is_to_sto
     with pytest.raises(Interrupted):
         scene.launch()
     assert 'rank 0: {"event": "stopped", "message": "saved step 7 of 9"}' in scene.said
+    assert not any("Traceback" in line for line in scene.said)
 
 
 def test_a_job_that_a_sidecar_keeps_from_ending_ends_when_the_store_has_the_result(scene):
