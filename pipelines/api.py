@@ -20,6 +20,7 @@ from lossmap.components.config.settings import UNTRACKED, Settings
 from lossmap.components.core.errors import ExperimentError, TrackingError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import Run
 from lossmap.pipelines import local
 from lossmap.pipelines.result import Survey, temporary_store
 from lossmap.pipelines.stages import printed_stage, silent_stage
@@ -104,12 +105,12 @@ def connect(  # noqa: PLR0913  # what is connected has four parts; everything el
     settings, source = _settings(store, tracking), Data(source=IN_PROCESS)
     stage = silent_stage if quiet else printed_stage
     with ExitStack() as stack:
-        runs = []
+        runs, packed = list[Run](), None
         for name, model in named.items():
             given = Given(model, loss, data, targets, test, output, classes)
             taken = stack.enter_context(in_process_model(given))
             experiment = Experiment(name=experiment_name(name), study=study, data=source, model=taken.model)
-            packed = pack(taken.tensors, source, open_store(settings.store))
+            packed = packed or pack(taken.tensors, source, open_store(settings.store))
             runs.append(imported_run(experiment, settings, stage, packed))
         asked = connecting or connection_settings(runs[0], {"curve": "none"})
         report = connect_all(runs, list(named), asked, settings.tracking, stage)

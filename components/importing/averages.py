@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lossmap.components.core.copies import copied
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.notes import tell
 from lossmap.components.importing.rows import Field, Part, Rows
-from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.losses.loss import IGNORED
 

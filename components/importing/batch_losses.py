@@ -13,6 +13,7 @@ from lossmap.components.importing.averages import Weight
 from lossmap.components.importing.rows import Part, Rows, in_order
 from lossmap.components.landscape.calls import Call
 from lossmap.components.landscape.losses.loss import Loss, described
+from lossmap.components.landscape.objective import floating_type
 
 PAIR = (
     "let it return a pair of tensors, the values v and the weights w of each sample: (N,) and (N,); the"
@@ -152,9 +153,3 @@ def result(found: Any, name: str) -> Tensor | tuple[Tensor, Tensor]:
         f"the loss {name} of network and batch returns {what}, expected one number, or one for each"
         f" sample; or {PAIR}"
     )
-
-
-def floating_type(network: nn.Module) -> torch.dtype | None:
-    """Of a network's parameters."""
-    kinds = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
-    return next(kinds, None)

@@ -13,6 +13,7 @@ from lossmap.components.config.data import IN_PROCESS, Data
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Imported
+from lossmap.components.core.copies import copied
 from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.core.imports import python_object, reason
 from lossmap.components.data.pack import pack_tensors
@@ -23,7 +24,6 @@ from lossmap.components.importing.given import AnyLoss, Given
 from lossmap.components.importing.loaded_code import loaded_code_sha256
 from lossmap.components.importing.tensors import Tensors, tensors_and_call
 from lossmap.components.landscape.calls import Call, call_by
-from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.objective import like_parameters, loss_registration, named_loss
 from lossmap.components.models.imported import network_registration, unwrapped
@@ -144,8 +144,7 @@ def _what_it_computes(network: nn.Module, call: Call | None, given: Given, tenso
     compute = named_loss(given.loss_name)
 
     def computed() -> list[Tensor]:
-        own = like_parameters(inputs.clone(), network)
-        outputs = (call(network, own) if call else network(own)).detach()
+        outputs = _answer(network, call, inputs).detach()
         return [outputs, compute(outputs, targets).detach()]
 
     try:
@@ -164,6 +163,11 @@ def _what_it_computes(network: nn.Module, call: Call | None, given: Given, tenso
         *(tensor.double().contiguous().numpy().tobytes() for tensor in found),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _answer(network: nn.Module, call: Call | None, inputs: Tensor) -> Any:
+    own = like_parameters(inputs.clone(), network)
+    return call(network, own) if call else network(own)
 
 
 def _first(tensors: Tensors) -> tuple[Tensor, Tensor]:
@@ -188,9 +192,7 @@ def _refuse_weights_of_its_own(network: nn.Module, call: Call | None, given: Giv
     inputs, targets = _first(tensors)
     try:
         with torch.enable_grad():
-            own = like_parameters(inputs.clone(), network)
-            outputs = call(network, own) if call else network(own)
-            losses = named_loss(given.loss_name)(outputs, targets)
+            losses = named_loss(given.loss_name)(_answer(network, call, inputs), targets)
             parts = torch.autograd.grad(losses.sum(), weights, allow_unused=True)
     except Exception:  # what fails is told where it is evaluated; what has no derivative, has no weights
         return

@@ -14,14 +14,14 @@ from lossmap.components.core.notes import tell
 from lossmap.components.data.tensors import check_finite
 from lossmap.components.importing.arguments import ArgumentsCall, answer, outputs_of
 from lossmap.components.importing.averages import own_weight
-from lossmap.components.importing.batch_losses import PAIR, BatchCall, floating_type, result
+from lossmap.components.importing.batch_losses import PAIR, BatchCall, result
 from lossmap.components.importing.batches import taken_apart
 from lossmap.components.importing.given import Batches, Given, as_tensor
 from lossmap.components.importing.rows import rows_of
 from lossmap.components.landscape.calls import Call
 from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.losses.loss import Loss
-from lossmap.components.landscape.objective import like_parameters, named_loss, users_loss
+from lossmap.components.landscape.objective import floating_type, like_parameters, named_loss, users_loss
 
 _FEW = 8  # samples on which network and loss are tried
 _APART = 1e-3  # of two numbers that are no rounding of one

@@ -11,11 +11,11 @@ from torch import nn
 
 from lossmap.components.config.data import IN_PROCESS
 from lossmap.components.config.models import Checkpoint, Imported, Trajectory
+from lossmap.components.core.copies import copied
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.notes import tell
 from lossmap.components.data.files import read_file
 from lossmap.components.importing.digests import with_digest
-from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.moving import frozen_parameters, listed
 from lossmap.components.models import checkpoint_file
 from lossmap.components.models.state import load_state, network_bytes

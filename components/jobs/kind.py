@@ -71,8 +71,8 @@ class Kind(Protocol):
     @property
     def expires(self) -> bool: ...  # noqa: D102
 
-    def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> bool:
-        """Create the job of a request; False where there is one of that name."""
+    def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> None:
+        """Create the job of a request; the error's status is 409 where there is one of that name."""
 
     def get(self, api: Api, name: str, namespace: str) -> Job | None:
         """A job, or None where there is none of that name."""

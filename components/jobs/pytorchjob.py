@@ -17,7 +17,7 @@ from kubeflow.training import (
 )
 from kubernetes import client
 
-from lossmap.components.jobs.connection import Api, ApiError
+from lossmap.components.jobs.connection import Api, absent_is_none
 from lossmap.components.jobs.kind import Ending, Job, Related
 from lossmap.components.jobs.pod import template
 from lossmap.components.jobs.request import TRAINING_ANNOTATION, Launcher, Request, labels_of, name_of
@@ -34,15 +34,9 @@ class PyTorchJobs:
     container = _CONTAINER
     expires = True
 
-    def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> bool:
-        """Create the job of a request; False where there is one of that name."""
-        try:
-            api.create_job(render(request, launcher), namespace)
-        except ApiError as error:
-            if error.status != 409:
-                raise
-            return False
-        return True
+    def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> None:
+        """Create the job of a request; the error's status is 409 where there is one of that name."""
+        api.create_job(render(request, launcher), namespace)
 
     def get(self, api: Api, name: str, namespace: str) -> Job | None:
         """A job, or None where there is none of that name."""
@@ -65,13 +59,10 @@ class PyTorchJobs:
     def names(self, api: Api, namespace: str, label_selector: str) -> list[str]:
         """The jobs that a label selector selects; none where there is no training operator."""
         kind = ("kubeflow.org", "v1", namespace, "pytorchjobs")
-        try:
-            jobs = api.custom.list_namespaced_custom_object(*kind, label_selector=label_selector)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return []
-        return [job["metadata"]["name"] for job in jobs["items"]]
+        jobs = absent_is_none(
+            lambda: api.custom.list_namespaced_custom_object(*kind, label_selector=label_selector)
+        )
+        return [job["metadata"]["name"] for job in jobs["items"]] if jobs else []
 
     def pods_of(self, *names: str) -> str:
         """The label selector of the pods of jobs, and of their services."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from kubernetes import client
 
 from lossmap.components.core.errors import ClusterError
-from lossmap.components.jobs.connection import Api
+from lossmap.components.jobs.connection import Api, ApiError
 from lossmap.components.jobs.kind import Job, Kind, identity_of
 from lossmap.components.jobs.request import Launcher, Request, name_of
 
@@ -25,7 +25,7 @@ def submit(api: Api, kind: Kind, request: Request, launcher: Launcher, say: Call
     """
     name, namespace, end = name_of(request), api.namespace, time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < end:
-        if kind.create(api, request, launcher, namespace):
+        if _created(api, kind, request, launcher):
             say(f"created {kind.name} {namespace}/{name}")
             return
         existing = kind.get(api, name, namespace)
@@ -62,6 +62,17 @@ def delete(
         if time.monotonic() > end:
             return False
         pause(_PAUSE_SECONDS)
+    return True
+
+
+def _created(api: Api, kind: Kind, request: Request, launcher: Launcher) -> bool:
+    """Create the job of a request; False where there is one of that name."""
+    try:
+        kind.create(api, request, launcher, api.namespace)
+    except ApiError as error:
+        if error.status != 409:
+            raise
+        return False
     return True
 
 

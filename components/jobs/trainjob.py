@@ -41,17 +41,14 @@ class TrainJobs:
     container = _CONTAINER
     expires = False
 
-    def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> bool:
-        """Create the job of a request; False where there is one of that name."""
+    def create(self, api: Api, request: Request, launcher: Launcher, namespace: str) -> None:
+        """Create the job of a request; the error's status is 409 where there is one of that name."""
         try:
             api.custom.create_namespaced_custom_object(
                 *TRAINER_API, namespace, _PLURAL, render(request, launcher), field_validation="Strict"
             )
         except ApiError as error:
-            if error.status == 409:
-                return False
             raise _refusal(error, namespace) from None
-        return True
 
     def get(self, api: Api, name: str, namespace: str) -> Job | None:
         """A job, or None where there is none of that name."""

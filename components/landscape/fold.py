@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from lossmap.components.core.copies import copied
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.calls import called
-from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.evaluator import Directions, tensors
 from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.objective import Problem

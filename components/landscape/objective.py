@@ -147,10 +147,14 @@ def like_parameters(inputs: Tensor, network: nn.Module) -> Tensor:
     """Inputs in the type of the network's parameters, so that a table in float64 meets a network in
     float32; integers stay as they are.
     """
-    kind = next(
-        (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()), inputs.dtype
-    )
+    kind = floating_type(network) or inputs.dtype
     return inputs.to(kind) if inputs.is_floating_point() else inputs
+
+
+def floating_type(network: nn.Module) -> torch.dtype | None:
+    """That of a network's first parameter of floating point; None without one."""
+    kinds = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
+    return next(kinds, None)
 
 
 def losses_and_errors(

@@ -66,14 +66,15 @@ class Parameters:
         """The network's outputs with those parameters."""
         return network_outputs(self.problem.network, inputs, {**self._others, **tensors})
 
-    def batches(self, chosen: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets of the samples, or of the chosen ones, batch by batch; meanwhile the network is
-        in evaluation mode and attention is not fused, which has no second derivative.
+    def batches(self, chosen: Tensor | None = None, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of the samples, or of the chosen ones, batch by batch, from the batch of that
+        number on; meanwhile the network is in evaluation mode and attention is not fused, which has no second
+        derivative.
         """
         samples = self.problem.samples
         indices = torch.arange(len(samples)) if chosen is None else chosen
         with _evaluation_mode(self.problem.network), sdpa_kernel(SDPBackend.MATH):
-            for index in indices.split(samples.batch_size):
+            for index in indices.split(samples.batch_size)[first:]:
                 at = index.to(samples.targets.device)
                 yield samples.inputs[at], samples.targets[at]
 

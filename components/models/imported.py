@@ -2,19 +2,18 @@
 this process.
 """
 
-import copy
 import functools
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Imported, Model
 from lossmap.components.core.code import sources_sha256
+from lossmap.components.core.copies import copied
 from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.core.imports import python_object, reason
@@ -107,12 +106,7 @@ def _registered_copy(model: Imported) -> nn.Module:
             "the network of this run was handed over in Python, and only there can it be made: "
             "go on by the same call of lossmap.pipelines.api.survey, with the same network and tensors"
         )
-    own = _registered[_key(model)]
-    with torch.no_grad():  # TorchScript records how it copies, and then has no parameters of its own
-        network = copy.deepcopy(own)
-    for mine, other in zip(network.parameters(), own.parameters(), strict=True):
-        mine.requires_grad_(other.requires_grad)
-    return unwrapped(network).cpu()
+    return unwrapped(copied(_registered[_key(model)])).cpu()
 
 
 def _modules(value: Any) -> set[str]:

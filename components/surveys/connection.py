@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lossmap.components.config.connection import Connecting, Curve, Note, PathName
+from lossmap.components.core.copies import copied
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.alignment import align
 from lossmap.components.landscape.connectivity.barriers import Profile
@@ -24,7 +25,6 @@ from lossmap.components.landscape.connectivity.repair import (
     with_biases,
 )
 from lossmap.components.landscape.connectivity.symmetries import channel_spaces
-from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.evaluator import reestimate
 from lossmap.components.landscape.grid import from_npz, to_npz
 from lossmap.components.models.imported import in_one_line

@@ -41,20 +41,19 @@ def examine_cluster(settings: Settings) -> list[Finding]:
         api.core.get_api_resources()
     except ClusterError as error:
         return [_failed("API server", error)]
-    reached = Finding("API server", True, api.host)
+    reached, known = Finding("API server", True, api.host), crds(api)
     return [
         reached,
-        *_kinds(api),
-        _rights(api, settings),
+        *_kinds(known),
+        _rights(api, settings, known),
         _pipelines(settings),
-        *_objects(api, settings),
+        *_objects(api, settings, known),
         *_services(api, settings),
         _image(api, settings),
     ]
 
 
-def _kinds(api: Api) -> Iterator[Finding]:
-    known = crds(api)
+def _kinds(known: set[str]) -> Iterator[Finding]:
     there = _WORKFLOWS in known
     text = "there" if there else "not in this cluster"
     yield Finding(_WORKFLOWS, there, text, "install Kubeflow Pipelines (k8s/third-party)")
@@ -68,8 +67,7 @@ def _kinds(api: Api) -> Iterator[Finding]:
     yield Finding("Kueue", True, text)
 
 
-def _rights(api: Api, settings: Settings) -> Finding:
-    known = crds(api)
+def _rights(api: Api, settings: Settings, known: set[str]) -> Finding:
     jobs = [name.partition(".") for name in CRDS.values() if name in known]
     of_jobs = [(verb, kind, group, "") for kind, _, group in jobs for verb in ("list", "delete")]
     missing = [
@@ -91,7 +89,7 @@ def _pipelines(settings: Settings) -> Finding:
         return _failed("Kubeflow Pipelines", error)
 
 
-def _objects(api: Api, settings: Settings) -> Iterator[Finding]:
+def _objects(api: Api, settings: Settings, known: set[str]) -> Iterator[Finding]:
     namespace = settings.namespace
     reads: dict[str, Callable[[], object]] = {
         f"ConfigMap {CONFIG_MAP}": lambda: _complete(
@@ -107,7 +105,7 @@ def _objects(api: Api, settings: Settings) -> Iterator[Finding]:
     for name, read in reads.items():
         yield _object(name, namespace, read)
     yield _keys(api, namespace)
-    if CRDS["trainjob"] in crds(api):
+    if CRDS["trainjob"] in known:
         runtime = (*TRAINER_API, namespace, "trainingruntimes", RUNTIME)
         read = partial(api.custom.get_namespaced_custom_object, *runtime)
         yield _object(f"TrainingRuntime {RUNTIME}", namespace, read, _INSTALL_RUNTIME)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lossmap.components.core.copies import copied
 from lossmap.components.core.errors import TrainingError
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.connectivity.paths import Coefficients, State
-from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.forward import fixed
 from lossmap.components.landscape.moving import moving_parameters
 from lossmap.components.landscape.objective import SampleLoss

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossmap.components.core.copies import copied
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.landscape.connectivity.barriers import Profile
-from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.forward import fixed, losses_of
 from lossmap.components.landscape.objective import SampleLoss, Samples, group_means
 

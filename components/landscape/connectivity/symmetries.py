@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
+from lossmap.components.core.copies import copied
 from lossmap.components.landscape.connectivity.channels import Channels, Column
 from lossmap.components.landscape.connectivity.flow import trace_channels
-from lossmap.components.landscape.copies import copied
 
 
 @dataclass(frozen=True)

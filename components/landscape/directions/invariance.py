@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from lossmap.components.config.landscape import Landscape, Normalization
+from lossmap.components.core.copies import copied
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import reason
 from lossmap.components.core.progress import Progress, silent
-from lossmap.components.landscape.copies import copied
 from lossmap.components.landscape.directions.filters import filter_layouts
 from lossmap.components.landscape.directions.random import normalized_direction
 from lossmap.components.landscape.directions.rescaling import Kind, Rescaling, rescaled_copy

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossmap.components.core.copies import copied
 from lossmap.components.core.randomness import stream
 from lossmap.components.landscape.connectivity.symmetries import Scale, channel_spaces
-from lossmap.components.landscape.copies import copied
 
 Kind = Literal["layer", "neuron", "batch-norm"]
 

@@ -101,15 +101,16 @@ class CurvatureMatrix(LinearOperator):  # type: ignore[misc]
         """For each batch the product of a vector with its sum of A_n. Those of all samples are kept, with the
         graphs of their derivatives, as long as these fit into half a gibibyte; the others are made anew.
         """
-        kept = self._kept if chosen is None else ()
-        yield from kept
-        for place, (inputs, targets) in enumerate(self.parameters.batches(chosen)):
-            if place < len(kept):
-                continue
+        if chosen is not None:
+            for batch in self.parameters.batches(chosen):
+                yield self._batch_product(*batch)
+            return
+        yield from self._kept
+        for batch in self.parameters.batches(first=len(self._kept)):
             with _counted_bytes() as size:
-                product = self._batch_product(inputs, targets)
-            if chosen is None and place == len(self._kept) and size() <= self._room:
-                self._room -= size()
+                product = self._batch_product(*batch)
+            self._room -= size()
+            if self._room >= 0:
                 self._kept.append(product)
             yield product
 

@@ -201,7 +201,8 @@ def test_a_job_of_somebody_else_is_left_alone(scene):
 def _create(scene, labels=None):
     """Have the cluster have the job that is asked for, with other labels."""
     launcher = Launcher.of(scene.api.core.read_namespaced_pod("step", NAMESPACE))
-    assert scene.of_kind.create(scene.api, scene.asked, launcher, NAMESPACE)
+    scene.of_kind.create(scene.api, scene.asked, launcher, NAMESPACE)
+    assert scene.job in scene.cluster.jobs
     scene.cluster.jobs[scene.job]["metadata"]["labels"] |= labels or {}
 
 

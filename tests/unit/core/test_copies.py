@@ -3,7 +3,7 @@ import warnings
 import torch
 from torch import nn
 
-from lossmap.components.landscape.copies import copied
+from lossmap.components.core.copies import copied
 
 
 def test_a_network_that_keeps_what_it_computed_is_copied():
