@@ -3,13 +3,16 @@
 PYTHON ?= python3
 # PyTorch's build: empty for what the package index has (on Linux x86-64 the CUDA build), cpu, cu130 …, or auto: see `make help`.
 TORCH ?=
+CASES ?= 10000
+SEED ?= 20
 UV_VERSION := 0.13.9
+AXE_VERSION := 4.14.1
 
 BIN := .venv/bin
 LOCK := requirements.lock
 CUDA_ONLY := ^(nvidia-|cuda-|triton)
 
-.PHONY: help demo test test-slow check lock golden study-tables benchmark cluster-test kind-test kubeconfig clean
+.PHONY: help demo test test-slow campaign check lock golden study-tables benchmark cluster-test kind-test kubeconfig clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,8 +27,11 @@ demo: .venv/installed ## train, survey and compare three networks on the embedde
 test: .venv/installed ## the tests that need no cluster, on all cores
 	$(BIN)/python -m pytest -m "not cluster and not slow"
 
-test-slow: .venv/installed ## the wheel by itself, networks of transformers and timm, pages in a browser
+test-slow: .venv/installed build/axe/$(AXE_VERSION) ## the wheel by itself, networks of transformers and timm, pages in a browser
 	$(BIN)/python -m pytest -m slow
+
+campaign: .venv/installed ## hostile files and damaged stores, many of them: CASES=10000 SEED=20
+	LOSSMAP_CASES=$(CASES) LOSSMAP_SEED=$(SEED) $(BIN)/python -m pytest --numprocesses=0 tests/campaigns
 
 check: .venv/installed build/mypy/lossmap ## style, types, and which module may import which
 	$(BIN)/ruff check .
@@ -47,6 +53,8 @@ kubeconfig:
 
 benchmark: .venv/installed ## ratios of speed against the obvious ways
 	$(BIN)/python tests/benchmarks/surface.py
+	$(BIN)/python tests/benchmarks/importing.py
+	$(BIN)/python tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/start.py
 
 lock: .venv/installed ## resolve the dependencies of pyproject.toml again, for every Python from 3.11
@@ -62,7 +70,7 @@ study-tables: .venv/installed ## write the tables of pipelines/studies/README.md
 	$(BIN)/python tests/readmes/study_tables.py
 
 clean: ## remove what make made, not the runs
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # The stamp is there only between whole installations; without it .venv is made anew, because uv takes a half-written package for installed.
 .venv/installed: $(LOCK) pyproject.toml
@@ -81,6 +89,12 @@ endif
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(if $(TORCH),--torch-backend=$(TORCH)) --no-deps -r build/requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
+
+# What judges whether everybody can use the pages. Without npm its tests are skipped.
+build/axe/$(AXE_VERSION):
+	@mkdir -p build/axe
+	@command -v npm >/dev/null || { echo 'no npm: no axe-core, whose tests are skipped' >&2; exit 0; }; \
+	    npm install --silent --no-save --no-package-lock --prefix build/axe axe-core@$(AXE_VERSION) && touch $@
 
 # mypy does not follow setuptools' editable finder; it follows links.
 build/mypy/lossmap:

@@ -8,7 +8,7 @@ Kubeflow's cache compares these: two runs that ask for the same training get the
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,9 @@ def report(page: "HTML", metrics: "Metrics") -> None:
     """Make the report. It is complete also where MLflow does not take it; the step fails then, so that a
     retry sends it.
     """
+    from lossmap.components.figures import themes
+    from lossmap.components.figures.run.report import whole_page
+
     with _errors_in_one_line():
         run, settings = _own_run()
         try:
@@ -108,10 +111,21 @@ def report(page: "HTML", metrics: "Metrics") -> None:
                 f"MLflow did not get this run: {error}; the report is complete; send it later: lossmap retry"
                 f" {run.name}"
             ) from None
-        Path(page.path).write_bytes(run.store.read(layout.report(run.name, "page.html")))
-        for name, value in run.scalars().items():
-            if value is not None:
-                metrics.log_metric(name, value)
+        Path(page.path).write_bytes(whole_page(run))
+        page.metadata.update(_links(run, settings))
+        for name, value in themes.sortable(run.scalars()).items():
+            metrics.log_metric(name, value)
+
+
+def _links(run: Run, settings: Settings) -> dict[str, str]:
+    """Where else the run is: shown beside its report."""
+    from lossmap.components.stores.tracking.runs import run_address
+
+    links = {"run": run.name, "store": f"{run.store.uri}/{layout.report(run.name, '')}"}
+    with suppress(TrackingError):  # the report is here in any case
+        if address := run_address(settings.tracking, run) if settings.tracks else None:
+            links["mlflow"] = address
+    return links
 
 
 def clean_up() -> None:

@@ -15,7 +15,8 @@ from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings, passed_over
 from lossmap.components.core.errors import DataError, LossmapError, TrackingError
 from lossmap.components.core.notes import tell
-from lossmap.components.core.progress import Progress, silent
+from lossmap.components.core.progress import AtMost, Progress, silent
+from lossmap.components.core.secrets import without_password
 from lossmap.components.jobs.deployment import of_pipeline_run
 from lossmap.components.stores.runs import Run
 
@@ -60,7 +61,7 @@ def require_machine(experiment: Experiment, settings: Settings) -> None:
         LossmapError: what it is.
     """
     from lossmap.components.core.machine import require_device, require_semaphores, require_temporary_folder
-    from lossmap.components.stores.tracking.server import check_address, is_server, without_password
+    from lossmap.components.stores.tracking.server import check_address, is_server
 
     try:
         if settings.tracks:
@@ -95,13 +96,13 @@ def prepare(
     from lossmap.components.importing.notes import import_notes
 
     run.begin(experiment)
-    begun = run.manifest if run.has_data() else None
+    begun, digest = _begun_with(run)
     if begun and not packed and pack.is_whole(run.store, begun):
         return begun.digest
     manifest = packed or pack.prepare(
         experiment.data, run.store, lambda done, total: progress(done, total, "")
     )
-    if begun and manifest.digest != begun.digest:
+    if digest not in (None, manifest.digest):
         raise DataError(
             f"{experiment.data.source} has other images than when run {run.name} began; start a new run"
         )
@@ -109,6 +110,21 @@ def prepare(
     for line in (*manifest.notes, *import_notes(experiment, manifest)):
         tell(line)
     return manifest.digest
+
+
+def _begun_with(run: Run) -> tuple[Manifest | None, str | None]:
+    """The data set that the run began with and its digest; None where it has none yet, or where what says so
+    is damaged.
+    """
+    from lossmap.components.stores.documents import Damaged
+
+    if not run.has_data():
+        return None, None
+    try:
+        return run.manifest, run.manifest.digest
+    except Damaged as error:
+        tell(str(error))
+        return None, run.trained_on()
 
 
 def train(run: Run, settings: Settings, progress: Progress = silent, launch: Launch | None = None) -> None:
@@ -127,7 +143,7 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
     from lossmap.components.stores.tracking.runs import open_tracker
     from lossmap.components.training.listen import Listeners
 
-    if run.has_network():
+    if _has_whole_network(run):
         if not run.experiment.training:
             from lossmap.components.importing.network import check_unchanged
 
@@ -139,7 +155,9 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
         from lossmap.components.importing.network import import_network
 
         import_network(run, progress)
-    elif launch is None:
+    else:
+        run.require_computation()
+    if run.experiment.training and launch is None:
         launch = as_job(settings) if settings.pipeline_run else locally(settings)
     # Only now, since its thread imports MLflow: two threads that import packages which import each other get
     # halves of them.
@@ -150,6 +168,22 @@ def train(run: Run, settings: Settings, progress: Progress = silent, launch: Lau
     finally:
         if tracker:
             tracker.close(_TRACKING_SECONDS)
+
+
+def _has_whole_network(run: Run) -> bool:
+    """Whether its training is complete. A damaged result is deleted: the last checkpoint leads there."""
+    from lossmap.components.stores import layout
+    from lossmap.components.stores.documents import Damaged
+
+    if not run.has_network():
+        return False
+    try:
+        run.check_network()
+    except Damaged as error:
+        tell(str(error))
+        run.store.delete(layout.training_result(run.training))
+        return False
+    return True
 
 
 def locally(settings: Settings) -> Launch:
@@ -252,30 +286,38 @@ def evaluate(
 
     Args:
         run: with its survey planned.
-        progress: called with (points done, points, "").
+        progress: called with (points done, points, what is being done); of adaptive planes the points are
+            at most so many, until the last round is over.
         share: of several workers that do the same.
         first: the first round, where it has been planned just now.
     """
     from joblib import cpu_count
 
-    from lossmap.components.surveys.pending import next_round
+    from lossmap.components.surveys.pending import next_round, points_to_evaluate
     from lossmap.components.surveys.pool import in_this_process, workers
 
-    done, pending = 0, next_round(run) if first is None else first
+    landscape = run.experiment.landscape
+    done, number, pending = 0, 0, next_round(run) if first is None else first
+    most = points_to_evaluate(run) if pending and landscape.adaptive else 0
     evaluating = in_this_process if run.experiment.in_process else workers
-    with evaluating(run, run.experiment.landscape.workers or cpu_count()) as work:
+    with evaluating(run, landscape.workers or cpu_count()) as work:
         while pending:
             current, beside = share.order(pending.current), share.order(pending.beside)
-            total = done + sum(len(tile.points) for tile in (*current, *beside))
+            number += 1
+            total, detail = done + sum(len(tile.points) for tile in (*current, *beside)), "points"
+            if landscape.adaptive:
+                total, detail = AtMost(most), f"points, round {number}"
             left = {tile.key for tile in current}
-            progress(done, total, "")
+            progress(done, total, detail)
             for tile in work([*current, *beside]):
                 done += len(tile.points)
-                progress(done, total, "")
+                progress(done, total, detail)
                 left.discard(tile.key)
                 if current and not left:
                     break
             pending = next_round(run)
+    if done and landscape.adaptive:
+        progress(done, done, f"points in {number} rounds" if number > 1 else "points")
 
 
 def merge(run: Run, progress: Progress = silent, first: "Round | None" = None) -> None:

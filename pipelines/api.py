@@ -93,7 +93,7 @@ def connect(  # noqa: PLR0913  # what is connected has four parts; everything el
     Raises:
         LossmapError: in one line, what does not fit together.
     """
-    from lossmap.components.importing.given import Given
+    from lossmap.components.importing.given import Batches, Given
     from lossmap.components.importing.in_process import in_process_model, pack
     from lossmap.pipelines.connect import connect_all, connection_settings
 
@@ -105,10 +105,11 @@ def connect(  # noqa: PLR0913  # what is connected has four parts; everything el
     settings, source = _settings(store, tracking), Data(source=IN_PROCESS)
     stage = silent_stage if quiet else printed_stage
     with ExitStack() as stack:
-        runs, packed = list[Run](), None
+        runs, batches, packed = list[Run](), None, None
         for name, model in named.items():
             given = Given(model, loss, data, targets, test, output, classes)
-            taken = stack.enter_context(in_process_model(given))
+            batches = batches or Batches.of(given)
+            taken = stack.enter_context(in_process_model(given, batches))
             experiment = Experiment(name=experiment_name(name), study=study, data=source, model=taken.model)
             packed = packed or pack(taken.tensors, source, open_store(settings.store))
             runs.append(imported_run(experiment, settings, stage, packed))
@@ -217,7 +218,13 @@ def survey(  # noqa: PLR0913  # what is surveyed has four parts; everything else
             packed = pack(taken.tensors, experiment.data, run.store)
             local.run(run, experiment, settings, stage, packed)
         except TrackingError as error:
-            _logger.warning("MLflow did not get this run: %s; the report is complete", error)
+            _logger.warning(
+                "MLflow did not get this run: %s; the report is complete, and `lossmap sync %s --store %s`"
+                " sends it",
+                error,
+                run.name,
+                settings.store,
+            )
     page = local.place(settings.store, layout.report(run.name, "page.html"))
     return Survey(run.name, run.scalars(), page, settings.store)
 

@@ -11,7 +11,10 @@ from lossmap.components.core.machine import explanation, require_current_folder
 from lossmap.pipelines.commands.cluster import cancel, compile_pipeline, logs, retry, status, submit
 from lossmap.pipelines.commands.connect import connect
 from lossmap.pipelines.commands.doctor import doctor, ui
+from lossmap.pipelines.commands.explain import explain
+from lossmap.pipelines.commands.kept import delete, gc, runs, sync
 from lossmap.pipelines.commands.options import many_words
+from lossmap.pipelines.commands.picture import picture
 from lossmap.pipelines.commands.run import compare, export, recipes, run, show
 from lossmap.pipelines.commands.study import study
 from lossmap.pipelines.commands.survey import survey
@@ -52,7 +55,13 @@ app.command(no_args_is_help=True)(study)
 app.command()(recipes)
 app.command(no_args_is_help=True)(show)
 app.command()(compare)
+app.command()(explain)
+app.command(no_args_is_help=True)(picture)
 app.command(no_args_is_help=True)(export)
+app.command()(runs)
+app.command(no_args_is_help=True)(sync)
+app.command(no_args_is_help=True)(delete)
+app.command(no_args_is_help=True)(gc)
 app.command(no_args_is_help=True)(submit)
 app.command(no_args_is_help=True)(status)
 app.command(no_args_is_help=True)(logs)

@@ -3,13 +3,18 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.pictures import Pictures
+from lossmap.components.config.settings import Settings
 from lossmap.components.core.serialization import as_csv
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import Run, list_runs
+
+if TYPE_CHECKING:
+    from lossmap.components.figures.comparison.contrasts import Comparison
 
 
 @dataclass(frozen=True)
@@ -49,22 +54,63 @@ def rows_as_csv(rows: Sequence[Row]) -> str:
     return as_csv(row_records(rows))
 
 
-def write_page(store: Store, runs: Sequence[Run], pictures: Pictures | None = None) -> str:
+def compared(runs: Sequence[Run]) -> "Comparison":
+    """What finished runs differ in."""
+    from lossmap.components.figures.comparison.contrasts import compare_runs
+    from lossmap.components.figures.run.report import stored_summary
+
+    return compare_runs([stored_summary(run) for run in runs])
+
+
+def as_records(rows: Sequence[Row], comparison: "Comparison") -> list[dict[str, object]]:
+    """For JSON: every run with its scalars, the differences from runs before it, and the common answer."""
+    from lossmap.components.figures.comparison import sentences
+
+    together = {"answer": sentences.answer(comparison), "caveats": sentences.caveats(comparison)}
+    return [
+        {
+            **record,
+            "differences": [each.record() for each in comparison.contrasts if each.second == record["run"]],
+            **together,
+        }
+        for record in row_records(rows)
+    ]
+
+
+def tell_mlflow(comparison: "Comparison", settings: Settings) -> None:
+    """Write what the runs of one study differ in into its description, where MLflow has it.
+
+    Raises:
+        TrackingError: MLflow is out of reach.
+    """
+    from lossmap.components.figures.comparison import sentences
+    from lossmap.components.stores.tracking.runs import note_comparison
+    from lossmap.components.stores.tracking.server import is_begun
+
+    studies = {run.experiment.study for run in comparison.runs}
+    if len(studies) == 1 and settings.tracks and is_begun(settings.tracking):
+        note_comparison(settings.tracking, studies.pop(), sentences.note(comparison))
+
+
+def write_page(store: Store, comparison: "Comparison", pictures: Pictures | None = None) -> str:
     """Draw the comparison page of some runs and return its key in the store.
 
     Args:
-        store: where it is kept.
-        runs: finished ones.
+        store: where it is kept, as the runs are.
+        comparison: of finished runs.
         pictures: how the loss is drawn; without it as in the experiments, where these agree.
     """
+    from lossmap.components.figures.comparison.page import comparison_page
     from lossmap.components.figures.run import plots
-    from lossmap.components.figures.run.page import comparison_page
-    from lossmap.components.figures.run.report import summarize_run
+    from lossmap.components.figures.run.report import shared_script
     from lossmap.components.figures.run.summary import common_pictures
 
-    summaries = [summarize_run(run) for run in runs]
-    drawn = pictures or common_pictures(summaries)
-    name = hashlib.sha256(" ".join(run.name for run in runs).encode()).hexdigest()[:12]
-    store.write(layout.comparison(name, "comparison.png"), plots.comparison(summaries, drawn))
-    store.write(layout.comparison(name, "page.html"), comparison_page(summaries, drawn).encode())
-    return layout.comparison(name, "page.html")
+    runs = comparison.runs
+    drawn = pictures or common_pictures(runs)
+    name = hashlib.sha256(" ".join(run.run for run in runs).encode()).hexdigest()[:12]
+    key = layout.comparison(name, "page.html")
+    is_light = all(run.pictures.light_page for run in runs)
+    page = comparison_page(comparison, drawn, shared_script(store, key, is_light), links=True)
+    store.write(layout.comparison(name, "comparison.png"), plots.comparison(runs, drawn))
+    store.write(key, page.encode())
+    return key

@@ -18,9 +18,10 @@ from urllib.parse import quote, unquote, urlparse
 
 from lossmap.components.core.errors import LossmapError, StoreError, TrackingError
 from lossmap.components.core.machine import require_semaphores, require_temporary_folder
+from lossmap.components.core.secrets import without_password
 from lossmap.components.stores.objects import ask_source, open_store
 from lossmap.components.stores.s3_client import has_own_variables
-from lossmap.components.stores.tracking.server import database, is_server, without_password
+from lossmap.components.stores.tracking.server import database, is_server
 
 PACKAGES = ("torch", "torchvision", "mlflow", "kfp", "kubeflow-training", "boto3")
 _PYTHON = (3, 11)

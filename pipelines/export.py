@@ -1,7 +1,7 @@
 """A run's surfaces as files for other programs."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.stores.runs import Run
@@ -19,19 +19,26 @@ def export_surface(run: Run, grid: str, form: str, height: str, output: str | No
         height: scale, log or linear.
         output: where to write; RUN-GRID.FORM in this folder without it.
     """
-    from lossmap.components.figures.export.surface import FORMATS, HEIGHTS, export
+    from lossmap.components.figures.export import stored
+    from lossmap.components.figures.export.surface import FORMATS, HEIGHTS, Format, export
     from lossmap.components.surveys.merge import load_surfaces
+    from lossmap.components.surveys.pending import grids
 
-    chosen_form = _one_of(FORMATS, "--format", form)
+    forms: tuple[Literal["npz"] | Format, ...] = (stored.FORMAT, *FORMATS)
+    chosen_form = _one_of(forms, "--format", form)
     chosen_height = _one_of(HEIGHTS, "--height", height)
     run.check_finished()
-    surfaces = load_surfaces(run)
-    if grid not in surfaces:
+    known = grids(run.experiment.landscape)
+    if grid not in known:
         raise ExperimentError(
-            f"--grid is {grid} and run {run.name} has {' and '.join(surfaces)}, expected one of those"
+            f"--grid is {grid} and run {run.name} has {' and '.join(known)}, expected one of those"
         )
     path = Path(output or f"{run.name}-{grid}.{form}")
-    _write(path, export(surfaces[grid], chosen_form, chosen_height, run.experiment.pictures))
+    if chosen_form == "npz":
+        write_file(path, stored.of_run(run, grid).npz())
+    else:
+        surface = load_surfaces(run)[grid]
+        write_file(path, export(surface, chosen_form, chosen_height, run.experiment.pictures))
     return path
 
 
@@ -42,7 +49,12 @@ def _one_of(choices: tuple[Choice, ...], option: str, value: str) -> Choice:
     raise ExperimentError(f"{option} is {value}, expected one of {', '.join(choices)}")
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that a user named with --output, or that has a name of ours.
+
+    Raises:
+        LossmapError: it cannot be written.
+    """
     try:
         path.write_bytes(content)
     except OSError as error:

@@ -14,6 +14,8 @@ from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
 from lossmap.pipelines.stages import Stage
 
+STAGES = ("prepare", "train", "survey", "report")
+
 
 def new_name(experiment: Experiment) -> str:
     """A name for a new run: the experiment's, the day, and nine hexadecimal digits: the second of the day,

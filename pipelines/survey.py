@@ -12,7 +12,9 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.parse import override, parse
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.yaml_fields import check_plain
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.lines import shown
 from lossmap.components.data.files import split_key
 from lossmap.components.importing.digests import with_digests
 from lossmap.components.importing.places import trajectories
@@ -69,7 +71,7 @@ def imported_experiment(
     model = {
         "architecture": "imported",
         "factory": network.factory,
-        "arguments": _arguments(network.arguments),
+        "arguments": factory_arguments(network.arguments),
         "weights": network.weights or (paths[0].checkpoints[-1].weights if paths else None),
         "loss": network.loss,
         "trajectories": [path.model_dump() for path in paths],
@@ -155,16 +157,22 @@ def experiment_name(factory: str) -> str:
     return word[:40] or "network"
 
 
-def _arguments(text: str) -> dict[str, Any]:
+def factory_arguments(text: str) -> dict[str, Any]:
+    """The JSON object that a factory gets as its arguments.
+
+    Raises:
+        ExperimentError: it is none.
+    """
     try:
         arguments = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ExperimentError(
-            f"--factory-arguments is {text!r}, which is no JSON ({error}), expected for example"
+            f"--factory-arguments is {shown(text)}, which is no JSON ({error}), expected for example"
             " '{\"num_classes\": 10}'"
         ) from None
+    check_plain(arguments, "--factory-arguments")
     if not isinstance(arguments, dict):
         raise ExperimentError(
-            f"--factory-arguments is {text!r}, expected an object such as '{{\"num_classes\": 10}}'"
+            f"--factory-arguments is {shown(text)}, expected an object such as '{{\"num_classes\": 10}}'"
         )
     return arguments

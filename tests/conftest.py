@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -24,14 +25,20 @@ from moto.server import ThreadedMotoServer
 
 from lossmap.components.stores.tracking.client import RunTracker
 
+# Where it is set, as in many images, each process compiles all of lossmap, and each worker all of the tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 _BUCKET = "lossmap-tests"
 _CHECKOUT = Path(__file__).parents[1]
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A worker for each core; none for a single file, which one worker would get whole."""
+    """A worker for each core, and one that computes while another waits for a server or a signal; none for a
+    single file, which one worker would get whole.
+    """
     single = len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py")
-    return 0 if single else cpu_count()
+    return 0 if single else cpu_count() + 1
 
 
 @pytest.fixture(scope="session")

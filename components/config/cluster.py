@@ -117,6 +117,14 @@ class Cluster(Frozen):
         None,
         description="Kueue's local queue in which the training job waits; without it the job starts at once",
     )
+    queued_pods: Literal["training", "survey", "all"] = Field(
+        "training",
+        description=(
+            "what waits in the queue: training, whose pods are admitted together; survey: also each pod that "
+            "surveys; all: also each pod of the other steps, of which the training step's keeps its share "
+            "while the training waits. Kubeflow Pipelines 2.0.5 labels no pods: only the training waits there"
+        ),
+    )
     priority_class: ObjectName | None = Field(
         None,
         description=(
@@ -140,6 +148,12 @@ class Cluster(Frozen):
         if not isinstance(values, dict):
             return values
         return {**profile_defaults(values.get("profile")), **values}
+
+    @model_validator(mode="after")
+    def _queued_in_a_queue(self) -> Self:
+        if self.queued_pods != "training" and not self.queue:
+            raise ValueError(f"queued_pods is {self.queued_pods!r} and there is no queue, expected a queue")
+        return self
 
     @model_validator(mode="after")
     def _least_is_not_most(self) -> Self:

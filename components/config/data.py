@@ -184,6 +184,12 @@ class Data(Frozen):
         return self
 
     @property
+    def of_other_sources(self) -> set[str]:
+        """The fields that say nothing, because another source has them."""
+        owners = {"blobs": "blobs", "tasks": TASKS, "images": TASKS}
+        return {field for field, source in owners.items() if source != self.source}
+
+    @property
     def files(self) -> dict[str, str]:
         """The fields that give the path or URI of a file or folder and no name of a source, with what they
         give.

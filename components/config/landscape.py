@@ -6,18 +6,24 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from lossmap.components.core.frozen import Frozen
 
+_FARTHEST, _NEAREST = 1e30, 1e-30  # between them squares are numbers, in float64
+
 
 class Axis(Frozen):
     """Evenly spaced coordinates along one direction, both ends included."""
 
-    low: float = Field(-1.0, description="first coordinate, in lengths of the direction")
-    high: float = Field(1.0, description="last coordinate, in lengths of the direction")
+    low: float = Field(-1.0, ge=-_FARTHEST, description="first coordinate, in lengths of the direction")
+    high: float = Field(1.0, le=_FARTHEST, description="last coordinate, in lengths of the direction")
     points: Annotated[int, Field(ge=2)] = Field(41, description="number of points, both ends included")
 
     @model_validator(mode="after")
     def _low_is_below_high(self) -> Self:
         if self.low >= self.high:
             raise ValueError(f"low is {self.low} and high is {self.high}, expected low < high")
+        if self.high - self.low < _NEAREST * self.points:
+            raise ValueError(
+                f"{self.points} points from {self.low} to {self.high} are less than {_NEAREST} apart"
+            )
         return self
 
 

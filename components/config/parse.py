@@ -6,15 +6,15 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
-import yaml
 from pydantic import ValidationError
 
 from lossmap.components.config.cluster import profile_defaults
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Adaptive, Convexity, Curvature, Landscape, scaling
 from lossmap.components.config.models import Model
-from lossmap.components.config.yaml_fields import fields_of, validation_message
+from lossmap.components.config.yaml_fields import fields_of, read_yaml, validation_message
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.lines import shown
 
 _ARCHITECTURES = tuple(model.model_fields["architecture"].default for model in get_args(get_args(Model)[0]))
 _WITH_DEFAULTS = ("model.architecture", "cluster.profile", "landscape.directions")
@@ -58,7 +58,7 @@ def override(experiment: Experiment, assignments: Sequence[str]) -> Experiment:
     for assignment in sorted(assignments, key=_brings_no_defaults):
         path, equals, text = assignment.partition("=")
         if not equals:
-            raise ExperimentError(f"--set {assignment!r} has no =, expected path.to.field=value")
+            raise ExperimentError(f"--set {shown(assignment)} has no =, expected path.to.field=value")
         _assign(values, path.strip(), _value(assignment, text))
     return _experiment(values, known=values)
 
@@ -86,11 +86,11 @@ def _brings_no_defaults(assignment: str) -> bool:
 
 def _value(assignment: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ExperimentError(
-            f"--set {assignment!r}: {text!r} is not a YAML value; put it in quotes"
-        ) from None
+        return read_yaml(text, "the value")
+    except ExperimentError as error:
+        cause = f"{shown(text)} is not a YAML value; put it in quotes"
+        reason = cause if "is not YAML" in str(error) else error
+        raise ExperimentError(f"--set {shown(assignment)}: {reason}") from None
 
 
 def _assign(values: _Fields, path: str, value: Any) -> None:

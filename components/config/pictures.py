@@ -11,7 +11,9 @@ ScaleName = Literal["auto", "log", "linear", "symlog"]
 
 
 class Pictures(Frozen):
-    """The scale of heights and colours. It decides no number and no address: a survey is drawn anew."""
+    """The scale of heights and colours, and the pages. It decides no number and no address: a survey is
+    drawn anew.
+    """
 
     scale: ScaleName = Field(
         "auto",
@@ -24,6 +26,18 @@ class Pictures(Frozen):
         None,
         description="least and greatest loss on the scale; null: chosen by the losses",
     )
+    light_page: bool = Field(
+        False,
+        description=(
+            "pages in the store share one file with plotly (5 MB), which they need beside them; each then "
+            "has some hundred KB"
+        ),
+    )
+
+    @property
+    def are_usual(self) -> bool:
+        """Whether nothing is asked of the scale."""
+        return self.scale == "auto" and self.limits is None
 
     @model_validator(mode="after")
     def _limits_are_possible(self) -> Self:

@@ -6,6 +6,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from lossmap.components.core.frozen import Frozen
 
+_LARGEST = 1e38  # float32, in which steps are made, ends soon after it
+
 
 class Optimizer(Frozen):
     """Stochastic gradient descent or Adam, as in torch.optim."""
@@ -13,6 +15,7 @@ class Optimizer(Frozen):
     algorithm: Literal["sgd", "adam", "adamw"] = Field("sgd", description="the optimizer, as in torch.optim")
     learning_rate: PositiveFloat = Field(
         0.1,
+        le=_LARGEST,
         description="largest learning rate, which the schedule multiplies",
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum of sgd")
@@ -23,7 +26,15 @@ class Optimizer(Frozen):
     )
     weight_decay: NonNegativeFloat = Field(
         0.0,
-        description="weight decay on every parameter, as in He et al.",
+        le=_LARGEST,
+        description="weight decay, on every parameter as in He et al. 2016",
+    )
+    decay_norms_and_biases: bool = Field(
+        True,
+        description=(
+            "let the weight decay act on biases and on the parameters of normalisation, too; He et al. 2019, "
+            "section 3.1, leave them out"
+        ),
     )
 
     @model_validator(mode="after")
@@ -36,9 +47,12 @@ class Optimizer(Frozen):
 class Schedule(Frozen):
     """The factor on the learning rate, as a function of the epoch (fractional: it moves at every step)."""
 
-    shape: Literal["constant", "step", "cosine"] = Field(
+    shape: Literal["constant", "step", "cosine", "linear"] = Field(
         "cosine",
-        description="how the learning rate goes on after the warm-up",
+        description=(
+            "how the learning rate goes on after the warm-up; linear falls to zero: with a warm-up one "
+            "cycle, for few epochs"
+        ),
     )
     warmup_epochs: NonNegativeFloat = Field(
         0.0,
@@ -94,9 +108,12 @@ class Training(Frozen):
         None,
         description="largest Euclidean norm of the whole gradient; null: no limit",
     )
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "float32",
-        description="number type of the forward and backward pass; weights stay float32",
+        description=(
+            "number type of the forward and backward pass; weights stay float32; auto: bfloat16 where the "
+            "device is faster in it, else float32, and what a training began in to its end"
+        ),
     )
     channels_last: bool = Field(
         False,
@@ -121,9 +138,12 @@ class Training(Frozen):
         60.0,
         description="least seconds between two checkpoints; 0 saves after every step",
     )
-    trajectory_every: PositiveInt = Field(
-        1,
-        description="epochs between two stored snapshots of the weights",
+    trajectory_every: PositiveInt | None = Field(
+        None,
+        description=(
+            "epochs between two stored snapshots of the weights; null: as few as keep all of them within "
+            "2 GiB"
+        ),
     )
     seed: NonNegativeInt = Field(0, description="which weights, orders and augmentations are drawn")
 

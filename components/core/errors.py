@@ -11,11 +11,16 @@ LossmapError              one line: the value, what was expected, what to do nex
 └── Interrupted           asked to stop; what is finished is kept (exit code 130)
 """
 
+from lossmap.components.core.secrets import public_line
+
 
 class LossmapError(Exception):
-    """An error whose message is for the user: one line, no traceback."""
+    """An error whose message is for the user: one line, no traceback, no secret, whatever it quotes."""
 
     exit_code = 1
+
+    def __init__(self, message: str):
+        super().__init__(public_line(message))
 
 
 class ExperimentError(LossmapError):

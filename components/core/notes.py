@@ -2,9 +2,11 @@
 
 import logging
 
+from lossmap.components.core.secrets import public_line
+
 _logger = logging.getLogger("lossmap")
 
 
 def tell(line: str) -> None:
     """Say a line on standard error, or wherever the program that uses lossmap sends its log."""
-    _logger.warning("  note: %s", line)
+    _logger.warning("  note: %s", public_line(line))

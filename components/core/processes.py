@@ -1,5 +1,6 @@
 """How processes begin, and end with those that started them."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -29,6 +30,10 @@ PRELOADED = (
     "torch.distributed.launcher.api",
     "torch._dynamo",
 )
+# glibc's mallopt: how much may be free at the end of the heap, and from what size on a block is mapped anew
+# each time. Both are bytes; old versions refuse more than the second value.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_THRESHOLDS = (1 << 30, 1 << 25)
 # macOS has fork, too, but its system libraries, which torch loads, do not survive it.
 FORKS = sys.platform == "linux"
 # The server listens in a folder of its own in the one for temporary files: /pymp-xxxxxxxx/listener-xxxxxxxx,
@@ -110,19 +115,47 @@ def _without_signals() -> Iterator[None]:
     # multiprocessing's; where it starts inside the block, it lets SIGINT through again
     resource_tracker.ensure_running()
     held: list[int] = []
-    handlers = {
-        kind: signal.signal(kind, lambda number, _frame: held.append(number))
-        for kind in (signal.SIGINT, signal.SIGTERM)
-    }
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        with noted_signals() as held:
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                yield
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        for kind, handler in handlers.items():
-            signal.signal(kind, handler)
         for number in held[:1]:
             signal.raise_signal(number)
+
+
+@contextmanager
+def noted_signals() -> Iterator[list[int]]:
+    """While this is open, SIGINT and SIGTERM do nothing but add their numbers to the list that it gives.
+    Other threads than the main one hear neither.
+    """
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    handlers = {kind: signal.signal(kind, lambda number, _frame: noted.append(number)) for kind in kinds}
+    try:
+        yield noted
+    finally:
+        for kind, handler in handlers.items():
+            signal.signal(kind, handler)
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory that it frees, for what it allocates next. Only with glibc.
+
+    Otherwise a network's outputs go back to the system after each forward pass, and the next one faults for
+    each of their pages: ResNet-20 on batches of 128 images of 32x32 33,000 times a point, a quarter of the
+    time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            any(mallopt(option, threshold) for threshold in _THRESHOLDS)
 
 
 def stop_with_parent() -> None:

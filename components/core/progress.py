@@ -4,6 +4,32 @@ import sys
 import time
 from collections.abc import Callable
 
+_MINUTE, _HOUR = 60, 3600
+
+
+class AtMost(int):
+    """A total that may turn out to be less."""
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: seconds up to 100, minutes up to 100, else hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * _MINUTE:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds / _HOUR:.1f} h"
+
+
+def counted(done: int, total: int) -> str:
+    """How far it is: 3/7, or 3 of at most 7."""
+    return f"{done:,} of at most {total:,}" if isinstance(total, AtMost) else f"{done}/{total}"
+
+
+def left(seconds: float, total: int) -> str:
+    """How long it will take."""
+    return f"at most {duration(seconds)} left" if isinstance(total, AtMost) else f"{duration(seconds)} left"
+
+
 Progress = Callable[[int, int, str], None]  # done, total, detail
 
 
@@ -35,10 +61,10 @@ class Printed:
         if done < total and (done == before or now - self._printed < self._every):
             return
         self._printed = now
-        left = (now - start) / (done - before) * (total - done) if done > before else 0.0
+        remaining = (now - start) / (done - before) * (total - done) if done > before else 0.0
         parts = (
-            f"{self._stage}: {done}/{total}",
+            f"{self._stage}: {counted(done, total)}",
             detail,
-            f"({left:.0f} s left)" if done < total else f"({now - self._begun:.0f} s)",
+            f"({left(remaining, total)})" if done < total else f"({duration(now - self._begun)})",
         )
         print(*(part for part in parts if part), file=sys.stderr, flush=True)

@@ -24,6 +24,7 @@ from lossmap.components.data.sizing import AS_IT_IS, Sizing
 from lossmap.components.data.space import room
 
 MOST_PIXELS = 16 * 2**20
+MOST_PIXELS_RESIZED = 64 * 2**20  # which are in memory one at a time
 MOST_CHUNK = 500  # images that a process decodes at once, and fewer where they are large:
 _CHUNK_BYTES = 32 * 2**20
 # torchvision's ImageFolder takes these, too
@@ -100,7 +101,7 @@ def decode(content: bytes, name: str, sizing: Sizing = AS_IT_IS) -> NDArray[np.u
             warnings.catch_warnings(action="ignore"),
             Image.open(io.BytesIO(content), formats=_FORMATS) as image,
         ):
-            _check(image, name)
+            _check(image, name, sizing)
             return sizing.array(image, name)
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
@@ -119,9 +120,13 @@ def resize_all(pixels: NDArray[np.uint8], sizing: Sizing, source: str) -> NDArra
     return np.stack(resized).transpose(0, 3, 1, 2)
 
 
-def _check(image: Image.Image, name: str) -> None:
-    if image.width * image.height > MOST_PIXELS:
-        raise DataError(f"{name} is {image.width}x{image.height}, expected at most {MOST_PIXELS} pixels")
+def _check(image: Image.Image, name: str, sizing: Sizing) -> None:
+    most = MOST_PIXELS_RESIZED if sizing.side() else MOST_PIXELS
+    if image.width * image.height > most:
+        hint = "" if sizing.side() else f", or {MOST_PIXELS_RESIZED} where data.image_size is set"
+        raise DataError(
+            f"{name} is {image.width}x{image.height}, expected at most {most} pixels{hint}; make it smaller"
+        )
     # Pillow would cut 16-bit colour to 8 bits without a word
     if image.mode.startswith(("I", "F")) or _is_deep(image):
         raise DataError(f"{name} has more than 8 bits a channel, expected 8; convert it")

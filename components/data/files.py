@@ -12,13 +12,15 @@ from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from lossmap.components.config.data import TAKEN
+from lossmap.components.core.archives import MOST_COMPRESSION
 from lossmap.components.core.errors import DataError
 from lossmap.components.stores.objects import Store, open_source
 
 MOST_FILES = 5_000_000
 MOST_BYTES = 2**40
 MOST_BYTES_OF_A_FILE = 64 * 2**20
-MOST_COMPRESSION = 200  # times; images hardly shrink in a zip
+_OTHERS = (".parquet", ".feather", ".arrow", ".xlsx", ".h5", ".hdf5", ".mat", ".pkl", ".tfrecord")
+_CONVERT = "write a table as .csv, arrays as .npz, or hand them over in Python"
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,9 @@ class ZipFiles:
         try:
             self._zip = zipfile.ZipFile(location.place)
         except (zipfile.BadZipFile, EOFError, struct.error, ValueError, NotImplementedError):
+            hint = "; " + _CONVERT if self._source.lower().endswith(_OTHERS) else ""
             raise DataError(
-                f"{self._source} is neither a folder nor a zip archive, expected {TAKEN}"
+                f"{self._source} is neither a folder nor a zip archive, expected {TAKEN}{hint}"
             ) from None
         except OSError as error:
             raise DataError(f"{self._source} cannot be read: {error.strerror}") from None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lossmap.components.config.data import TASKS, Data
 from lossmap.components.config.manifest import Manifest, Shard, Split
-from lossmap.components.core.errors import DataError
+from lossmap.components.core.errors import DataError, StoreError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.data.labelled import Labelled, Source
 from lossmap.components.data.sources import Count, load_source
@@ -22,7 +22,9 @@ from lossmap.components.data.tensor_files import is_tensor_folder
 from lossmap.components.data.tensor_images import are_images, as_images
 from lossmap.components.data.tensors import TensorSource, load_tensors
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import write_document
 from lossmap.components.stores.objects import Store
+from lossmap.components.stores.runs import load_manifest
 
 SHARD_IMAGES = 10_000  # at most, and fewer where they are more than
 SHARD_IMAGE_BYTES = 256 * 2**20
@@ -130,8 +132,8 @@ def pack_tasks(loaded: Sequence[LoadedTask], store: Store) -> Manifest:
 
 
 def is_whole(store: Store, manifest: Manifest) -> bool:
-    """Whether the store holds every shard, undamaged."""
-    return all(
+    """Whether the store holds the manifest and every shard, undamaged."""
+    return _is_described(store, manifest) and all(
         store.exists(shard.key) and _sha256(store.read(shard.key)) == shard.sha256
         for shard in (*manifest.train, *manifest.test)
     )
@@ -204,8 +206,17 @@ def _stated_statistics(data: Data, channels: int) -> Statistics | None:
 
 
 def _keep(store: Store, manifest: Manifest) -> Manifest:
-    _write_if_changed(store, layout.dataset(manifest.digest), manifest.model_dump_json().encode())
+    if not (store.exists(layout.dataset(manifest.digest)) and _is_described(store, manifest)):
+        write_document(store, layout.dataset(manifest.digest), manifest)
     return manifest
+
+
+def _is_described(store: Store, manifest: Manifest) -> bool:
+    """Whether the manifest lies beside the shards, undamaged."""
+    try:
+        return load_manifest(store, manifest.digest) == manifest
+    except StoreError:
+        return False
 
 
 def _write_if_changed(store: Store, key: str, content: bytes) -> None:

@@ -11,9 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from lossmap.components.core.errors import DataError, StoreError
-from lossmap.components.core.frozen import canonical_json
 from lossmap.components.data.batches import Packed, as_inputs, load_packed, sample_indices
-from lossmap.components.stores import layout, software
 from lossmap.components.stores.runs import Run
 
 
@@ -28,7 +26,7 @@ def keep_samples(run: Run, split: Packed | None = None) -> None:
         DataError: the data set has no samples in that split.
         StoreError: a shard is missing or damaged.
     """
-    if not run.store.exists(_key(run)):
+    if not run.store.exists(run.samples):
         _write(run, _drawn(run, split))
 
 
@@ -47,7 +45,7 @@ class SurveySamples:
             count: how many, at most as many as a part of the survey asks for; all that there are where there
                 are no more.
         """
-        places = torch.searchsorted(_indices(self.run, _most(self.run)), _indices(self.run, count))
+        places = torch.searchsorted(_indices(self.run, self.run.most_samples), _indices(self.run, count))
         inputs, targets = (tensor[places] for tensor in self.packed)
         return as_inputs(inputs, self.run.manifest), targets
 
@@ -68,7 +66,7 @@ def _drawn(run: Run, split: Packed | None = None) -> Packed:
         raise DataError(f"{manifest.source} has no {landscape.split} samples; set landscape.split=train")
     inputs, targets = split or load_packed(run.store, manifest, landscape.split)
     start = manifest.rows(landscape.split, landscape.task).start
-    chosen = start + _indices(run, _most(run))
+    chosen = start + _indices(run, run.most_samples)
     return inputs[chosen], targets[chosen]
 
 
@@ -79,43 +77,23 @@ def _indices(run: Run, count: int) -> Tensor:
     return sample_indices(len(rows), count, landscape.seed)
 
 
-def _most(run: Run) -> int:
-    """As many samples as any part of the survey asks for."""
-    landscape = run.experiment.landscape
-    parts = (landscape, landscape.curvature, landscape.convexity)
-    return max(part.samples for part in parts if part)
-
-
-def _key(run: Run) -> str:
-    landscape = run.experiment.landscape
-    decisive = {
-        "data": run.manifest.digest,
-        "split": landscape.split,
-        "task": landscape.task,
-        "samples": _most(run),
-        "seed": landscape.seed,
-        "software": software.software_of(software.DRAWING),
-    }
-    return layout.samples(hashlib.sha256(canonical_json(decisive).encode()).hexdigest())
-
-
 def _write(run: Run, samples: Packed) -> Packed:
     tensors = _named(*samples)
-    run.store.write(_key(run), save({**tensors, "sha256": _sha256(tensors)}))
+    run.store.write(run.samples, save({**tensors, "sha256": _sha256(tensors)}))
     return samples
 
 
 def _read(run: Run) -> Packed | None:
     """None where the samples are missing or damaged."""
     try:
-        tensors = load(run.store.read(_key(run)))
+        tensors = load(run.store.read(run.samples))
         digest = tensors.pop("sha256")
         whole = torch.equal(digest, _sha256(tensors))
         return (tensors["inputs"], tensors["targets"]) if whole else None
     except (SafetensorError, KeyError):
         return None
     except StoreError:
-        if run.store.exists(_key(run)):
+        if run.store.exists(run.samples):
             raise
         return None
 

@@ -30,7 +30,7 @@ def scale_of(surfaces: Sequence[Array], pictures: Pictures | None = None) -> Sca
     losses = [values for values in surfaces if values.size]
     if asked.limits:
         losses = [np.clip(values, *asked.limits) for values in losses] or [np.array(asked.limits)]
-    if not losses or (asked == Pictures() and all(_is_usual(values) for values in losses)):
+    if not losses or (asked.are_usual and all(_is_usual(values) for values in losses)):
         return USUAL
     scale = _chosen(losses, asked)
     below = any((values < scale.low).any() for values in surfaces)

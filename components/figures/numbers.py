@@ -1,5 +1,6 @@
 """Scalars as people read them: their names, and their values with few digits."""
 
+import re
 from math import isfinite, isnan
 from typing import Protocol
 
@@ -7,6 +8,7 @@ from lossmap.components.config.scalars import support_of
 from lossmap.components.core.estimates import Support
 
 ABSENT = "not available"
+_SPELLED_OUT = 1e6  # what is greater is written as a power of ten
 LABELS = {
     "test_error": "Test error",
     "test_loss": "Test loss",
@@ -66,6 +68,28 @@ def number(value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def signed(value: float) -> str:
+    """A difference, with its sign and three digits."""
+    return f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    digits = 1 if abs(value) >= 0.01 else 2
+    return f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def factor(value: float) -> str:
+    """A ratio, with three digits."""
+    return three_digits(value) if isfinite(value) else number(value)
+
+
+def three_digits(value: float) -> str:
+    """Three digits that count; thousands as they are read, 7 120 and not 7.12e+03."""
+    text = f"{value:.3g}"
+    return with_thousands(float(text)) if "e+" in text and abs(value) < _SPELLED_OUT else text
+
+
 def with_thousands(value: float, places: int = 0) -> str:
     """With so many places after the point, and thousands apart."""
     return f"{value:,.{places}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
@@ -113,6 +137,11 @@ def ends(name: str, estimate: Ends, of: str) -> str:
         return f"the same in all {estimate.range_of} {of}"
     interval = f"{scalar(name, estimate.low)} to {scalar(name, estimate.high)}"
     return f"range of {estimate.range_of} {of}: {interval}" if estimate.range_of else interval
+
+
+def markdown(text: str) -> str:
+    """Text as Markdown that shows it as it is, but for what is marked as code."""
+    return re.sub(r"([\\*_{}\[\]<>#|!])", r"\\\1", text)
 
 
 def coordinate(value: float) -> str:

@@ -1,19 +1,24 @@
 """Losses of a network and a batch, such as lambda network, batch: network(**batch).loss."""
 
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lossmap.components.core.copies import copied
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import reason
 from lossmap.components.importing.averages import Weight
+from lossmap.components.importing.batches import put_together
 from lossmap.components.importing.rows import Part, Rows, in_order
 from lossmap.components.landscape.calls import Call
+from lossmap.components.landscape.forward import without_gradients
 from lossmap.components.landscape.losses.loss import Loss, described
 from lossmap.components.landscape.objective import floating_type
+from lossmap.components.landscape.outputs import are_close
 
 PAIR = (
     "let it return a pair of tensors, the values v and the weights w of each sample: (N,) and (N,); the"
@@ -35,6 +40,7 @@ class BatchCall(Call):
         dtype: of the network as it was handed over: tensors of this type go along where its type changes.
         weight: how much a sample counts where the function averages over the batch by itself, each sample
             being asked alone; None where the function says it.
+        mapped: whether those that are asked alone are so in one go, by torch.func.vmap.
     """
 
     rows: Rows
@@ -42,6 +48,7 @@ class BatchCall(Call):
     name: str
     dtype: torch.dtype | None
     weight: Weight | None = None
+    mapped: bool = False
 
     @property
     def whole_batches(self) -> bool:
@@ -90,12 +97,28 @@ class BatchCall(Call):
             return torch.stack([found[0], found[1].to(found[0])], dim=1)
         weights = self.weight.of(part.tensors)
         kept = weights.nonzero().flatten()
-        values = [self.one_number(network, part, [place]) for place in kept.tolist()]
-        own = torch.zeros(len(weights), dtype=values[0].dtype if values else None, device=weights.device)
-        if values:
-            own[kept] = torch.stack(values)
+        if not len(kept):
+            return weights.new_zeros(len(weights), 2)
+        alone = self._mapped if self.mapped else self._one_by_one
+        values = alone(network, self.rows.some(part, kept.tolist()))
+        own = values.new_zeros(len(weights))
+        own[kept] = values
         weights = weights.to(own)
         return torch.stack([own * weights, weights], dim=1)
+
+    def _one_by_one(self, network: nn.Module, part: Part) -> Tensor:
+        """The function's number for each sample of a part."""
+        return torch.stack([self.one_number(network, part, [place]) for place in range(len(part.places))])
+
+    def _mapped(self, network: nn.Module, part: Part) -> Tensor:
+        """The same by one call of it, in which every operation does all samples."""
+
+        def number(*tensors: Tensor) -> Any:
+            one = put_together(self.rows.structure, [tensor[None] for tensor in tensors])
+            return self.number(network, one)
+
+        found: Tensor = torch.func.vmap(number)(*part.tensors)
+        return found
 
     def one_number(self, network: nn.Module, part: Part, chosen: list[int]) -> Tensor:
         """The function's number for some samples of a part."""
@@ -106,6 +129,26 @@ class BatchCall(Call):
                 f" number for all; {PAIR}"
             )
         return found
+
+
+def can_be_mapped(call: BatchCall, network: nn.Module, rows: Tensor) -> bool:
+    """Whether torch.func.vmap gives what a function that averages by itself gives for samples alone, without
+    a word: it cannot follow branches by values, operations that it does not know are slow in it, and of what
+    a network keeps of a call nothing can be copied then.
+
+    Args:
+        call: with a weight.
+        network: in evaluation mode; it stays as it is.
+        rows: some samples, on which it is seen.
+    """
+    mapped, tried = replace(call, mapped=True), copied(network)
+    try:
+        with warnings.catch_warnings(action="error"):
+            found = without_gradients(tried, lambda: mapped(tried, rows))
+        copied(tried)
+        return are_close(found, without_gradients(network, lambda: call(network, rows)), _ALIKE)
+    except Exception:  # whatever a user's function does in it
+        return False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -4,19 +4,28 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.core.notes import tell
 from lossmap.components.landscape.forward import detached_outputs
-from lossmap.components.landscape.outputs import are_close
+from lossmap.components.landscape.moving import moving_parameters
+from lossmap.components.landscape.objective import like_parameters
+from lossmap.components.landscape.outputs import are_close, network_outputs
+from lossmap.components.landscape.precision import is_narrow, widen
 
 Build = Callable[[], nn.Module]  # a new network with the surveyed weights, in evaluation mode
 
 _FEW = (1, 2)  # samples in the smaller batches
+_LARGE = 1 << 21  # numbers in the samples, above which new networks are asked about few of them
+_FEW_LARGE = 16
 _PASSES = 30  # where random numbers are drawn: what they change at one pass in ten is then seen at 96 %
+_TRACED = 2  # samples whose derivatives are followed
 _MOVE = 0.01  # of a weight's mean magnitude: what follows from the weights changes, and stays finite
 
 _RANDOM = (
@@ -64,9 +73,11 @@ def check_function(builds: Sequence[Build], inputs: Tensor, name: str) -> None:
             )
     _compare_passes(network, inputs, outputs, name)
     _compare_batches(network, inputs, outputs, name)
-    fresh = builds[1]()
-    _expect(_outputs(fresh, inputs), outputs, f"two networks of {name} with the same weights", _HIDDEN)
-    _compare_moved(network, builds[0](), inputs, name)
+    again = inputs[:_FEW_LARGE] if inputs.numel() > _LARGE else inputs
+    found = _outputs(builds[1](), again)
+    _expect(found, outputs[: len(again)], f"two networks of {name} with the same weights", _HIDDEN)
+    _compare_moved(network, builds[0](), again, name)
+    _check_graph(widen(builds[0]()), inputs[:_TRACED], name)
 
 
 def _refuse_shared_memory(network: nn.Module, name: str) -> None:
@@ -130,6 +141,68 @@ def _compare_moved(used: nn.Module, fresh: nn.Module, inputs: Tensor, name: str)
         f"{name}, moved, and a new one there",
         _STALE,
     )
+
+
+class _NarrowTypes(TorchFunctionMode):
+    """The types of less than 32 bits of what is computed from weights while it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, None] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """As the function; notes the type of its result."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.requires_grad and is_narrow(result):
+            self.found[str(result.dtype).removeprefix("torch.")] = None
+        return result
+
+
+def _check_graph(network: nn.Module, inputs: Tensor, name: str) -> None:
+    """Refuse one that rounds what it computes from its weights, and tell of tensors that look like weights
+    and are none. What has no derivatives is passed over.
+
+    Args:
+        network: whose weights have 32 bits or more.
+        inputs: a few.
+        name: of the network, for messages.
+    """
+    parameters = moving_parameters(network).values()
+    for parameter in parameters:
+        parameter.requires_grad_()
+    try:
+        with torch.enable_grad(), _NarrowTypes() as types:
+            outputs = network_outputs(network, like_parameters(inputs.clone(), network))
+    except ExperimentError:  # told where it is evaluated
+        return
+    if types.found:
+        raise ExperimentError(
+            f"{name} computes in {' and '.join(types.found)} in its forward pass (torch.autocast, or a cast),"
+            " so that along its weights the loss is a staircase; let it compute in float32 when it is"
+            " surveyed: torch.autocast(..., enabled=False)"
+        )
+    known = {id(parameter) for parameter in network.parameters()}
+    others = [tuple(each.shape) for each in _leaves(outputs) if id(each) not in known]
+    if others:
+        tell(
+            f"{name} computes with {len(others)} tensors that require a gradient and are no parameters of it"
+            f" (the first of the shape {others[0]}): they stay where they are; keep layers in nn.ModuleList,"
+            " and tensors as nn.Parameter, for them to move"
+        )
+
+
+def _leaves(outputs: Tensor) -> list[Tensor]:
+    """The tensors whose gradients those of the outputs lead to."""
+    nodes, seen, found = [outputs.grad_fn], set[Any](), list[Tensor]()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        nodes += [following for following, _ in node.next_functions]
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+    return found
 
 
 def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:

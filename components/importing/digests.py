@@ -2,14 +2,15 @@
 such a network.
 """
 
-import hashlib
 from pathlib import Path
 from typing import TypeVar
 
 from lossmap.components.config.data import IN_PROCESS
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.models import Checkpoint, Imported
-from lossmap.components.data.files import read_file, split_key
+from lossmap.components.data.files import split_key
+from lossmap.components.importing.places import weight_file
+from lossmap.components.importing.weight_files import parts_sha256, read_parts
 
 Weights = TypeVar("Weights", Imported, Checkpoint)
 
@@ -72,15 +73,11 @@ def with_digest(model: Weights) -> Weights:
     if model.weights is None or model.weights.startswith(IN_PROCESS):
         return model
     place, key = (model.weights, model.weights_key) if model.weights_sha256 else split_key(model.weights)
-    weights = _absolute(place)
-    digest = model.weights_sha256 or _sha256(read_file(weights, "model.weights"))
+    weights = _absolute(place if model.weights_sha256 else weight_file(place))
+    digest = model.weights_sha256 or parts_sha256(read_parts(weights, "model.weights"))
     noted = {"weights": weights, "weights_key": key or model.weights_key, "weights_sha256": digest}
     return model.model_copy(update=noted)
 
 
 def _absolute(place: str) -> str:
     return place if "://" in place else str(Path(place).expanduser().resolve())
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

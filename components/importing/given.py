@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -110,7 +111,9 @@ def as_tensor(value: Any, name: str) -> Tensor:
         ExperimentError: it is none.
     """
     try:
-        return torch.as_tensor(value).detach().cpu()
+        # torch takes a data frame for a sequence of columns
+        is_frame = hasattr(value, "__array__") and not isinstance(value, Tensor | np.ndarray)
+        return torch.as_tensor(np.array(value) if is_frame else value).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ExperimentError(
             f"{name} is {type(value).__name__}, expected a tensor or an array: {reason(error)}"

@@ -8,23 +8,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lossmap.components.config.data import IN_PROCESS, Data
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import Imported
 from lossmap.components.core.copies import copied
+from lossmap.components.core.determinism import torch_as_before
 from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.core.imports import python_object, reason
 from lossmap.components.data.pack import pack_tensors
 from lossmap.components.data.tensors import tensor_source
 from lossmap.components.importing.arguments import ArgumentsCall
 from lossmap.components.importing.batch_losses import BatchCall, BatchLoss
-from lossmap.components.importing.given import AnyLoss, Given
+from lossmap.components.importing.given import AnyLoss, Batches, Given
 from lossmap.components.importing.loaded_code import loaded_code_sha256
 from lossmap.components.importing.tensors import Tensors, tensors_and_call
 from lossmap.components.landscape.calls import Call, call_by
 from lossmap.components.landscape.forward import without_gradients
+from lossmap.components.landscape.layers import check_layers
+from lossmap.components.landscape.moving import listed, moving_parameters
 from lossmap.components.landscape.objective import like_parameters, loss_registration, named_loss
 from lossmap.components.models.imported import network_registration, unwrapped
 from lossmap.components.models.state import network_bytes
@@ -80,7 +84,7 @@ def pack(tensors: Mapping[str, Tensor], data: Data, store: Store) -> Manifest:
 
 
 @contextmanager
-def in_process_model(given: Given) -> Iterator[Taken]:
+def in_process_model(given: Given, batches: Batches | None = None) -> Iterator[Taken]:
     """The network as a model of an experiment, and its samples; while this is open, this process can build it
     and knows its loss.
 
@@ -88,16 +92,20 @@ def in_process_model(given: Given) -> Iterator[Taken]:
     it and of the loss, and what they compute on the first samples, so that the same call finds what it
     computed before. Torch's number of threads and its determinism are put back at the end.
 
+    Args:
+        given: what was handed over.
+        batches: its samples, where they have been read.
+
     Raises:
         ExperimentError: network, loss and data do not fit together.
         DataError: the data cannot be read, or is random.
     """
     own = _copy(given.network)
     with ExitStack() as stack:
-        stack.enter_context(_as_before())
+        stack.enter_context(torch_as_before())
         torch.set_num_threads(1)
         tried = copied(own)  # which may keep something of its calls
-        tensors, call = tensors_and_call(given, tried)
+        tensors, call = tensors_and_call(given, tried, batches or Batches.of(given))
         if not isinstance(given.loss, str):
             loss = BatchLoss(name=given.loss_name) if isinstance(call, BatchCall) else given.loss
             stack.enter_context(loss_registration(given.loss_name, loss))
@@ -118,22 +126,31 @@ def in_process_model(given: Given) -> Iterator[Taken]:
 def _copy(network: nn.Module) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ExperimentError(f"the network is {type(network).__name__}, expected a torch.nn.Module")
+    _refuse_without_weights(network)
     try:
-        return copied(unwrapped(network)).cpu().eval()
+        own = copied(unwrapped(network)).cpu().eval()
     except Exception as error:  # whatever the user's module holds
         raise ExperimentError(
             f"the network {type(network).__name__} cannot be copied: {reason(error)}"
         ) from None
+    check_layers(own)
+    moving_parameters(own)  # refuses a network without any
+    return own
 
 
-@contextmanager
-def _as_before() -> Iterator[None]:
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_deterministic_debug_mode(mode)
+def _refuse_without_weights(network: nn.Module) -> None:
+    tensors = dict([*network.named_parameters(), *network.named_buffers()])
+    kind = type(network).__name__
+    if unmade := [name for name, tensor in tensors.items() if is_lazy(tensor)]:
+        raise ExperimentError(
+            f"the network {kind} has no weights yet in {listed(unmade)}: lazy layers make them in their first"
+            " call; call it on a batch, and hand it over then"
+        )
+    if empty := [name for name, tensor in tensors.items() if tensor.is_meta]:
+        raise ExperimentError(
+            f"the network {kind} has no values in {listed(empty)}, which are on the device meta; make it on"
+            " the CPU (to_empty), and load its weights"
+        )
 
 
 def _what_it_computes(network: nn.Module, call: Call | None, given: Given, tensors: Tensors) -> str:
@@ -208,7 +225,7 @@ def _described(call: Call) -> str:
     """What of a call decides values, and stands in no code."""
     if isinstance(call, ArgumentsCall):
         return f"{call.rows} {call.output}"
-    return f"{call.rows} {call.weight} {call.dtype}" if isinstance(call, BatchCall) else ""
+    return f"{call.rows} {call.weight} {call.dtype} {call.mapped}" if isinstance(call, BatchCall) else ""
 
 
 def _loaded(loss: AnyLoss) -> Any:

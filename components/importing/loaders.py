@@ -85,7 +85,9 @@ def _reader(data: Any, name: str) -> tuple[Order | None, Callable[[Order | None]
         "multiprocessing_context": data.multiprocessing_context,
     }
     if isinstance(data.dataset, IterableDataset):
-        return None, lambda _order: DataLoader(data.dataset, data.batch_size, **options)
+        # by this process alone: each of several workers would go through all samples of one that does not
+        # ask which of them it is
+        return None, lambda _order: DataLoader(data.dataset, data.batch_size, collate_fn=data.collate_fn)
     if data.batch_sampler is None:
         return _once(data.sampler, name), lambda order: DataLoader(
             data.dataset, batch_size=None, sampler=order, **options

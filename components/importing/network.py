@@ -1,7 +1,6 @@
 """Networks that lossmap did not train: loaded, evaluated once, and kept as if it had."""
 
 import hashlib
-import json
 import time
 from functools import partial
 from typing import Any
@@ -27,10 +26,12 @@ from lossmap.components.landscape.layers import check_layers
 from lossmap.components.landscape.moving import count_parameters, moving_parameters
 from lossmap.components.landscape.objective import experiment_loss, like_parameters
 from lossmap.components.landscape.outputs import are_close
+from lossmap.components.landscape.precision import narrow_types
 from lossmap.components.models import build
 from lossmap.components.models.imported import in_one_line
 from lossmap.components.models.state import check_finite, load_state, network_bytes
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import sealed, write_json
 from lossmap.components.stores.runs import Run
 
 _UNCHANGED = 1e-3  # of the greatest loss: far above what another processor rounds
@@ -70,9 +71,10 @@ def _import(run: Run, progress: Progress) -> None:
         "device": evaluation.device,
         "torch": torch.__version__,
         "first_losses": _first_losses(run, network).tolist(),
+        "narrow_types": narrow_types(network.state_dict()),
     }
-    run.store.write(layout.weights(run.training), network_bytes(network))
-    run.store.write(layout.training_result(run.training), json.dumps(result).encode())
+    run.store.write(layout.weights(run.training), sealed(network_bytes(network)))
+    write_json(run.store, layout.training_result(run.training), result)
 
 
 def check_unchanged(run: Run) -> None:

@@ -10,6 +10,7 @@ from lossmap.components.config.models import Checkpoint, Trajectory
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.notes import tell
 from lossmap.components.data.files import split_key
+from lossmap.components.importing.weight_files import INDEX, refuse_distributed
 from lossmap.components.stores.objects import open_store
 
 _ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar", ".t7")
@@ -46,6 +47,20 @@ def weight_files(words: Sequence[str]) -> list[str]:
     files = [file for word in words for file in _files(word, "weights are")]
     _refuse_twice(files, "the files of weights name")
     return files
+
+
+def weight_file(place: str) -> str:
+    """The one file of weights that a place names; of a folder, the one in it. Any other place as it is.
+
+    Raises:
+        ExperimentError: the folder has none, or several.
+    """
+    if "://" in place or not Path(place).expanduser().is_dir():
+        return place
+    files = _files(place, "--weights is")
+    if len(files) > 1:
+        raise ExperimentError(f"--weights is {place!r}, which has {_short(files)}, expected one of them")
+    return files[0]
 
 
 def _labelled(word: str) -> tuple[str, str]:
@@ -95,7 +110,9 @@ def _on_disk(path: str) -> list[str]:
     if place.is_file():
         return [path]
     if place.is_dir():
-        return sorted((str(each) for each in place.iterdir() if _is_of_weights(each.name)), key=_natural)
+        names = [each.name for each in place.iterdir()]
+        refuse_distributed(path, names)
+        return [str(place / name) for name in _of_weights(names)]
     found = (each for each in glob(str(place), recursive=True) if Path(each).is_file())
     return sorted(found, key=_natural)
 
@@ -105,12 +122,17 @@ def _in_store(uri: str) -> list[str]:
     if name and not has_magic(name):
         return [uri]
     keys = [key for key in open_store(folder).keys("") if "/" not in key]
-    chosen = [key for key in keys if (fnmatchcase(key, name) if name else _is_of_weights(key))]
+    if not name:
+        refuse_distributed(uri, keys)
+        return [f"{folder}/{key}" for key in _of_weights(keys)]
+    chosen = [key for key in keys if fnmatchcase(key, name)]
     return [f"{folder}/{key}" for key in sorted(chosen, key=_natural)]
 
 
-def _is_of_weights(name: str) -> bool:
-    return name.lower().endswith(_ENDINGS)
+def _of_weights(names: Sequence[str]) -> list[str]:
+    """Of the files in a folder those with weights, in natural order; an index stands for its parts."""
+    indices = [name for name in names if name.lower().endswith(INDEX)]
+    return sorted(indices or (name for name in names if name.lower().endswith(_ENDINGS)), key=_natural)
 
 
 def _as_numbered(files: list[str]) -> list[str]:

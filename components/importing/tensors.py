@@ -14,7 +14,7 @@ from lossmap.components.core.notes import tell
 from lossmap.components.data.tensors import check_finite
 from lossmap.components.importing.arguments import ArgumentsCall, answer, outputs_of
 from lossmap.components.importing.averages import own_weight
-from lossmap.components.importing.batch_losses import PAIR, BatchCall, result
+from lossmap.components.importing.batch_losses import PAIR, BatchCall, can_be_mapped, result
 from lossmap.components.importing.batches import taken_apart
 from lossmap.components.importing.given import Batches, Given, as_tensor
 from lossmap.components.importing.rows import rows_of
@@ -32,18 +32,19 @@ _OUTPUT_NAMES = {"output", "outputs", "logits", "prediction", "predictions", "pr
 Tensors = dict[str, Tensor]  # inputs, targets, and perhaps test_inputs and test_targets
 
 
-def tensors_and_call(given: Given, own: nn.Module) -> tuple[Tensors, Call | None]:
+def tensors_and_call(given: Given, own: nn.Module, batches: Batches) -> tuple[Tensors, Call | None]:
     """The samples by name, and how the network is called with some; None: with the inputs as they are.
 
     Args:
         given: what was handed over.
         own: a copy of the network, in evaluation mode.
+        batches: its samples.
 
     Raises:
         DataError: the samples cannot be read, or do not fit together.
         ExperimentError: the loss is no mean over them, or nobody can see which.
     """
-    return _Meeting(given, own, Batches.of(given)).met()
+    return _Meeting(given, own, batches).met()
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class _Meeting:
             shapes = sorted({str(tuple(target.shape[1:])) for target in targets})
             raise DataError(
                 f"targets of samples have the shapes {', '.join(shapes[:3])}, expected one; pad them"
-                f" alike, or hand over a loss of the network and a batch, and {PAIR}"
+                f" alike, or hand over a loss of the network and a batch, and {PAIR}; a list of batches is"
+                " handed over as DataLoader(batches, batch_size=None)"
             )
         self._check_counts(pairs)
         plain = (
@@ -120,6 +122,8 @@ class _Meeting:
         every = rows.packed(self.batches.all)
         if self._returns_one_number(call, every):
             call = replace(call, weight=own_weight(call, self.own, every, PAIR))
+            few = torch.cat([kind[:_FEW] for kind in call.rows.alike(every)[:_FEW]])
+            call = replace(call, mapped=can_be_mapped(call, self.own, every[few]))
         weights = torch.cat([self._weights(call, some) for some in every.split(_ROWS)])
         return self._named(every, weights), call
 
@@ -202,9 +206,8 @@ class _Meeting:
         """Inputs and targets of a batch."""
         if isinstance(batch, Mapping):
             key = self._key(batch)
-            return {name: value for name, value in batch.items() if name != key}, _target(
-                batch[key], repr(key)
-            )
+            known = {name: value for name, value in batch.items() if name != key}
+            return self._argument(known), _target(batch[key], repr(key))
         if not isinstance(batch, tuple | list) or len(batch) < 2:
             raise DataError(
                 f"a batch is {type(batch).__name__}, expected inputs and targets: a tuple whose last part"
@@ -212,9 +215,14 @@ class _Meeting:
             )
         *inputs, targets = batch
         single = inputs[0] if len(inputs) == 1 else tuple(inputs)
-        if hasattr(single, "__array__") and not isinstance(single, Tensor):
-            single = as_tensor(single, "inputs")
-        return single, _target(targets, "the last part of a batch")
+        return _array_as_tensor(single), _target(targets, "the last part of a batch")
+
+    def _argument(self, inputs: Mapping[Any, Any]) -> Any:
+        """Keywords of the network; a single one that it does not know is its one argument."""
+        names = list(inputs)
+        if len(names) != 1 or _takes(self.own.forward, names[0]):
+            return inputs
+        return _array_as_tensor(inputs[names[0]])
 
     def _key(self, batch: Mapping[Any, Any]) -> Any:
         asked = self.given.targets
@@ -261,6 +269,21 @@ def _target(value: Any, name: str) -> Tensor:
             f" network and a batch, and {PAIR}"
         )
     return tensors[name]
+
+
+def _array_as_tensor(value: Any) -> Any:
+    """Anything else as it is."""
+    is_array = hasattr(value, "__array__") and not isinstance(value, Tensor)
+    return as_tensor(value, "inputs") if is_array else value
+
+
+def _takes(function: Callable[..., Any], name: Any) -> bool:
+    """Whether a function has an argument of that name, or nobody can tell."""
+    try:
+        known = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of TorchScript
+        return True
+    return name in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
 
 
 def _argument_names(loss: Callable[..., Any]) -> tuple[str, str]:

@@ -14,12 +14,13 @@ from lossmap.components.config.models import Checkpoint, Imported, Trajectory
 from lossmap.components.core.copies import copied
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.notes import tell
-from lossmap.components.data.files import read_file
 from lossmap.components.importing.digests import with_digest
+from lossmap.components.importing.weight_files import INDEX, listed_parts, parts_sha256, read_parts
 from lossmap.components.landscape.moving import frozen_parameters, listed
 from lossmap.components.models import checkpoint_file
 from lossmap.components.models.state import load_state, network_bytes
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import sealed
 from lossmap.components.stores.objects import Store
 
 Paths = Sequence[Any] | Mapping[str, Sequence[Any]]
@@ -63,13 +64,33 @@ def read_weights(model: Imported | Checkpoint, place: str, field: str) -> checkp
     """The tensors of a file of weights, which is checked against the SHA-256 that the run began with."""
     if place.startswith(IN_PROCESS):
         return _held_in_process(place)
-    content = read_file(place, field)
-    if model.weights_sha256 not in (None, hashlib.sha256(content).hexdigest()):
+    parts = read_parts(place, field)
+    if model.weights_sha256 not in (None, parts_sha256(parts)):
         raise ExperimentError(
             f"{place} has changed since the run was made: its SHA-256 is not {model.weights_sha256}; start a"
             " new run"
         )
-    return checkpoint_file.read_checkpoint(content, place, model.weights_key)
+    return _checkpoint_of(parts, place, model.weights_key)
+
+
+def _checkpoint_of(parts: Mapping[str, bytes], place: str, key: str | None) -> checkpoint_file.Checkpoint:
+    """The tensors in what read_parts found, below a key if there is one; of an index those that it lists."""
+    if not place.lower().endswith(INDEX):
+        return checkpoint_file.read_checkpoint(parts[place], place, key)
+    by_name = {
+        part.rpartition("/")[2]: checkpoint_file.read_checkpoint(content, part).tensors
+        for part, content in parts.items()
+        if part != place
+    }
+    files = listed_parts(parts[place], place)
+    for tensor, file in files.items():
+        if tensor not in by_name[file]:
+            raise ExperimentError(
+                f"{place} has {tensor} in {file}, which holds no such tensor; the index and its parts are not"
+                " of one model: take all of them from one place"
+            )
+    found = checkpoint_file.held({tensor: by_name[file][tensor] for tensor, file in files.items()}, place)
+    return found if key is None else found.below(key, place)
 
 
 def _held_in_process(place: str) -> checkpoint_file.Checkpoint:
@@ -93,7 +114,7 @@ def _loaded(checkpoint: Checkpoint, network: nn.Module) -> tuple[bytes, list[str
             f"{name} differs from the network in parameters that do not move ({listed(fixed)}), so that its"
             " path does not lie in what the plane moves; let them require a gradient"
         )
-    return network_bytes(other), lines
+    return sealed(network_bytes(other)), lines
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""What people ask of a cluster: its pods, their logs, why they wait, and what an account may do. Nothing
-here changes anything.
+"""What people ask of a cluster: its pods, their logs, and what an account may do. Nothing here changes
+anything.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,6 @@ from kubernetes import client
 from lossmap.components.jobs import logs
 from lossmap.components.jobs.connection import Api, absent_is_none, connect
 from lossmap.components.jobs.deployment import CONFIG_MAP
-from lossmap.components.jobs.reasons import why_waiting
 
 __all__ = [
     "bearer_token",
@@ -19,7 +18,6 @@ __all__ = [
     "interactive_api",
     "pod_log",
     "pods",
-    "why_waiting",
 ]
 
 _INTERACTIVE_SECONDS = 10.0

@@ -56,6 +56,7 @@ class Api:
         host: address of the API server.
         namespace: this pod's, or that of the context in KUBECONFIG.
         core, custom, authorization: the clients of kubernetes; their errors are ApiErrors.
+        hasty: the client beneath them, but one that asks once, for what need not be known.
         training: the client of kubeflow.training, for create_job, get_job and delete_job through the methods
             below.
     """
@@ -66,6 +67,7 @@ class Api:
     custom: client.CustomObjectsApi
     authorization: client.AuthorizationV1Api
     training: TrainingClient
+    hasty: client.ApiClient
 
     def create_job(self, job: KubeflowOrgV1PyTorchJob, namespace: str) -> None:
         """Create a PyTorchJob; the error's status is 409 where there is one of that name."""
@@ -106,7 +108,7 @@ def api_at(configuration: client.Configuration, namespace: str, patience: float)
     training = TrainingClient(client_configuration=configuration)
     training.custom_api = client.CustomObjectsApi(patient)
     clients = client.CoreV1Api(patient), training.custom_api, client.AuthorizationV1Api(patient)
-    return Api(configuration.host, namespace, *clients, training)
+    return Api(configuration.host, namespace, *clients, training, _PatientClient(configuration, 0.0))
 
 
 def own_pod_name() -> str:

@@ -34,6 +34,7 @@ TRACKING_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW
 STEPS_ACCOUNT = "lossmap-run"
 TRAINING_ACCOUNT = "lossmap-training"
 PIPELINE_RUN_LABEL = "pipeline/runid"  # Kubeflow's own, on every pod of a run
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"  # Kueue's own, on jobs and pods that are to wait their turn
 # Said by every step around what it says itself, in a log that is mostly Kubeflow's.
 STEP_BEGINS, STEP_ENDS = "lossmap begins", "lossmap ends"
 

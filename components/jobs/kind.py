@@ -2,7 +2,7 @@
 are the kinds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -53,6 +53,14 @@ def identity_of(request: Request) -> dict[str, str | None]:
     return {RUN_LABEL: label_value(request.run), TRAINING_ANNOTATION: request.address}
 
 
+def made_by(api: Api, kind: "Kind", name: str, namespace: str) -> Iterator[str]:
+    """What there is of what a job has made, as `pod x`: its pods, and what stands between it and them."""
+    for made, _ in kind.related(api, name, namespace):
+        yield made
+    for pod in api.core.list_namespaced_pod(namespace, label_selector=kind.pods_of(name)).items:
+        yield f"pod {pod.metadata.name}"
+
+
 class Kind(Protocol):
     """A kind of training job. Its errors are ApiErrors.
 
@@ -78,13 +86,13 @@ class Kind(Protocol):
         """A job, or None where there is none of that name."""
 
     def delete(self, api: Api, name: str, namespace: str) -> None:
-        """Ask for the end of a job; it is there until its pods and services are gone."""
+        """Ask for the end of a job and of what it has made, which may outlive it for a moment."""
 
     def names(self, api: Api, namespace: str, label_selector: str) -> list[str]:
         """The jobs that a label selector selects; none where the cluster does not know the kind."""
 
-    def pods_of(self, *names: str) -> str:
-        """The label selector of the pods of jobs."""
+    def pods_of(self, name: str) -> str:
+        """The label selector of the pods of a job."""
 
     def related(self, api: Api, name: str, namespace: str) -> list[Related]:
         """What a job has made besides its pods, and what goes wrong with them is said of."""

@@ -2,18 +2,16 @@
 waits for them.
 """
 
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 
 from lossmap.components.config.cluster import Cluster
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
 from lossmap.components.core.errors import ClusterError, Interrupted, LossmapError
+from lossmap.components.core.processes import noted_signals
 from lossmap.components.jobs import submission
 from lossmap.components.jobs.connection import Api, connect, own_pod_name
 from lossmap.components.jobs.kind import Kind
@@ -80,30 +78,29 @@ def launch_in(request: Request, listeners: Listeners, say: Say, api: Api | None,
     api = api or connect()
     kind = chosen_kind(api, request.cluster.trainer)
     transcript = Transcript(api, kind.container, Listener(listeners), say)
-    with _terminable(), beating(store, request.address):
-        _run_job(api, kind, request, store, transcript, pace)
+    # A signal's handler that raises, in the midst of a request, can leave a lock of a library's locked for
+    # ever, for which the deletion of the job would wait.
+    with noted_signals() as signals, beating(store, request.address):
+        launcher = Launcher.of(api.core.read_namespaced_pod(own_pod_name(), api.namespace))
+        submission.submit(api, kind, request, launcher, transcript.say, signals)
+        has_result = partial(store.exists, layout.training_result(request.address))
+        watch = Watch(api, kind, request, transcript, pace, has_result, signals)
+        _follow(watch, api, kind, request, store, transcript, pace)
 
 
-def _run_job(
-    api: Api, kind: Kind, request: Request, store: Store, transcript: Transcript, pace: Pace
+def _follow(
+    watch: Watch, api: Api, kind: Kind, request: Request, store: Store, transcript: Transcript, pace: Pace
 ) -> None:
-    launcher = Launcher.of(api.core.read_namespaced_pod(own_pod_name(), api.namespace))
     name = name_of(request)
-    try:
-        submission.submit(api, kind, request, launcher, transcript.say)
-        with _deleted_on_failure(api, kind, name, transcript):
-            has_result = partial(store.exists, layout.training_result(request.address))
-            watch = Watch(api, kind, request, transcript, pace, has_result)
-            state = _wait(watch, request, store, transcript, pace)
-        if state == "done":
-            transcript.say(
-                f"the store has the result, and {kind.name} {name} goes on, as with a container beside its"
-                " own such as Istio's; it is deleted"
-            )
-        if state == "done" or not kind.expires:
-            _delete(api, kind, name, transcript)
-    except KeyboardInterrupt:
-        raise Interrupted(f"training was asked to stop; {kind.name} {name} is deleted") from None
+    with _deleted_on_failure(api, kind, name, transcript):
+        state = _wait(watch, request, store, transcript, pace)
+    if state == "done":
+        transcript.say(
+            f"the store has the result, and {kind.name} {name} goes on, as with a container beside its"
+            " own such as Istio's; it is deleted"
+        )
+    if state == "done" or not kind.expires:
+        _delete(api, kind, name, transcript)
 
 
 def _wait(watch: Watch, request: Request, store: Store, transcript: Transcript, pace: Pace) -> str:
@@ -127,7 +124,7 @@ def _has_result(store: Store, address: str, seconds: float) -> bool:
 def _deleted_on_failure(api: Api, kind: Kind, name: str, transcript: Transcript) -> Iterator[None]:
     try:
         yield
-    except (LossmapError, KeyboardInterrupt):
+    except LossmapError:
         _delete(api, kind, name, transcript)
         raise
 
@@ -143,22 +140,3 @@ def _delete(api: Api, kind: Kind, name: str, transcript: Transcript) -> None:
             f"{kind.name} {name} could not be deleted, and stops by itself within a minute: {error}"
         )
     transcript.close()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, which ends a pod, is a KeyboardInterrupt as Ctrl-C is; other threads than the main one
-    cannot ask for that.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

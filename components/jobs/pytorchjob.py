@@ -18,6 +18,7 @@ from kubeflow.training import (
 from kubernetes import client
 
 from lossmap.components.jobs.connection import Api, absent_is_none
+from lossmap.components.jobs.deployment import QUEUE_LABEL
 from lossmap.components.jobs.kind import Ending, Job, Related
 from lossmap.components.jobs.pod import template
 from lossmap.components.jobs.request import TRAINING_ANNOTATION, Launcher, Request, labels_of, name_of
@@ -53,7 +54,7 @@ class PyTorchJobs:
         )
 
     def delete(self, api: Api, name: str, namespace: str) -> None:
-        """Ask for the end of a job; it is there until its pods and services are gone."""
+        """Ask for the end of a job and of what it has made."""
         api.delete_job(name, namespace)
 
     def names(self, api: Api, namespace: str, label_selector: str) -> list[str]:
@@ -64,9 +65,9 @@ class PyTorchJobs:
         )
         return [job["metadata"]["name"] for job in jobs["items"]] if jobs else []
 
-    def pods_of(self, *names: str) -> str:
-        """The label selector of the pods of jobs, and of their services."""
-        return f"{_JOB_LABEL} in ({','.join(names)})"
+    def pods_of(self, name: str) -> str:
+        """The label selector of the pods of a job, and of their services."""
+        return f"{_JOB_LABEL}={name}"
 
     def related(self, _api: Api, _name: str, _namespace: str) -> list[Related]:
         """Nothing: the operator makes the pods itself."""
@@ -82,7 +83,7 @@ def _ending(job: KubeflowOrgV1PyTorchJob) -> Ending | None:
 
 def render(request: Request, launcher: Launcher) -> KubeflowOrgV1PyTorchJob:
     """The PyTorchJob that carries out the request for the launcher."""
-    queue = {"kueue.x-k8s.io/queue-name": request.cluster.queue} if request.cluster.queue else {}
+    queue = {QUEUE_LABEL: request.cluster.queue} if request.cluster.queue else {}
     metadata = client.V1ObjectMeta(
         name=name_of(request),
         labels=labels_of(request, launcher) | queue,

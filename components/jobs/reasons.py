@@ -44,12 +44,6 @@ class Cause:
     hopeless: bool = False
 
 
-def why_waiting(pod: client.V1Pod) -> str | None:
-    """Why a pod does not run, in one line; None where there is nothing to tell."""
-    cause = cause_of(pod)
-    return cause.text if cause else None
-
-
 def cause_of(pod: client.V1Pod) -> Cause | None:
     """Why a pod does not run, as far as the pod itself says it."""
     return next(_causes(pod), None)
@@ -69,16 +63,6 @@ def events_of(api: Api, namespace: str, name: str, uid: str) -> list[Cause]:
         return []
     texts = dict.fromkeys(f"{name}: {_line(event.message)}" for event in reversed(events))
     return [Cause(_without_numbers(text), text) for text in texts]
-
-
-def suspension(api: Api, namespace: str, name: str, uid: str, queue: str | None) -> Cause:
-    """Why a suspended job is suspended, with the words of its Kueue workload where they may be read."""
-    if queue is None:
-        return Cause("suspended", f"{name} is suspended by somebody, who has to resume it")
-    message = _workload(api, namespace, uid)
-    return Cause(
-        f"queued {message}", f"{name} is queued by Kueue in {queue}" + (f": {message}" if message else "")
-    )
 
 
 def losses(pod: client.V1Pod, container: str, memory: str) -> Iterator[Cause]:
@@ -118,15 +102,8 @@ def _ending(state: client.V1ContainerStateTerminated, memory: str) -> str:
 
 def _causes(pod: client.V1Pod) -> Iterator[Cause]:
     name = pod.metadata.name
-    for condition in pod.status.conditions or ():
-        if condition.type == "PodScheduled" and condition.status == "False" and condition.message:
-            message = _line(
-                re.sub(r"\.? (no new claims|preemption:).*", "", condition.message, flags=re.DOTALL)
-            )
-            yield Cause(
-                f"unschedulable {message}",
-                f"no node for pod {name}: {message}; wait for one, or ask for less in cluster.training",
-            )
+    if condition := _unscheduled(pod):
+        yield _scheduling(pod, condition)
     for status in [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]:
         waiting = status.state.waiting if status.state else None
         if waiting and waiting.reason in _IMAGE:
@@ -137,6 +114,25 @@ def _causes(pod: client.V1Pod) -> Iterator[Cause]:
             )
 
 
+def _unscheduled(pod: client.V1Pod) -> client.V1PodCondition | None:
+    for condition in pod.status.conditions or ():
+        if condition.type == "PodScheduled" and condition.status == "False" and condition.message:
+            return condition
+    return None
+
+
+def _scheduling(pod: client.V1Pod, condition: client.V1PodCondition) -> Cause:
+    name = pod.metadata.name
+    if condition.reason == "SchedulingGated":
+        gates = ", ".join(gate.name for gate in pod.spec.scheduling_gates or ())
+        return Cause(f"gated {gates}", f"pod {name} is held back by {gates}, which has to let it go")
+    message = _line(re.sub(r"\.? (no new claims|preemption:).*", "", condition.message, flags=re.DOTALL))
+    return Cause(
+        f"unschedulable {message}",
+        f"no node for pod {name}: {message}; wait for one, or ask for less in cluster.training",
+    )
+
+
 def _image(image: str, waiting: client.V1ContainerStateWaiting) -> Cause:
     message = _line(waiting.message or waiting.reason)
     hopeless = any(sign in f"{waiting.reason} {message}".lower() for sign in _SETTLED)
@@ -145,24 +141,6 @@ def _image(image: str, waiting: client.V1ContainerStateWaiting) -> Cause:
         f"image {image} cannot be pulled: {message}; check its name, its registry and imagePullSecrets",
         hopeless,
     )
-
-
-def _workload(api: Api, namespace: str, uid: str) -> str:
-    try:
-        workloads = api.custom.list_namespaced_custom_object(
-            "kueue.x-k8s.io", "v1beta1", namespace, "workloads"
-        )["items"]
-    except ApiError as error:
-        if error.status not in (403, 404):
-            raise
-        return ""
-    for workload in workloads:
-        owners = {owner["uid"] for owner in workload["metadata"].get("ownerReferences", ())}
-        conditions = workload.get("status", {}).get("conditions", ()) if uid in owners else ()
-        for condition in conditions:
-            if condition["type"] == "QuotaReserved" and condition["status"] == "False":
-                return _line(condition["message"])
-    return ""
 
 
 def _without_numbers(text: str) -> str:

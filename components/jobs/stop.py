@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from kubernetes import client
 
 from lossmap.components.jobs.connection import Api, ApiError, connect
-from lossmap.components.jobs.kind import Kind
+from lossmap.components.jobs.kind import Kind, made_by
 from lossmap.components.jobs.kinds import KINDS
 
 _PAUSE_SECONDS = 1.0
@@ -39,11 +39,9 @@ def stop(namespace: str, label_selector: str, api: Api | None = None, seconds: f
 def _left(api: Api, kind: Kind, namespace: str, label_selector: str, names: list[str]) -> Iterator[str]:
     for name in kind.names(api, namespace, label_selector):
         yield f"{kind.name.lower()} {name}"
-    if names:
-        selector = kind.pods_of(*names)
-        for pod in api.core.list_namespaced_pod(namespace, label_selector=selector).items:
-            yield f"pod {pod.metadata.name}"
-        for service in _services(api, namespace, selector):
+    for name in names:
+        yield from made_by(api, kind, name, namespace)
+        for service in _services(api, namespace, kind.pods_of(name)):
             yield f"service {service.metadata.name}"
 
 
@@ -53,4 +51,4 @@ def _services(api: Api, namespace: str, selector: str) -> list[client.V1Service]
     except ApiError as error:
         if error.status != 403:
             raise
-        return []  # a job is there until its services are gone, so that this look is for certainty alone
+        return []  # they go with the pods, so that this look is for certainty alone

@@ -1,20 +1,25 @@
 """One job for one request, however often it is asked for; and its end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from kubernetes import client
-
-from lossmap.components.core.errors import ClusterError
+from lossmap.components.core.errors import ClusterError, Interrupted
 from lossmap.components.jobs.connection import Api, ApiError
-from lossmap.components.jobs.kind import Job, Kind, identity_of
+from lossmap.components.jobs.kind import Job, Kind, identity_of, made_by
 from lossmap.components.jobs.request import Launcher, Request, name_of
 
 _PAUSE_SECONDS = 1.0
 _PATIENCE_SECONDS = 120.0
 
 
-def submit(api: Api, kind: Kind, request: Request, launcher: Launcher, say: Callable[[str], None]) -> None:
+def submit(
+    api: Api,
+    kind: Kind,
+    request: Request,
+    launcher: Launcher,
+    say: Callable[[str], None],
+    signals: Sequence[int],
+) -> None:
     """Create the job, or adopt the one that an earlier start of the same step created.
 
     One of the same name that has ended, or is being deleted, makes room first; so does one of an earlier
@@ -22,6 +27,7 @@ def submit(api: Api, kind: Kind, request: Request, launcher: Launcher, say: Call
 
     Raises:
         ClusterError: a job of that name belongs to somebody else, or does not make room.
+        Interrupted: the launcher was asked to stop while it waited for room.
     """
     name, namespace, end = name_of(request), api.namespace, time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < end:
@@ -36,6 +42,8 @@ def submit(api: Api, kind: Kind, request: Request, launcher: Launcher, say: Call
             elif existing.pipeline == launcher.pipeline:
                 say(f"going on with {kind.name} {namespace}/{name}, which is there already")
                 return
+        if signals:
+            raise Interrupted(f"training was asked to stop before there was room for {kind.name} {name}")
         time.sleep(_PAUSE_SECONDS)
     raise ClusterError(
         f"{kind.name} {namespace}/{name} has made no room for more than {_PATIENCE_SECONDS:.0f} s: another"
@@ -47,7 +55,7 @@ def submit(api: Api, kind: Kind, request: Request, launcher: Launcher, say: Call
 def delete(
     api: Api, kind: Kind, name: str, seconds: float, pause: Callable[[float], None] = time.sleep
 ) -> bool:
-    """Delete a job with its pods and services; whether it was gone within some seconds.
+    """Delete a job with what it has made; whether all of it was gone within some seconds.
 
     Args:
         api: the cluster, in whose namespace it is.
@@ -58,7 +66,7 @@ def delete(
     """
     end = time.monotonic() + seconds
     kind.delete(api, name, api.namespace)
-    while kind.get(api, name, api.namespace) or _pods(api, kind, name):
+    while kind.get(api, name, api.namespace) or any(made_by(api, kind, name, api.namespace)):
         if time.monotonic() > end:
             return False
         pause(_PAUSE_SECONDS)
@@ -74,11 +82,6 @@ def _created(api: Api, kind: Kind, request: Request, launcher: Launcher) -> bool
             raise
         return False
     return True
-
-
-def _pods(api: Api, kind: Kind, name: str) -> list[client.V1Pod]:
-    """Those of a job; one may outlive it for a moment."""
-    return list(api.core.list_namespaced_pod(api.namespace, label_selector=kind.pods_of(name)).items)
 
 
 def _refuse_a_stranger(existing: Job, request: Request, kind: Kind) -> None:

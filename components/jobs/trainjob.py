@@ -10,14 +10,18 @@ from typing import Any
 
 from kubernetes import client
 
+from lossmap.components.config.cluster import Cluster
 from lossmap.components.core.errors import ClusterError, ExperimentError
+from lossmap.components.jobs import rendezvous
 from lossmap.components.jobs.connection import Api, ApiError, absent_is_none
+from lossmap.components.jobs.deployment import QUEUE_LABEL
 from lossmap.components.jobs.kind import Ending, Job, Related
 from lossmap.components.jobs.pod import template
 from lossmap.components.jobs.request import TRAINING_ANNOTATION, Launcher, Request, labels_of, name_of
 
 TRAINER_API = ("trainer.kubeflow.org", "v1alpha1")
 _PLURAL = "trainjobs"
+_TORCHRUN = "torch.distributed.run"
 _CONTAINER = "node"  # of the runtime, and the name of its pods' job
 RUNTIME = "lossmap"
 _MANAGER = "lossmap.example/launcher"  # of the patches: a domain and a path
@@ -31,7 +35,6 @@ _PATCHED = (
     "tolerations",
     "volumes",
 )
-_OF_THERUNTIME = {"priority_class": "priorityClassName", "runtime_class": "runtimeClassName"}
 
 
 class TrainJobs:
@@ -66,9 +69,13 @@ class TrainJobs:
         )
 
     def delete(self, api: Api, name: str, namespace: str) -> None:
-        """Ask for the end of a job; it is there until its pods and services are gone."""
-        job, body = (namespace, _PLURAL, name), client.V1DeleteOptions(propagation_policy="Foreground")
-        absent_is_none(lambda: api.custom.delete_namespaced_custom_object(*TRAINER_API, *job, body=body))
+        """Ask for the end of a job and of what it has made."""
+        # Trainer 2.3 makes the JobSet of a job that is there and has not ended anew, even of one that is
+        # there only until its JobSet is gone.
+        job = self.get(api, name, namespace)
+        policy = "Foreground" if job and job.ending else "Background"
+        place, body = (namespace, _PLURAL, name), client.V1DeleteOptions(propagation_policy=policy)
+        absent_is_none(lambda: api.custom.delete_namespaced_custom_object(*TRAINER_API, *place, body=body))
 
     def names(self, api: Api, namespace: str, label_selector: str) -> list[str]:
         """The jobs that a label selector selects; none where there is no Trainer."""
@@ -79,9 +86,9 @@ class TrainJobs:
         )
         return [job["metadata"]["name"] for job in jobs["items"]] if jobs else []
 
-    def pods_of(self, *names: str) -> str:
-        """The label selector of the pods of jobs."""
-        return f"{_JOB_LABEL} in ({','.join(names)})"
+    def pods_of(self, name: str) -> str:
+        """The label selector of the pods of a job."""
+        return f"{_JOB_LABEL}={name}"
 
     def related(self, api: Api, name: str, namespace: str) -> list[Related]:
         """The JobSet and the Job that a TrainJob makes: what goes wrong with its pods is said of these."""
@@ -144,10 +151,10 @@ def render(request: Request, launcher: Launcher) -> dict[str, Any]:
     Raises:
         ExperimentError: it asks for what only a runtime can say.
     """
-    _refuse_what_the_runtime_says(request)
+    check_trainjob(request.cluster)
     pods = _as_json(template(request, launcher, _CONTAINER))
     (container,) = pods["spec"]["containers"]
-    queue = {"kueue.x-k8s.io/queue-name": request.cluster.queue} if request.cluster.queue else {}
+    queue = {QUEUE_LABEL: request.cluster.queue} if request.cluster.queue else {}
     owner = _as_json(launcher.owner)
     return {
         "apiVersion": "/".join(TRAINER_API),
@@ -174,10 +181,15 @@ def render(request: Request, launcher: Launcher) -> dict[str, Any]:
     }
 
 
-def _refuse_what_the_runtime_says(request: Request) -> None:
+def check_trainjob(cluster: Cluster) -> None:
+    """Refuse what only a runtime, or another kind of job, can say.
+
+    Raises:
+        ExperimentError: with the field.
+    """
     asked = (
-        ("priority_class", request.cluster.priority_class, "priorityClassName"),
-        ("pod.runtime_class", request.cluster.pod.runtime_class, "runtimeClassName"),
+        ("priority_class", cluster.priority_class, "priorityClassName"),
+        ("pod.runtime_class", cluster.pod.runtime_class, "runtimeClassName"),
     )
     for name, value, field in asked:
         if value:
@@ -185,24 +197,19 @@ def _refuse_what_the_runtime_says(request: Request) -> None:
                 f"cluster.{name} is {value}, which a TrainJob cannot ask for; set {field} in"
                 f" the TrainingRuntime {RUNTIME} (k8s/trainer), or cluster.trainer=pytorchjob"
             )
-    if request.cluster.least_nodes:
+    if cluster.least_nodes:
         raise ExperimentError(
-            f"cluster.least_nodes is {request.cluster.least_nodes}, and a TrainJob always has all its nodes;"
+            f"cluster.least_nodes is {cluster.least_nodes}, and a TrainJob always has all its nodes;"
             " leave it out, or set cluster.trainer=pytorchjob"
         )
 
 
 def _command(request: Request, command: list[str]) -> list[str]:
-    """torchrun with a rendezvous that pods made anew can join, whose address is known to the container."""
+    """The same torchrun, by a module that knows which pod the others meet at."""
+    place = command.index(_TORCHRUN)
     patience = math.ceil(request.cluster.start_minutes * 60)
-    place = command.index("-m", 2)  # behind `python -m torch.distributed.run`
-    rendezvous = [
-        "--rdzv-backend=c10d",
-        "--rdzv-endpoint=$(PET_MASTER_ADDR):$(PET_MASTER_PORT)",
-        f"--rdzv-conf=join_timeout={patience},read_timeout={patience}",
-        f"--max-restarts={request.cluster.restarts}",
-    ]
-    return [*command[:place], *rendezvous, *command[place:]]
+    restarts = f"--max-restarts={request.cluster.restarts}"
+    return [*command[:place], rendezvous.__name__, str(patience), restarts, *command[place + 1 :]]
 
 
 def _patch(pods: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from kubernetes import client
 
 from lossmap.components.core.errors import Interrupted, LossmapError, TrainingError, TrainingKilled
-from lossmap.components.jobs import reasons
+from lossmap.components.jobs import kueue, reasons
 from lossmap.components.jobs.connection import Api
 from lossmap.components.jobs.kind import Job, Kind
 from lossmap.components.jobs.reasons import Cause
@@ -87,6 +87,7 @@ class Watch:
         transcript: follows its pods' logs.
         pace: how patient the launcher is.
         has_result: whether the store has what the job is for.
+        signals: those by which the launcher was asked to stop.
 
     Attributes:
         losses: what ended pods and containers so far, oldest first.
@@ -100,11 +101,12 @@ class Watch:
         transcript: Transcript,
         pace: Pace,
         has_result: Callable[[], bool],
+        signals: Sequence[int],
     ):
         self._api, self._kind, self._request, self._name = api, kind, request, name_of(request)
         self._transcript, self._pace = transcript, pace
-        self._result = Arrival(has_result, pace.result)
-        self._waiting, self._told = _Waiting(), set[str]()
+        self._result, self._signals = Arrival(has_result, pace.result), signals
+        self._waiting, self._told, self._held = _Waiting(), set[str](), ""
         self._uid, self._pods, self._identities = "", list[client.V1Pod](), dict[str, tuple[str, str]]()
         self.losses: list[Cause] = []
 
@@ -114,6 +116,7 @@ class Watch:
 
         Raises:
             TrainingError: it cannot start, or meets an error that another start would meet again.
+            Interrupted: the launcher was asked to stop, and is to delete the job.
         """
         while True:
             job = self._kind.get(self._api, self._name, self._api.namespace)
@@ -131,6 +134,8 @@ class Watch:
             self._uid = job.uid
             self._check_the_start(job)
             self._transcript.hear(self._pace.poll)
+            if self._signals:
+                raise Interrupted(f"training was asked to stop; {self._kind.name} {self._name} is deleted")
             if self._transcript.listener.reason:
                 raise TrainingError(f"training failed: {self._transcript.listener.reason}")
 
@@ -156,17 +161,24 @@ class Watch:
         return causes
 
     def _check_the_start(self, job: Job) -> None:
-        if job.is_suspended:
-            self._tell(
-                reasons.suspension(
-                    self._api, self._api.namespace, self._name, self._uid, self._request.cluster.queue
-                )
-            )
-            self._waiting = _Waiting()
-        elif sum(map(self._runs, self._pods)) >= (self._request.cluster.least_nodes or self._request.nodes):
+        held = self._held_back(job)
+        if held not in ("", self._held):
+            self._transcript.say(held)
+        self._held = held
+        enough = self._request.cluster.least_nodes or self._request.nodes
+        if held or sum(map(self._runs, self._pods)) >= enough:
             self._waiting = _Waiting()
         else:
             self._judge(self._causes())
+
+    def _held_back(self, job: Job) -> str:
+        """Why the job, or the first of its pods that is held back by itself, waits in a queue; empty where
+        nothing does.
+        """
+        if job.is_suspended:
+            return kueue.why_suspended(self._api, self._api.namespace, self._name, job)
+        gated = next((pod for pod in self._pods if kueue.is_gated(pod)), None)
+        return kueue.why_gated(self._api, gated) if gated else ""
 
     def _causes(self) -> list[Cause]:
         causes = [cause for pod in self._pods if (cause := reasons.cause_of(pod))]

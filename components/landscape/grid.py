@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -130,6 +130,16 @@ def to_npz(**arrays: NDArray[np.generic]) -> bytes:
     """Arrays as an .npz archive; equal arrays give equal bytes."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def to_small_npz(surface: Surface) -> bytes:
+    """A surface as a compressed .npz archive, without what its groups of samples had; equal surfaces give
+    equal bytes.
+    """
+    buffer, ungrouped = io.BytesIO(), np.empty((*surface.loss.shape, 0))
+    values = vars(replace(surface, group_losses=ungrouped, group_weights=np.empty(0)))
+    np.savez_compressed(buffer, allow_pickle=False, **values)
     return buffer.getvalue()
 
 

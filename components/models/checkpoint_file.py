@@ -15,11 +15,14 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
+from lossmap.components.core.archives import check_unpacked
 from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import reason
 
 TOP = "."  # the key of what lies in the file itself, not in one of its parts
 _DEEPEST = 8
+_LFS = b"version https://git-lfs."
+_PICKLES = (b"PK", b"\x80")  # how files of torch.save begin, and pickles
 _SHOWN = 8
 # what numpy makes its numbers and arrays of, by the name that files have
 _NUMPY = {"scalar": np.float64().__reduce__()[0], "_reconstruct": np.empty(0).__reduce__()[0]}
@@ -115,14 +118,25 @@ def read_checkpoint(content: bytes, name: str, key: str | None = None) -> Checkp
     except ExperimentError:
         raise
     except Exception as error:  # of a damaged file it can be any
-        if type(error).__name__ == "UnpicklingError":
+        if content.startswith(_LFS):
+            raise ExperimentError(
+                f"{name} is a pointer of Git LFS, expected the file that it stands for: git lfs pull"
+            ) from None
+        if "TorchScript" in str(error):
+            raise ExperimentError(
+                f"{name} is a TorchScript archive, which holds code besides its weights; write these alone:"
+                " torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+            ) from None
+        is_pickle = type(error).__name__ == "UnpicklingError"
+        if is_pickle and content.startswith(_PICKLES):
             raise ExperimentError(
                 f"{name} holds more than tensors, and to read it could run code that is hidden in it; where"
                 " you trust it, write its weights alone: torch.save(model.state_dict(), FILE) or"
                 " safetensors.torch.save_model(model, FILE)"
             ) from None
+        cause = f"it begins with {content[:12]!r}" if is_pickle else reason(error)
         raise ExperimentError(
-            f"{name} cannot be read as weights: {reason(error)}; expected .safetensors, or what torch.save"
+            f"{name} cannot be read as weights: {cause}; expected .safetensors, or what torch.save"
             " writes of a state dict"
         ) from None
     checkpoint = held(found, name)
@@ -130,11 +144,6 @@ def read_checkpoint(content: bytes, name: str, key: str | None = None) -> Checkp
 
 
 def _load(content: bytes, name: str) -> Any:
-    if name.lower().endswith(".index.json"):
-        raise ExperimentError(
-            f"{name} lists the parts of a model that is in several files, expected one file: load it where"
-            " it comes from and write safetensors.torch.save_model(model, FILE)"
-        )
     return load(content) if name.lower().endswith(".safetensors") else load_plain(content)
 
 
@@ -142,6 +151,7 @@ def load_plain(content: bytes) -> Any:
     """What torch.save wrote, read without running anything of it: tensors, arrays, numbers, texts, and the
     collections and settings that hold them.
     """
+    check_unpacked(content)
     with (
         warnings.catch_warnings(action="ignore"),  # of old formats; what cannot be read is an error
         torch.serialization.safe_globals(list(_PLAIN)),
@@ -181,11 +191,17 @@ def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, str, Tenso
     for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
         place = f"{path}.{key}" if path else str(key)
         if isinstance(inner, Tensor):
-            yield place, path, inner.detach()
+            yield place, path, _dense(inner.detach(), place)
         elif isinstance(inner, np.ndarray) and inner.dtype.kind in "biufc":
             yield place, path, torch.from_numpy(np.ascontiguousarray(inner)).reshape(inner.shape)
         elif isinstance(inner, (Mapping, list, tuple)):
             yield from _leaves(inner, place, depth - 1)
+
+
+def _dense(tensor: Tensor, place: str) -> Tensor:
+    if tensor.is_meta:
+        raise ExperimentError(f"{place} is on the device meta, where it has no values; write it from the CPU")
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
 
 
 def _roots(tensor: str, key: str) -> list[str]:

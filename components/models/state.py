@@ -1,5 +1,6 @@
 """Weights from files that other programs wrote, put into a network."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from lossmap.components.models.checkpoint_file import TOP, Checkpoint
 from lossmap.components.models.fit import Fit, fits, same_values
 
 _SHOWN = 4
+_IS_PART = re.compile(r"-\d+-of-\d+\.\w+$")
+_PARTS = "it is one of several parts: give their index, the file beside it that ends in .index.json"
 
 
 def load_state(network: nn.Module, checkpoint: Checkpoint, name: str, option: str = "--weights") -> list[str]:
@@ -138,7 +141,8 @@ def _misfit(
     found = f"all its names are there{after}" if not fit.missing else f"nearest are the names{after}"
     where = f" ({found})" if after or not fit.missing else ""
     what = "; ".join(f"{word}: {_listed(names)}" for word, names in told.items() if names)
-    return f"{name} does not fit the network {kind}{where}: {what}; {_cure(fit, own, tensors)}"
+    cure = _PARTS if _IS_PART.search(name) else _cure(fit, own, tensors)
+    return f"{name} does not fit the network {kind}{where}: {what}; {cure}"
 
 
 def _cure(fit: Fit, own: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

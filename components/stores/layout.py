@@ -17,6 +17,7 @@ runs/<run>/dataset.json                                         the manifest of 
 runs/<run>/links.json                                           addresses of its training and survey
 runs/<run>/report/…
 comparisons/<digest>/page.html, comparison.png                  digest = names of the runs
+pages/plotly-<version>.js                                       what light pages share
 paths/<address>/state.safetensors, alignment.json               a network made of two: address = trainings +
                                                                 alignment or curve + software
 paths/<address>/profile.npz                                     address = trainings + path + evaluation +
@@ -157,6 +158,11 @@ def tile(surface: str, digest: str) -> str:
 def grid(surface: str, digest: str) -> str:
     """A grid assembled from tiles."""
     return f"surfaces/{surface}/grids/{digest}.npz"
+
+
+def page_script(version: str) -> str:
+    """The script that light pages share."""
+    return f"pages/plotly-{version}.js"
 
 
 def comparison(digest: str, name: str) -> str:

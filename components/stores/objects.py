@@ -7,7 +7,8 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -16,6 +17,23 @@ from urllib.parse import unquote, urlparse
 from lossmap.components.core.errors import StoreError
 from lossmap.components.stores.s3_client import s3_client
 from lossmap.components.stores.s3_errors import UPLOAD_VARIABLE, explained
+
+_READS = 3  # of one object, where what arrives breaks off
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object in a list.
+
+    Attributes:
+        key: of the object.
+        size: in bytes.
+        modified: when it was written, in seconds since 1970.
+    """
+
+    key: str
+    size: int
+    modified: float
 
 
 class Store(Protocol):
@@ -35,6 +53,9 @@ class Store(Protocol):
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that starts with the prefix, in order."""
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """Every object whose key starts with the prefix, in order."""
+
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
 
@@ -42,11 +63,16 @@ class Store(Protocol):
         """Copy an object to a file without holding it in memory."""
 
 
-def open_store(uri: str) -> Store:
-    """The store at `file:///folder`, a plain path, or `s3://bucket/prefix`."""
+def open_store(uri: str, is_there: bool = False) -> Store:
+    """The store at `file:///folder`, a plain path, or `s3://bucket/prefix`.
+
+    Args:
+        uri: of the store.
+        is_there: something was found in it a moment ago: it is not asked whether its bucket exists.
+    """
     parts = urlparse(uri)
     if parts.scheme == "s3":
-        return S3Store(uri)
+        return S3Store(uri, is_there=is_there)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
         return FileStore(Path(unquote(parts.path)))
     if parts.scheme == "":
@@ -128,6 +154,13 @@ class FileStore:
         )
         yield from sorted(key for key in found if key.startswith(prefix))
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """Every object whose key starts with the prefix, in order."""
+        for key in self.keys(prefix):
+            with suppress(FileNotFoundError):  # removed since it was listed
+                status = self._path(key).stat()
+                yield Entry(key, status.st_size, status.st_mtime)
+
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
         path = self._path(key)
@@ -154,22 +187,39 @@ class S3Store:
     files; for what users bring, those of `s3_client`.
     """
 
-    def __init__(self, uri: str, of_source: bool = False):
+    def __init__(self, uri: str, of_source: bool = False, is_there: bool = False):
         self.uri = uri.rstrip("/")
         self._bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         self._prefix = prefix.strip("/")
         if not self._bucket:
             raise StoreError(f"store is {uri!r}, expected s3://bucket/prefix")
+        if "@" in self._bucket:
+            raise StoreError(
+                f"store is {uri!r} with a user before it, expected s3://bucket/prefix; keys are in AWS_…"
+            )
         self._explained = partial(explained, self.uri, of_source=of_source)
         with self._explained(""):
             self._client, self._upload = s3_client(of_source), _upload_arguments()
-        self._bucket_seen = False
+        self._bucket_seen = is_there
 
     def read(self, key: str) -> bytes:
         """The content of an object; StoreError where there is none."""
         with self._explained(key):
-            body: bytes = self._client.get_object(Bucket=self._bucket, Key=self._name(key))["Body"].read()
+            body = self._read(key, _READS)
         self._bucket_seen = True
+        return body
+
+    def _read(self, key: str, attempts: int) -> bytes:
+        """botocore repeats a request that gets no answer, and none whose answer breaks off."""
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+        answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key))
+        try:
+            body: bytes = answer["Body"].read()
+        except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+            if attempts <= 1:
+                raise
+            return self._read(key, attempts - 1)
         return body
 
     def write(self, key: str, content: bytes) -> None:
@@ -209,13 +259,18 @@ class S3Store:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that starts with the prefix, in order."""
+        return (entry.key for entry in self.entries(prefix))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """Every object whose key starts with the prefix, in order."""
         start = len(self._name(""))
         with self._explained(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._name(prefix)
             )
             for page in pages:
-                yield from (entry["Key"][start:] for entry in page.get("Contents", ()))
+                for found in page.get("Contents", ()):
+                    yield Entry(found["Key"][start:], found["Size"], found["LastModified"].timestamp())
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""

@@ -1,19 +1,26 @@
 """A run in the store, read and written by its meaning."""
 
-import json
+import hashlib
 import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from pydantic import ValidationError
-
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.errors import ExperimentError, StoreError
-from lossmap.components.core.frozen import Frozen
+from lossmap.components.core.frozen import Frozen, canonical_json
+from lossmap.components.core.notes import tell
 from lossmap.components.stores import layout, software
 from lossmap.components.stores.addresses import SurveyComputation, TrainingComputation
+from lossmap.components.stores.documents import (
+    Damaged,
+    load_document,
+    load_json,
+    load_tensors,
+    write_document,
+    write_json,
+)
 from lossmap.components.stores.objects import Store, open_store
 from lossmap.components.stores.survey_plan import Survey
 
@@ -41,6 +48,7 @@ class Run:
         self._uri, self.name = store.uri, name
         self.store = store
         self.tile_results: dict[str, Mapping[Any, Any]] = {}
+        self._has_new_links = False  # and so has written what is to be trained
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "store"} | {"tile_results": {}}
@@ -48,7 +56,7 @@ class Run:
     @cached_property
     def store(self) -> Store:
         """Where it is."""
-        return open_store(self._uri)
+        return open_store(self._uri, is_there=True)
 
     def begin(self, experiment: Experiment) -> None:
         """Keep the experiment of a new run.
@@ -58,7 +66,7 @@ class Run:
         """
         key = layout.experiment(self.name)
         if not self.store.exists(key):
-            self.store.write(key, experiment.canonical_json().encode())
+            write_document(self.store, key, experiment)
             self.experiment = experiment
         elif self.experiment != experiment:
             raise ExperimentError(f"run {self.name} exists with another experiment; start a new run")
@@ -71,7 +79,7 @@ class Run:
             StoreError: the store has no such run; the message names some that it has.
         """
         self.check_begun()
-        return Experiment.model_validate_json(self.store.read(layout.experiment(self.name)))
+        return load_document(self.store, layout.experiment(self.name), Experiment)
 
     def has_data(self) -> bool:
         """Whether its data set is packed."""
@@ -79,22 +87,25 @@ class Run:
 
     def keep_manifest(self, manifest: Manifest) -> None:
         """Note which data set the run uses."""
-        self.store.write(layout.run_dataset(self.name), manifest.model_dump_json().encode())
+        write_document(self.store, layout.run_dataset(self.name), manifest)
         self.manifest = manifest
 
     @cached_property
     def manifest(self) -> Manifest:
         """Of its data set."""
-        return Manifest.model_validate_json(self.store.read(layout.run_dataset(self.name)))
+        return load_document(self.store, layout.run_dataset(self.name), Manifest)
 
     @cached_property
     def links(self) -> Links:
         """Its training and survey: those that it began with, also when lossmap has changed since."""
         key = layout.links(self.name)
         if self.store.exists(key):
-            return Links.model_validate_json(self.store.read(key))
-        links = self._new_links()
-        self.store.write(key, links.model_dump_json().encode())
+            try:
+                return load_document(self.store, key, Links)
+            except Damaged:
+                tell(f"{self.store.uri}/{key} is damaged and written again, as for a run that begins now")
+        self._has_new_links, links = True, self._new_links()
+        write_document(self.store, key, links)
         return links
 
     @property
@@ -102,9 +113,46 @@ class Run:
         """Address of its training."""
         return self.links.training
 
+    def has_links(self) -> bool:
+        """Whether it has got as far as to have a training."""
+        return self.store.exists(layout.links(self.name))
+
+    def trained_on(self) -> str | None:
+        """Digest of the data set of its training; None where it has no links yet."""
+        if not self.has_links():
+            return None
+        return load_training_computation(self.store, self.training).dataset
+
+    def require_computation(self) -> None:
+        """See to it that the store says, undamaged, what is to be trained.
+
+        Raises:
+            Damaged: it does not, and lossmap has changed since.
+        """
+        training = self.training
+        if self._has_new_links:
+            return
+        try:
+            if load_training_computation(self.store, training).address() == training:
+                return
+            damage = Damaged(f"what training {self.training[:12]} is does not lead to that address")
+        except Damaged as error:
+            damage = error
+        if self._new_links().training != training:
+            raise damage
+
     def has_network(self) -> bool:
         """Whether its training is complete."""
         return self.store.exists(layout.training_result(self.training))
+
+    def check_network(self) -> None:
+        """See to it that the trained network and its metrics are whole.
+
+        Raises:
+            Damaged: they are not.
+        """
+        load_json(self.store, layout.training_result(self.training))
+        load_tensors(self.store, layout.weights(self.training))
 
     @cached_property
     def training_result(self) -> dict[str, Any]:
@@ -112,15 +160,36 @@ class Run:
         result: dict[str, Any] = load_json(self.store, layout.training_result(self.training))
         return result
 
+    @property
+    def most_samples(self) -> int:
+        """As many samples as any part of its survey asks for."""
+        landscape = self.experiment.landscape
+        parts = (landscape, landscape.curvature, landscape.convexity)
+        return max(part.samples for part in parts if part)
+
+    @property
+    def samples(self) -> str:
+        """Place of the samples of its survey."""
+        landscape = self.experiment.landscape
+        decisive = {
+            "data": self.manifest.digest,
+            "split": landscape.split,
+            "task": landscape.task,
+            "samples": self.most_samples,
+            "seed": landscape.seed,
+            "software": software.software_of(software.DRAWING),
+        }
+        return layout.samples(hashlib.sha256(canonical_json(decisive).encode()).hexdigest())
+
     def keep_survey(self, survey: Survey) -> None:
         """Keep the plan of its survey."""
-        self.store.write(layout.survey_plan(self.links.survey), survey.model_dump_json().encode())
+        write_document(self.store, layout.survey_plan(self.links.survey), survey)
         self.survey = survey
 
     @cached_property
     def survey(self) -> Survey:
         """The plan of its survey."""
-        return Survey.model_validate_json(self.store.read(layout.survey_plan(self.links.survey)))
+        return load_document(self.store, layout.survey_plan(self.links.survey), Survey)
 
     def is_finished(self) -> bool:
         """Whether its report is complete."""
@@ -169,7 +238,7 @@ class Run:
             ),
         )
         training = computation.address()
-        self.store.write(layout.training_computation(training), computation.model_dump_json().encode())
+        write_document(self.store, layout.training_computation(training), computation)
         survey = SurveyComputation(
             training=training,
             landscape=self.experiment.landscape,
@@ -197,30 +266,19 @@ def _age(run: str) -> tuple[str, str]:
 
 def load_manifest(store: Store, digest: str) -> Manifest:
     """The manifest of a packed data set; StoreError where it is missing or damaged."""
-    key = layout.dataset(digest)
-    try:
-        return Manifest.model_validate_json(store.read(key))
-    except ValidationError:
-        raise StoreError(
-            f"{store.uri}/{key} is damaged, expected a manifest; a run on the same images writes it again"
-        ) from None
+    return load_document(store, layout.dataset(digest), Manifest)
 
 
 def load_training_computation(store: Store, training: str) -> TrainingComputation:
-    """What a training is to do."""
-    return TrainingComputation.model_validate_json(store.read(layout.training_computation(training)))
+    """What a training is to do; StoreError where that is missing or damaged."""
+    return load_document(store, layout.training_computation(training), TrainingComputation)
 
 
 def save_epoch(store: Store, training: str, metrics: Mapping[str, float]) -> None:
     """Keep the metrics of one epoch, under its number `epoch`."""
-    store.write(layout.epoch_metrics(training, int(metrics["epoch"])), json.dumps(dict(metrics)).encode())
+    write_json(store, layout.epoch_metrics(training, int(metrics["epoch"])), metrics)
 
 
 def load_epochs(store: Store, training: str) -> list[dict[str, float]]:
     """The metrics of all finished epochs, in order."""
-    return [json.loads(store.read(key)) for key in store.keys(layout.epochs(training))]
-
-
-def load_json(store: Store, key: str) -> Any:
-    """An object that is JSON."""
-    return json.loads(store.read(key))
+    return [load_json(store, key) for key in store.keys(layout.epochs(training))]

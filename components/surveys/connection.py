@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.torch import load, save
+from numpy.typing import NDArray
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from lossmap.components.config.connection import Connecting, Curve, Note, PathName
@@ -26,10 +27,17 @@ from lossmap.components.landscape.connectivity.repair import (
 )
 from lossmap.components.landscape.connectivity.symmetries import channel_spaces
 from lossmap.components.landscape.evaluator import reestimate
-from lossmap.components.landscape.grid import from_npz, to_npz
+from lossmap.components.landscape.grid import to_npz
 from lossmap.components.models.imported import in_one_line
 from lossmap.components.stores import layout, software
 from lossmap.components.stores.addresses import PathComputation, StateComputation
+from lossmap.components.stores.documents import (
+    load_document,
+    load_npz,
+    load_tensors,
+    sealed,
+    write_document,
+)
 from lossmap.components.surveys.ends import Ends, Networks, TrainingBatches, load_networks
 
 
@@ -64,7 +72,7 @@ class Connection:
         """What is known about the networks; aligns them where that was not done before."""
         key = self._state_key("aligned", "alignment.json")
         if self._store.exists(key):
-            return Note.model_validate_json(self._store.read(key))
+            return load_document(self._store, key, Note)
         with self._in_one_line("the alignment"):
             alignment = align(self._networks.a, self._networks.b, self._evaluation.seed)
             note = Note(
@@ -74,7 +82,7 @@ class Connection:
                 reason=channel_spaces(self._networks.b).reason,
             )
         self._write_state("aligned", alignment.state)
-        self._store.write(key, note.model_dump_json().encode())
+        write_document(self._store, key, note)
         return note
 
     def address(self, name: PathName) -> str:
@@ -114,7 +122,7 @@ class Connection:
             with self._in_one_line(f"the path {name}"):
                 profiles = self._evaluated(name, progress)
             self._store.write(key, _packed(profiles))
-        return _unpacked(self._store.read(key))
+        return _unpacked(load_npz(self._store, key))
 
     def _in_one_line(self, what: str) -> AbstractContextManager[None]:
         return in_one_line(self._ends.experiment.model, f"{what} of the connection")
@@ -188,11 +196,11 @@ class Connection:
     def _write_state(self, state: Literal["aligned", "bend"], tensors: State) -> None:
         self._store.write(
             self._state_key(state),
-            save({name: tensor.contiguous().clone() for name, tensor in tensors.items()}),
+            sealed(save({name: tensor.contiguous().clone() for name, tensor in tensors.items()})),
         )
 
     def _read_state(self, state: Literal["aligned", "bend"]) -> dict[str, Tensor]:
-        tensors = load(self._store.read(self._state_key(state)))
+        tensors = load_tensors(self._store, self._state_key(state))
         return {name: tensor.to(self._evaluation.device) for name, tensor in tensors.items()}
 
 
@@ -231,9 +239,9 @@ def _packed(profiles: Mapping[str, Profile]) -> bytes:
     )
 
 
-def _unpacked(content: bytes) -> dict[str, Profile]:
+def _unpacked(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Profile]:
     splits: dict[str, dict[str, Any]] = {}
-    for name, array in from_npz(content).items():
+    for name, array in arrays.items():
         split, _, field = name.partition(".")
         splits.setdefault(split, {})[field] = np.asarray(array)
-    return {split: Profile(**arrays) for split, arrays in splits.items()}
+    return {split: Profile(**values) for split, values in splits.items()}

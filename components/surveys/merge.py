@@ -6,13 +6,19 @@ from typing import Any
 import numpy as np
 
 from lossmap.components.config.landscape import Landscape
+from lossmap.components.config.models import Imported
+from lossmap.components.core.errors import ExperimentError
 from lossmap.components.landscape.adaptive.plane import interpolate
-from lossmap.components.landscape.grid import Grid, Point, Result, Surface, from_npz, to_npz
+from lossmap.components.landscape.grid import Grid, Point, Result, Surface, to_npz
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import load_npz
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Part
 from lossmap.components.surveys.pending import grids
 from lossmap.components.surveys.tiles import evaluated_points
+
+_CENTRE = (0.0, 0.0)
+_APART = 1e-3  # far above what another order of sums and another processor round
 
 
 def merge(run: Run) -> list[dict[str, Surface]]:
@@ -21,17 +27,42 @@ def merge(run: Run) -> list[dict[str, Surface]]:
 
     A point that no tile holds stays a hole, unless the plane is adaptive and complete: there it is
     interpolated.
+
+    Raises:
+        ExperimentError: the loss at the centre is not that of the network as it was taken in.
     """
     landscape = run.experiment.landscape
     merged = []
     for part in run.survey.planes:
         known = evaluated_points(run, part)
+        _check_centre(run, known)
         merged.append(
             {name: _assembled(name, grid, landscape, known) for name, grid in grids(landscape).items()}
         )
         for name, surface in merged[-1].items():
             run.store.write(_key(part, name, landscape), to_npz(**vars(surface)))
     return merged
+
+
+def _check_centre(run: Run, known: Mapping[Point, Result]) -> None:
+    """Compare the centre with the loss of an imported network, where all samples are surveyed, BatchNorm has
+    the statistics that it had, and weights move in the type in which they came.
+    """
+    landscape, split = run.experiment.landscape, run.experiment.landscape.split
+    if not isinstance(run.experiment.model, Imported) or _CENTRE not in known:
+        return
+    result = run.training_result
+    whole = landscape.samples >= run.manifest.count(split) and landscape.batch_norm == "frozen"
+    if not whole or result.get("narrow_types", True):
+        return
+    found, expected = known[_CENTRE].loss, result[split]["loss"]
+    losses = [abs(each.loss) for each in known.values() if np.isfinite(each.loss)]
+    if np.isfinite(expected) and not abs(found - expected) <= _APART * max(abs(expected), *losses, 0.0):
+        raise ExperimentError(
+            f"the loss at the centre of {run.name} is {found:.6g}, and the network's own on the same samples"
+            f" {expected:.6g}: the pods or processes that evaluated it computed something else than the one"
+            " that took it in; compare their packages and devices, and start a new run"
+        )
 
 
 def _assembled(name: str, grid: Grid, landscape: Landscape, known: Mapping[Point, Result]) -> Surface:
@@ -78,8 +109,8 @@ def load_pairs(run: Run) -> list[dict[str, Surface]]:
 
 
 def _load_surface(run: Run, part: Part, name: str) -> Surface:
-    content = run.store.read(_key(part, name, run.experiment.landscape))
-    return Surface(**from_npz(content))  # type: ignore[arg-type]
+    arrays = load_npz(run.store, _key(part, name, run.experiment.landscape))
+    return Surface(**arrays)  # type: ignore[arg-type]
 
 
 def _key(part: Part, name: str, landscape: Landscape) -> str:

@@ -61,6 +61,17 @@ def next_round(run: Run) -> Round:
     return Round(tuple(quick), tuple(slow)) if landscape.adaptive else Round((*slow, *quick))
 
 
+def points_to_evaluate(run: Run) -> int:
+    """How many points are not known, over all parts of a survey; those of adaptive planes as if each were
+    evaluated.
+    """
+    landscape = run.experiment.landscape.model_copy(update={"adaptive": None})
+    return sum(
+        len(pending_points(part, run.survey, landscape, evaluated_points(run, part)))
+        for part in run.survey.parts
+    )
+
+
 def pending_points(
     part: Part, survey: Survey, landscape: Landscape, known: Mapping[Point, Any]
 ) -> list[Point]:

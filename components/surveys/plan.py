@@ -39,6 +39,7 @@ from lossmap.components.landscape.parameters import gradient
 from lossmap.components.landscape.precision import narrow_types
 from lossmap.components.models.imported import in_one_line
 from lossmap.components.stores import layout, software
+from lossmap.components.stores.documents import sealed
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Kind, Part, Position, Survey, Trail
 from lossmap.components.surveys.checks import check_plane
@@ -254,12 +255,14 @@ def _plane(planning: _Planning, pair: int) -> Part:
     directions, own = _pair(planning, pair), tensors(planning.network)
     for axis, direction in directions.items():
         _check_length(axis, direction, planning)
-    content = save(
-        {
-            f"{axis}/{name}": value.to(own[name].dtype).contiguous()
-            for axis, direction in directions.items()
-            for name, value in direction.items()
-        }
+    content = sealed(
+        save(
+            {
+                f"{axis}/{name}": value.to(own[name].dtype).contiguous()
+                for axis, direction in directions.items()
+                for name, value in direction.items()
+            }
+        )
     )
     address = planning.address("loss", {"directions": hashlib.sha256(content).hexdigest()})
     planning.run.store.write(layout.directions(address), content)

@@ -9,7 +9,12 @@ from functools import partial
 from multiprocessing.synchronize import Event
 
 from lossmap.components.core.errors import Interrupted, LossmapError
-from lossmap.components.core.processes import process_context, process_pool, processes_starting
+from lossmap.components.core.processes import (
+    keep_freed_memory,
+    process_context,
+    process_pool,
+    processes_starting,
+)
 from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.problems import TileEvaluator
 from lossmap.components.surveys.tiles import Tile
@@ -65,6 +70,7 @@ _worker: dict[str, TileEvaluator] = {}
 
 
 def _start(run: Run, stopping: Event) -> None:
+    keep_freed_memory()
     _worker["this"] = TileEvaluator(run, partial(_check, stopping))
 
 

@@ -6,7 +6,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from lossmap.components.core.errors import ExperimentError
@@ -25,6 +24,7 @@ from lossmap.components.landscape.precision import widen
 from lossmap.components.models import build
 from lossmap.components.models.imported import in_one_line
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import load_tensors, unsealed
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Part
@@ -108,8 +108,9 @@ class Problems:
 
     @cached_property
     def _weights(self) -> tuple[str, dict[str, Tensor]]:
-        content = self._run.store.read(layout.weights(self._run.training))
-        return hashlib.sha256(content).hexdigest(), load(content)
+        key = layout.weights(self._run.training)
+        content = self._run.store.read(key)
+        return hashlib.sha256(content).hexdigest(), unsealed(self._run.store, key, content)
 
     @cached_property
     def _survey_samples(self) -> SurveySamples:
@@ -158,6 +159,7 @@ class TileEvaluator:
         if self._run.store.exists(tile.key):
             return
         with one_blas_thread():
+            compute_deterministically()  # whatever has set torch's threads since the last tile
             if not self._current or self._current[0] != tile.part:
                 with in_one_line(self._run.experiment.model, f"the {tile.part.kind} of the survey"):
                     self._current = tile.part, self._problems.evaluator(tile.part)
@@ -171,7 +173,7 @@ class TileEvaluator:
 
 def load_directions(store: Store, address: str) -> Directions:
     """The stored directions of a plane."""
-    stored = load(store.read(layout.directions(address)))
+    stored = load_tensors(store, layout.directions(address))
     return _axis(stored, "x"), _axis(stored, "y")
 
 

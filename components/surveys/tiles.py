@@ -1,7 +1,6 @@
 """Tiles: some points of a part of a survey, evaluated together and kept as one immutable object."""
 
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +11,7 @@ from lossmap.components.core.frozen import Frozen
 from lossmap.components.landscape.grid import Point, Result, from_npz, points_digest, to_npz
 from lossmap.components.landscape.hessian.convexity import ConvexityResult
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import Damaged
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Kind, Part
@@ -71,7 +71,7 @@ def evaluated_points(run: Run, part: Part) -> dict[Point, Any]:
     for key in run.store.keys(layout.tiles(part.address)):
         try:
             known.update(_results(run, key, RESULTS[part.kind]))
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except Damaged:
             run.store.delete(key)
         except StoreError:
             continue  # somebody else deleted it since it was listed
@@ -80,12 +80,20 @@ def evaluated_points(run: Run, part: Part) -> dict[Point, Any]:
 
 def _results(run: Run, key: str, kind: type) -> Mapping[Point, Any]:
     if key not in run.tile_results:
-        run.tile_results[key] = dict(_read(run.store, key, kind))
+        run.tile_results[key] = _read(run.store, key, kind)
     return run.tile_results[key]
 
 
-def _read(store: Store, key: str, kind: type) -> Iterator[tuple[Point, Any]]:
-    arrays = from_npz(store.read(key))
+def _read(store: Store, key: str, kind: type) -> dict[Point, Any]:
+    content = store.read(key)
+    try:
+        return _parsed(content, key, kind)
+    except Exception as error:  # of a damaged file it can be any
+        raise Damaged(f"{key} is no tile, or not the one that its name says") from error
+
+
+def _parsed(content: bytes, key: str, kind: type) -> dict[Point, Any]:
+    arrays = from_npz(content)
     points = [(float(x), float(y)) for x, y in arrays["points"]]
     if key != layout.tile(key.split("/")[1], points_digest(points)):
         raise ValueError(f"{key} does not hold the points that its name says")
@@ -94,4 +102,4 @@ def _read(store: Store, key: str, kind: type) -> Iterator[tuple[Point, Any]]:
         [tuple(value) if isinstance(value, list) else value for value in row]
         for row in zip(*columns, strict=True)
     ]
-    return zip(points, (kind(*row) for row in rows), strict=True)
+    return dict(zip(points, (kind(*row) for row in rows), strict=True))

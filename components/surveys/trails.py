@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from safetensors.torch import load
 from torch import Tensor
 
 from lossmap.components.config.models import Imported
 from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import load_tensors
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.survey_plan import Trail
@@ -47,7 +47,7 @@ def snapshot_epochs(store: Store, trail: Trail) -> list[int]:
 
 def load_snapshot(store: Store, trail: Trail, epoch: int) -> dict[str, Tensor]:
     """Parameters and buffers of a snapshot."""
-    return load(store.read(layout.snapshot(trail.training, epoch, trail.number)))
+    return load_tensors(store, layout.snapshot(trail.training, epoch, trail.number))
 
 
 def _own(run: Run) -> Iterator[Trail]:
@@ -74,7 +74,7 @@ def _of_another(run: Run, other: Run) -> list[Trail]:
             " --checkpoints"
         )
     shapes = [
-        {name: tensor.shape for name, tensor in load(run.store.read(layout.weights(training))).items()}
+        {name: tensor.shape for name, tensor in load_tensors(run.store, layout.weights(training)).items()}
         for training in (run.training, other.training)
     ]
     if shapes[0] != shapes[1]:

@@ -2,7 +2,7 @@
 
     checkpoints/step-00001234/weights.safetensors     parameters and buffers
     checkpoints/step-00001234/optimizer.safetensors   `<state>/<parameter>`: `momentum_buffer/0.weight`
-    checkpoints/step-00001234/state.json              step, sums of the epoch, scaler of mixed precision
+    checkpoints/step-00001234/state.json              step, sums of the epoch, precision and its scaler
     checkpoints/LATEST                                the newest two, newest first, with every SHA-256
 
 Random numbers and the place in the epoch's order need no file: both follow from the seed and the step (see
@@ -20,10 +20,13 @@ from torch import Tensor
 from lossmap.components.core.errors import StoreError
 from lossmap.components.models.state import network_bytes
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import Damaged
 from lossmap.components.stores.objects import Store
 from lossmap.components.training.loop import Trainer
+from lossmap.components.training.precision import require
 
 _KEPT = 2
+_FILES = ("weights.safetensors", "optimizer.safetensors", "state.json")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def save_checkpoint(store: Store, training: str, trainer: Trainer, sums: Tensor,
         "step": trainer.step,
         "sums": sums.tolist(),
         "seconds": seconds,
+        "precision": trainer.precision,
         "scaler": trainer.scaler.state_dict(),
     }
     contents = {
@@ -60,7 +64,7 @@ def save_checkpoint(store: Store, training: str, trainer: Trainer, sums: Tensor,
     newest = Entry(
         trainer.step, {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     )
-    others = [entry for entry in _entries(store, training) if entry.step != trainer.step]
+    others = [entry for entry in _entries(store, training)[0] if entry.step != trainer.step]
     kept = [newest, *others[: _KEPT - 1]]
     store.write(layout.latest_checkpoint(training), json.dumps([vars(entry) for entry in kept]).encode())
     for entry in others[_KEPT - 1 :]:
@@ -68,29 +72,60 @@ def save_checkpoint(store: Store, training: str, trainer: Trainer, sums: Tensor,
 
 
 def load_checkpoint(store: Store, training: str, trainer: Trainer) -> tuple[float, list[str]]:
-    """Put the newest undamaged checkpoint into the trainer.
+    """Put the newest checkpoint that every process has undamaged into the trainer.
 
     Returns:
         The seconds of training before it (0 without one), and a line for each damaged checkpoint.
+
+    Raises:
+        TrainingError: it began in a precision that this process's device does not have.
+        StoreError: a checkpoint is there and cannot be read.
     """
-    damaged = []
-    for entry in _entries(store, training):
-        try:
-            files = {
-                name: _verified(store, layout.checkpoint(training, entry.step, name), digest)
-                for name, digest in entry.files.items()
-            }
-        except StoreError as error:
-            damaged.append(str(error))
-            continue
-        return _restore(trainer, files), damaged
+    entries, damaged = _entries(store, training)
+    for index in range(_KEPT):
+        entry = entries[index] if index < len(entries) else None
+        files = _files(store, training, entry, damaged) if entry else None
+        if _all_have(entry.step if entry and files else None, trainer) and files:
+            return _restore(trainer, files), damaged
+        if files and entry:
+            damaged.append(f"the checkpoint of step {entry.step} is not what another process has")
     return 0.0, damaged
 
 
+def _files(store: Store, training: str, entry: Entry, damaged: list[str]) -> dict[str, bytes] | None:
+    """The content of a checkpoint; None, and a line more, where it is missing or damaged."""
+    content = {}
+    for name, digest in entry.files.items():
+        key = layout.checkpoint(training, entry.step, name)
+        try:
+            content[name] = _verified(store, key, digest)
+        except StoreError as error:
+            if not isinstance(error, Damaged) and store.exists(key):
+                raise
+            damaged.append(str(error))
+            return None
+    return content
+
+
+def _all_have(step: int | None, trainer: Trainer) -> bool:
+    """Whether all processes have a checkpoint, and of one step. Each would go on from its own."""
+    mine = -1 if step is None else step
+    total = int(trainer.group.total(torch.tensor([mine]))[0])
+    (differ,) = trainer.group.any(step is None or total != mine * trainer.group.world)
+    return not differ
+
+
 def _restore(trainer: Trainer, files: dict[str, bytes]) -> float:
+    state = json.loads(files["state.json"])
+    trainer.precision = state["precision"]
+    require(
+        trainer.precision,
+        trainer.group,
+        f"this training began in {trainer.precision}",
+        "go on where there are, or begin another with training.precision=float32",
+    )
     trainer.network.load_state_dict(load(files["weights.safetensors"]))
     _restore_optimizer(trainer, load(files["optimizer.safetensors"]))
-    state = json.loads(files["state.json"])
     trainer.scaler.load_state_dict(state["scaler"])
     trainer.step = state["step"]
     if trainer.group.rank == 0:  # the sums are totals: one rank carries them on, the others start at zero
@@ -113,22 +148,36 @@ def _restore_optimizer(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     for key, tensor in tensors.items():
         kind, _, name = key.partition("/")
         state.setdefault(name, {})[kind] = tensor
-    places = {name: index for index, name in enumerate(parameters)}
     groups = trainer.optimizer.state_dict()["param_groups"]
+    ordered = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    numbers = {parameter: number for number, parameter in enumerate(ordered)}
+    places = {name: numbers[parameter] for name, parameter in parameters.items()}
     trainer.optimizer.load_state_dict(
         {"state": {places[name]: values for name, values in state.items()}, "param_groups": groups}
     )
 
 
-def _entries(store: Store, training: str) -> list[Entry]:
+def _entries(store: Store, training: str) -> tuple[list[Entry], list[str]]:
+    """What LATEST names, and a line where it cannot be read."""
     key = layout.latest_checkpoint(training)
-    return [Entry(**entry) for entry in json.loads(store.read(key))] if store.exists(key) else []
+    if not store.exists(key):
+        return [], []
+    try:
+        return [_entry(**entry) for entry in json.loads(store.read(key))], []
+    except (ValueError, TypeError, RecursionError):
+        return [], [f"{store.uri}/{key} is damaged: it does not name checkpoints"]
+
+
+def _entry(step: int, files: dict[str, str]) -> Entry:
+    if not isinstance(step, int) or not isinstance(files, dict) or files.keys() != set(_FILES):
+        raise ValueError(f"expected {', '.join(_FILES)}")
+    return Entry(step, files)
 
 
 def _verified(store: Store, key: str, digest: str) -> bytes:
     content = store.read(key)
     if hashlib.sha256(content).hexdigest() != digest:
-        raise StoreError(f"{store.uri}/{key} is damaged: its SHA-256 differs from the one written")
+        raise Damaged(f"{store.uri}/{key} is damaged: its SHA-256 differs from the one written")
     return content
 
 

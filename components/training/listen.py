@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress
 
 
@@ -47,6 +48,8 @@ class Listener:
             )
         elif kind == "stopped":
             self.stopped = event["message"]
+        elif kind == "warning":
+            tell(event["message"])
         elif kind == "error":
             self.reason = self.reason or event["message"]
         elif kind == "lost":

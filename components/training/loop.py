@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.models import BALANCE
-from lossmap.components.config.training import Training
+from lossmap.components.config.training import Optimizer, Training
 from lossmap.components.core.randomness import seed, stream
 from lossmap.components.data.batches import (
     Images,
@@ -28,10 +29,10 @@ from lossmap.components.data.batches import (
     rank_share,
 )
 from lossmap.components.models import balance
+from lossmap.components.training import precision
 from lossmap.components.training.distributed import Group
 from lossmap.components.training.schedule import factor
 
-_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _EVALUATION_BATCH = 500
 
 
@@ -52,6 +53,7 @@ class Trainer:
 
     Attributes:
         network: the module itself, without the data-parallel wrapper.
+        precision: number type of the forward and backward pass.
         step: optimiser steps done since the start.
         sums: float64 on the device: loss, wrong answers, gradient norm, images, and with layers of experts
             what BALANCE names; of this rank, over the running epoch; a row for each task.
@@ -67,10 +69,8 @@ class Trainer:
         # Images with one channel are in both memory layouts at once; torch may then warn that a gradient is
         # in the other one.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        # Finding unused parameters also keeps the gradient buckets as they are. Otherwise they are rebuilt
-        # after the first step of every process's life, and with three or more ranks a resumed run would add
-        # its gradients in another order.
-        self._parallel = DistributedDataParallel(self.network, find_unused_parameters=True)
+        self._parallel = _parallel(self.network, group)
+        self.precision = precision.resolve(training.precision, group)
         self.optimizer = _optimizer(training, self.network)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=training.precision == "float16")
         self.step = 0
@@ -203,8 +203,8 @@ class Trainer:
         return inputs.contiguous(memory_format=self._layout) if inputs.dim() == 4 else inputs
 
     def _autocast(self) -> torch.autocast:
-        precision = _PRECISIONS[self.training.precision]
-        return torch.autocast(self.group.device.type, dtype=precision, enabled=precision != torch.float32)
+        kind = precision.TYPES[self.precision]
+        return torch.autocast(self.group.device.type, dtype=kind, enabled=kind != torch.float32)
 
 
 def _mean(sums: Tensor) -> Accuracy:
@@ -212,12 +212,36 @@ def _mean(sums: Tensor) -> Accuracy:
     return Accuracy(loss / count, wrong / count, int(count))
 
 
+def _parallel(network: nn.Module, group: Group) -> nn.Module:
+    """The network whose backward pass averages the gradients over all processes; itself where there is one.
+
+    Finding unused parameters also keeps the gradient buckets as they are. Otherwise they are rebuilt after
+    the first step of every process's life, and with three or more ranks a resumed run would add its gradients
+    in another order.
+    """
+    if group.world == 1:
+        return network
+    return DistributedDataParallel(network, find_unused_parameters=True)
+
+
 def _optimizer(training: Training, network: nn.Module) -> torch.optim.Optimizer:
-    settings = training.optimizer
-    rate, decay = settings.learning_rate, settings.weight_decay
+    settings, groups = training.optimizer, _decayed(training.optimizer, network)
     if settings.algorithm == "sgd":
-        return torch.optim.SGD(
-            network.parameters(), rate, settings.momentum, nesterov=settings.nesterov, weight_decay=decay
-        )
+        return torch.optim.SGD(groups, settings.learning_rate, settings.momentum, nesterov=settings.nesterov)
     kind = torch.optim.Adam if settings.algorithm == "adam" else torch.optim.AdamW
-    return kind(network.parameters(), rate, settings.betas, weight_decay=decay)
+    return kind(groups, settings.learning_rate, settings.betas)
+
+
+def _decayed(settings: Optimizer, network: nn.Module) -> list[dict[str, Any]]:
+    """The parameters with their weight decay. Biases and the parameters of normalisation are those with one
+    dimension.
+    """
+    exempt, decayed = list[nn.Parameter](), list[nn.Parameter]()
+    for parameter in network.parameters():
+        is_exempt = parameter.dim() <= 1 and not settings.decay_norms_and_biases
+        (exempt if is_exempt else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": exempt, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -36,7 +36,10 @@ import torch
 
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
+from lossmap.components.config.training import Training
+from lossmap.components.core.determinism import use_deterministic_algorithms
 from lossmap.components.core.errors import ExperimentError, Interrupted, LossmapError
+from lossmap.components.core.processes import keep_freed_memory
 from lossmap.components.data.batches import load_images
 from lossmap.components.models import build
 from lossmap.components.stores.addresses import TrainingComputation
@@ -68,6 +71,7 @@ def main(training: str) -> int:
         )
         return 2
     rank = int(os.environ["RANK"])
+    keep_freed_memory()
     try:
         train(training, Settings())
     except Abandoned as stopped:
@@ -106,21 +110,29 @@ def train(training: str, settings: Settings) -> None:
     stop = Stop(_launcher(store, training))
     computation = load_training_computation(store, training)
     manifest, how = load_manifest(store, computation.dataset), computation.training_settings
-    # Read when a GPU is first used; without it matrix products there differ from time to time.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(how.threads)
-    # as use_deterministic_algorithms(True), which imports torch.compile for seconds
-    torch.set_deterministic_debug_mode("error")
+    use_deterministic_algorithms()
     with process_group(how.device) as group:
         trainer = _trainer(computation, manifest, store, group)
         seconds, damaged = load_checkpoint(store, training, trainer)
         _write(
-            f"process {group.rank + 1} of {group.world} on {socket.gethostname()}, {group.device}, goes on"
-            f" from step {trainer.step} of {trainer.steps}"
+            f"process {group.rank + 1} of {group.world} on {socket.gethostname()}, {group.device},"
+            f" {trainer.precision}, goes on from step {trainer.step} of {trainer.steps}"
         )
-        for line in damaged if group.rank == 0 else ():
-            _say(event="warning", message=f"{line}; going on from an older checkpoint")
+        if group.rank == 0:
+            for line in [*_other_processes(how, group.world), *damaged]:
+                _say(event="warning", message=f"{line}; going on from step {trainer.step}")
         Session(training, store, trainer, _outlets(), seconds).run(load_images(store, manifest, "test"), stop)
+
+
+def _other_processes(how: Training, world: int) -> list[str]:
+    """A line where others share the work than the experiment says, as when torchrun is called by hand."""
+    if world == how.processes:
+        return []
+    return [
+        f"training.processes is {how.processes} and {world} train: a global batch has its {how.batch_size}"
+        " images as before, and rounding may differ"
+    ]
 
 
 def _trainer(computation: TrainingComputation, manifest: Manifest, store: Store, group: Group) -> Trainer:

@@ -1,6 +1,5 @@
 """Training to the end: the loop with its checkpoints, snapshots and metrics."""
 
-import json
 import math
 import signal
 import time
@@ -11,15 +10,19 @@ from typing import Any
 
 import torch
 
+from lossmap.components.core.bfloat16 import capabilities
 from lossmap.components.core.errors import Interrupted, TrainingError
 from lossmap.components.data.batches import Images
 from lossmap.components.models.state import network_bytes
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import sealed, write_json
 from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import save_epoch
 from lossmap.components.training.checkpoint import save_checkpoint
 from lossmap.components.training.heartbeat import Abandoned, Launcher
 from lossmap.components.training.loop import Accuracy, Trainer
+
+_TRAJECTORY_BYTES = 2**31
 
 
 class Stop:
@@ -59,7 +62,7 @@ class Session:
 
     def __init__(self, training: str, store: Store, trainer: Trainer, outlets: Outlets, seconds: float):
         self._training, self._store, self._trainer, self._outlets = training, store, trainer, outlets
-        self._leads = trainer.group.rank == 0
+        self._leads, self._snapshot_every = trainer.group.rank == 0, epochs_between_snapshots(trainer)
         self._saved = time.monotonic()
         self._start = self._saved - seconds
         self._epoch_start, self._epoch_step = self._saved, trainer.step
@@ -92,7 +95,9 @@ class Session:
             raise Interrupted(f"training was asked to stop and saved step {trainer.step} of {trainer.steps}")
         if self._leads:
             epoch = (trainer.step - 1) // trainer.steps_per_epoch + 1
-            self._outlets.progress(trainer.step, trainer.steps, f"epoch {epoch}/{trainer.training.epochs}")
+            narrow = f" in {trainer.precision}" if trainer.precision != "float32" else ""
+            text = f"epoch {epoch}/{trainer.training.epochs}{narrow}"
+            self._outlets.progress(trainer.step, trainer.steps, text)
 
     def _save(self) -> None:
         sums = self._trainer.group.total(self._trainer.sums.clone())
@@ -129,14 +134,15 @@ class Session:
         if self._leads:
             save_epoch(self._store, self._training, metrics)
             self._outlets.epoch(metrics)
-        if epoch % trainer.training.trajectory_every == 0 or epoch == trainer.training.epochs:
+        if epoch % self._snapshot_every == 0 or epoch == trainer.training.epochs:
             self._keep_snapshot(epoch)
         self._epoch_start, self._epoch_step = time.monotonic(), trainer.step
 
     def _keep_snapshot(self, epoch: int) -> None:
         self._trainer.group.share_buffers(self._trainer.network)
         if self._leads:
-            self._store.write(layout.snapshot(self._training, epoch), network_bytes(self._trainer.network))
+            content = sealed(network_bytes(self._trainer.network))
+            self._store.write(layout.snapshot(self._training, epoch), content)
 
     def _finish(self, test: Images) -> None:
         trainer = self._trainer
@@ -149,13 +155,26 @@ class Session:
             "seconds": time.monotonic() - self._start,
             "processes": trainer.group.world,
             "device": str(trainer.group.device.type),
+            "processor": str(capabilities().get("cpu_name", "")),
+            "precision": trainer.precision,
             "torch": torch.__version__,
         }
         if self._leads:
-            self._store.write(layout.weights(self._training), network_bytes(trainer.network))
-            self._store.write(layout.training_result(self._training), json.dumps(result).encode())
+            self._store.write(layout.weights(self._training), sealed(network_bytes(trainer.network)))
+            write_json(self._store, layout.training_result(self._training), result)
         # on a cluster the job ends with the first process that does, and whatever still runs is killed
         trainer.group.any(False)
+
+
+def epochs_between_snapshots(trainer: Trainer) -> int:
+    """As the experiment says, else as few as keep the snapshots, the first and the last too, within
+    2 GiB.
+    """
+    if trainer.training.trajectory_every:
+        return trainer.training.trajectory_every
+    size: int = sum(tensor.nbytes for tensor in trainer.network.state_dict().values())
+    between = max(1, _TRAJECTORY_BYTES // size - 2)
+    return math.ceil(trainer.training.epochs / between)
 
 
 def _by_task(part: str, accuracy: Accuracy) -> dict[str, float]:

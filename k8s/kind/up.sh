@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Bring up kind, Kubeflow Pipelines, the training operator and lossmap. Safe to repeat: what is there is kept and brought up to date.
+# Bring up kind, Kubeflow Pipelines, an operator for trainings and lossmap. Safe to repeat: what is there is kept and brought up to date.
 set -o errexit -o nounset -o pipefail
 
 # Settings, each of which the environment can change.
 readonly CLUSTER=${CLUSTER:-lossmap}                     # kind's name of the cluster
 readonly IMAGE=${IMAGE:-docker.io/lossmap/lossmap:dev}   # as in overlays/kind
 readonly TORCH=${TORCH-cpu}                              # PyTorch's build in the image, see image/Dockerfile; empty: the package index's
+readonly TRAINER=${TRAINER:-pytorchjob}                  # what trains: pytorchjob (training operator) or trainjob (Kubeflow Trainer)
 readonly TIMEOUT=${TIMEOUT:-900}                         # seconds to wait for each part to be ready
 readonly NAMESPACES="kubeflow lossmap"
 
@@ -52,6 +53,11 @@ ready() { # ready NAMESPACE: wait until everything in it runs
     }
 }
 
+case $TRAINER in
+    pytorchjob) readonly OPERATOR=training-operator OVERLAY=kind ;;
+    trainjob) readonly OPERATOR=trainer OVERLAY=kind-trainer ;;
+    *) echo "up.sh: TRAINER is $TRAINER, expected pytorchjob or trainjob" >&2; exit 2 ;;
+esac
 need docker 'install it from https://docs.docker.com/engine/install'
 need kind 'install it from https://kind.sigs.k8s.io/docs/user/quick-start'
 need kubectl 'install it from https://kubernetes.io/docs/tasks/tools'
@@ -65,16 +71,17 @@ say "the image $IMAGE"
 docker build --file k8s/image/Dockerfile --build-arg "TORCH=$TORCH" --tag "$IMAGE" .
 kind load docker-image "$IMAGE" --name "$CLUSTER"
 
-say 'Kubeflow Pipelines and the training operator'
+say "Kubeflow Pipelines and what runs a $TRAINER"
 cluster apply --server-side --force-conflicts -k k8s/third-party/pipelines-cluster
 cluster wait --for=condition=Established crd --all --timeout="${TIMEOUT}s"
-cluster apply --server-side --force-conflicts -k k8s/third-party/training-operator
+cluster apply --server-side --force-conflicts -k "k8s/third-party/$OPERATOR"
 cluster apply --server-side --force-conflicts -k k8s/third-party/pipelines
+[ "$TRAINER" = pytorchjob ] || ready kubeflow-system # Trainer is asked whether our runtime is one
 
 say lossmap
 cluster apply --server-side -f k8s/mlflow/namespace.yaml
 secret
-cluster apply --server-side -k k8s/overlays/kind
+cluster apply --server-side -k "k8s/overlays/$OVERLAY"
 cluster -n lossmap rollout restart deployment/mlflow # an image of the same name may have changed
 ready lossmap
 ready kubeflow

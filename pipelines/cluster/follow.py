@@ -98,12 +98,13 @@ def step_log(api: "Api", settings: Settings, pod: StepPod, follow: bool) -> Iter
 
 
 def waiting(api: "Api", settings: Settings, run: PipelineRun) -> list[str]:
-    """Why pods of a run do not start, one line each; the training's own pods among them."""
-    from lossmap.components.jobs.cluster import pods, why_waiting
+    """Why pods of a run do not start, and why its training waits in a queue, one line each; the training's
+    own pods among them.
+    """
+    from lossmap.components.jobs.waiting import waiting_jobs, waiting_pods
 
-    every = pods(settings.namespace, of_pipeline_run(run.id), api)
-    reasons = [why_waiting(pod) for pod in every if pod.status.phase == "Pending"]
-    return list(dict.fromkeys(reason for reason in reasons if reason))
+    of_run = (api, settings.namespace, of_pipeline_run(run.id))
+    return [*waiting_jobs(*of_run), *waiting_pods(*of_run)]
 
 
 def cause(api: "Api", settings: Settings, run: PipelineRun) -> str:
@@ -157,6 +158,8 @@ def follow_to_end(kubeflow: Kubeflow, api: "Api", settings: Settings, name: str,
     """Tell what goes on in a run until it has ended: steps, their lines, and reasons to wait, once each.
     Returns it as it ended.
     """
+    from lossmap.components.jobs.waiting import waiting_pods  # why a job waits, its step says
+
     lock, seen, threads = threading.Lock(), set[str](), dict[str, threading.Thread]()
 
     def tell(line: str) -> None:
@@ -171,7 +174,8 @@ def follow_to_end(kubeflow: Kubeflow, api: "Api", settings: Settings, name: str,
                     target=_stream, args=(api, settings, pod, tell), daemon=True
                 )
                 threads[pod.name].start()
-        for line in [*_changes(run), *(f"waiting: {reason}" for reason in waiting(api, settings, run))]:
+        reasons = waiting_pods(api, settings.namespace, of_pipeline_run(run.id))
+        for line in [*_changes(run), *(f"waiting: {reason}" for reason in reasons)]:
             if line not in seen:
                 seen.add(line)
                 tell(line)

@@ -128,6 +128,8 @@ class _Steps:
     def surveying(self, task: PipelineTask, on_gpu: bool) -> PipelineTask:
         """The step of a task that computes the loss."""
         self._step(task, self.cluster.survey)
+        if self.cluster.queued_pods == "survey":
+            self._queue(task)
         if on_gpu:
             task.set_accelerator_type(self.cluster.gpu_resource).set_accelerator_limit(1)
             _on_nodes(task, self.cluster.gpu_node_selector)
@@ -140,9 +142,14 @@ class _Steps:
         for toleration in self.cluster.tolerations:
             kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
         _patched(task, self.cluster.pod)
+        if self.cluster.queued_pods == "all":
+            self._queue(task)
         _told(task, {"LOSSMAP_RUN": self.run, "LOSSMAP_IMAGE": self.settings.image, "HOME": "/tmp"})
         _given(task, self.cluster.pod.variable_names)
         return task
+
+    def _queue(self, task: PipelineTask) -> None:
+        kubernetes.add_pod_label(task, deployment.QUEUE_LABEL, self.cluster.queue)
 
 
 def _sized(task: PipelineTask, resources: Resources) -> None:

@@ -64,6 +64,10 @@ def check_for_cluster(experiment: Experiment) -> None:
         ExperimentError: with the field, the value and what would be right.
     """
     cluster, model = experiment.cluster, experiment.model
+    if experiment.training and cluster.trainer == "trainjob":
+        from lossmap.components.jobs.trainjob import check_trainjob
+
+        check_trainjob(cluster)
     training = experiment.training.device if experiment.training else "auto"
     for field, place in experiment.data.files.items():
         _expect_readable_in_pods(f"data.{field}", place)
@@ -114,11 +118,15 @@ def package(experiment: Experiment, settings: Settings, run: str) -> str:
     """The pipeline as YAML, on the image that the settings name, or else the cluster.
 
     Raises:
-        ExperimentError: neither does.
+        ExperimentError: neither does, or this cluster's trainings cannot be asked for what the experiment
+            asks.
     """
     from lossmap.components.jobs.cluster import configuration
+    from lossmap.components.jobs.kinds import check_trainer
     from lossmap.pipelines.cluster import landscape_pipeline
 
+    if experiment.training:
+        check_trainer(experiment.cluster)
     image = settings.image or configuration(settings.namespace).get(IMAGE_KEY)
     if not image:
         raise ExperimentError(

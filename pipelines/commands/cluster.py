@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from lossmap.pipelines.commands.completion import recipe_names
 from lossmap.pipelines.commands.options import Sets, settings_of
 
 ClusterRun = Annotated[
@@ -13,7 +14,12 @@ ClusterRun = Annotated[
 
 def submit(
     targets: Annotated[
-        list[str], typer.Argument(metavar="RECIPE|FILE.yaml...", help="recipes, or files of experiments")
+        list[str],
+        typer.Argument(
+            metavar="RECIPE|FILE.yaml...",
+            help="recipes, or files of experiments",
+            autocompletion=recipe_names,
+        ),
     ],
     sets: Sets = None,
     follow: Annotated[
@@ -105,7 +111,7 @@ def retry(
 
 
 def compile_pipeline(
-    target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml")],
+    target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", autocompletion=recipe_names)],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="where to write the pipeline")
     ],

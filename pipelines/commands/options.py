@@ -55,6 +55,15 @@ Sets = Annotated[
     ),
 ]
 
+ScaleOf = Annotated[
+    str | None,
+    typer.Option("--scale", metavar="SCALE", help="of the loss in pictures: auto, log, linear or symlog"),
+]
+Limits = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--limits", metavar="LOW HIGH", help="least and greatest loss on that scale"),
+]
+
 
 def many_words(*options: str) -> type[TyperCommand]:
     """A command, some of whose options take all words up to the next option, as a shell makes of a

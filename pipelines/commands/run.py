@@ -6,17 +6,33 @@ from typing import Annotated
 import typer
 
 from lossmap.components.core.errors import ExperimentError, LossmapError
-from lossmap.pipelines.commands.options import Sets, Store, Tracking, pictures_of, settings_of
+from lossmap.pipelines.commands.completion import recipe_names, run_names
+from lossmap.pipelines.commands.options import (
+    Limits,
+    ScaleOf,
+    Sets,
+    Store,
+    Tracking,
+    pictures_of,
+    settings_of,
+)
 
 
 def run(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RECIPE|FILE.yaml...", help="recipes, or files of experiments"),
+        typer.Argument(
+            metavar="RECIPE|FILE.yaml...",
+            help="recipes, or files of experiments",
+            autocompletion=recipe_names,
+        ),
     ] = None,
     sets: Sets = None,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="go on with a run that was interrupted")
+        str | None,
+        typer.Option(
+            "--resume", metavar="RUN", help="go on with a run that was interrupted", autocompletion=run_names
+        ),
     ] = None,
     store: Store = None,
     tracking: Tracking = None,
@@ -55,7 +71,10 @@ def recipes() -> None:
             typer.echo(f"{name:{width}}  {describe(name)}")
 
 
-def show(target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml")], sets: Sets = None) -> None:
+def show(
+    target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", autocompletion=recipe_names)],
+    sets: Sets = None,
+) -> None:
     """Print the complete experiment as YAML, to read or to start a file of your own."""
     from lossmap.pipelines.recipes.resolve import resolve
 
@@ -63,26 +82,26 @@ def show(target: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml")], set
 
 
 def compare(
-    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN...", help="finished runs")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN...", help="finished runs", autocompletion=run_names)
+    ] = None,
     study: Annotated[str | None, typer.Option("--study", help="all finished runs of this study")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON and draw no page")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print what differs and all numbers as JSON, and draw no page")
+    ] = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="print comma-separated values and draw no page")
     ] = False,
-    scale: Annotated[
-        str | None,
-        typer.Option("--scale", metavar="SCALE", help="of the loss on the page: auto, log, linear or symlog"),
-    ] = None,
-    limits: Annotated[
-        tuple[float, float] | None,
-        typer.Option("--limits", metavar="LOW HIGH", help="least and greatest loss on that scale"),
-    ] = None,
+    scale: ScaleOf = None,
+    limits: Limits = None,
     store: Store = None,
 ) -> None:
-    """Compare finished runs: a table, and a page with their surfaces on one scale."""
+    """Compare finished runs: what differs and how sure that is, a table, and a page with their surfaces on
+    one scale.
+    """
     from lossmap.components.stores.objects import open_store
     from lossmap.components.stores.runs import Run
-    from lossmap.pipelines.compare import finished_runs, row_records, rows, rows_as_csv
+    from lossmap.pipelines.compare import as_records, compared, finished_runs, rows, rows_as_csv
     from lossmap.pipelines.screens.console import show_comparison
 
     settings = settings_of(store, None)
@@ -92,17 +111,17 @@ def compare(
     chosen = [Run(opened, name) for name in runs or ()] or finished_runs(opened, study or "")
     if not chosen:
         raise LossmapError(f"{settings.store} has no finished run of study {study}; `lossmap run` makes one")
-    compared, drawn = rows(chosen), pictures_of(scale, limits)
+    table, drawn = rows(chosen), pictures_of(scale, limits)
     if as_json:
-        typer.echo(json.dumps(row_records(compared), indent=2))
+        typer.echo(json.dumps(as_records(table, compared(chosen)), indent=2))
     elif as_csv:
-        typer.echo(rows_as_csv(compared), nl=False)
+        typer.echo(rows_as_csv(table), nl=False)
     else:
-        show_comparison(compared, settings, drawn)
+        show_comparison(table, settings, drawn)
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="a finished run")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="a finished run", autocompletion=run_names)],
     form: Annotated[
         str,
         typer.Option(

@@ -6,23 +6,29 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich.progress
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.pictures import Pictures
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import Interrupted, TrackingError
-from lossmap.components.core.progress import Printed, Progress
+from lossmap.components.core.progress import Printed, Progress, counted, duration, left
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
 from lossmap.components.stores.tracking.server import is_server, ui_address
 from lossmap.pipelines import compare, local
 from lossmap.pipelines.doctor import Finding
+
+if TYPE_CHECKING:
+    from lossmap.components.figures.comparison.contrasts import Comparison
 
 console = Console(highlight=False)
 _COLUMNS = {
@@ -53,15 +59,16 @@ def run_experiment(run: Run, experiment: Experiment, settings: Settings) -> None
         local.run(run, experiment, settings, progress_bar)
     except TrackingError as error:
         console.print(
-            f"  MLflow did not get this run: {error}\n  the report is complete; send it later: lossmap run"
-            f" --resume {run.name}",
+            f"  MLflow did not get this run: {error}; the report is complete, and `lossmap sync {run.name}`"
+            " sends it",
+            soft_wrap=True,
             markup=False,
         )
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
             f"interrupted; what is finished is kept. Go on with: lossmap run --resume {run.name}"
         ) from None
-    console.print(f"  done in {time.monotonic() - start:.0f} s")
+    console.print(f"  done in {duration(time.monotonic() - start)}")
 
 
 def show_runs(runs: Sequence[Run], settings: Settings) -> None:
@@ -78,16 +85,33 @@ def show_runs(runs: Sequence[Run], settings: Settings) -> None:
 def show_comparison(
     rows: Sequence[compare.Row], settings: Settings, pictures: Pictures | None = None
 ) -> None:
-    """Show finished runs as a table and say where their reports are; of several, and where it is said how
-    the loss is drawn, write the comparison page.
+    """Show finished runs as a table, and of several what differs; say where their reports are. Of several,
+    and where it is said how the loss is drawn, write the comparison page.
     """
     console.print(_table(rows), _LEGEND, sep="\n")
     pages = [("report", layout.report(row.run.name, "page.html")) for row in rows]
     if len(rows) > 1 or pictures:
-        page = compare.write_page(open_store(settings.store), [row.run for row in rows], pictures)
+        comparison = compare.compared([row.run for row in rows])
+        if len(rows) > 1:
+            _show_differences(comparison, settings)
+        page = compare.write_page(open_store(settings.store), comparison, pictures)
         pages.append(("comparison", page))
     for name, key in pages:
         console.print(f"{name:12} {local.place(settings.store, key)}", soft_wrap=True, markup=False)
+
+
+def _show_differences(comparison: "Comparison", settings: Settings) -> None:
+    """What differs, and what cannot be decided; said to MLflow, too, where it has the study."""
+    from lossmap.components.figures.comparison import sentences
+
+    console.print()
+    for line in (sentences.answer(comparison), *sentences.caveats(comparison)):
+        console.print(Padding(escape(line), (0, 1)))
+    console.print()
+    try:
+        compare.tell_mlflow(comparison, settings)
+    except TrackingError as error:
+        console.print(f"MLflow did not get what differs: {error}", markup=False)
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
@@ -109,18 +133,47 @@ def progress_bar(name: str) -> Iterator[Progress]:
         return
     columns = (
         rich.progress.TextColumn("  {task.description:8}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeElapsedColumn(),
-        rich.progress.TextColumn("gone,"),
-        rich.progress.TimeRemainingColumn(),
-        rich.progress.TextColumn("left  {task.fields[detail]}"),
+        rich.progress.BarColumn(bar_width=10),
+        _Said(_next_stage(name)),
     )
     with rich.progress.Progress(*columns, console=console) as bars:
         task = bars.add_task(name, total=None, detail="")
-        yield lambda done, total, detail: bars.update(task, completed=done, total=total, detail=detail)
+        yield lambda done, total, detail: bars.update(
+            task, completed=done, total=total, detail=detail, most=total
+        )
         total = bars.tasks[task].total or 1
         bars.update(task, completed=total, total=total)
+
+
+class _Said(rich.progress.ProgressColumn):
+    """How far a stage is, what it does, and how long it will take or has taken; in the words of `Printed`."""
+
+    def __init__(self, following: str):
+        super().__init__()
+        self._following = following
+
+    def render(self, task: rich.progress.Task) -> Text:
+        """In one line, which is cut at its end where there is no room."""
+        total = task.fields.get("most")
+        if total is None:
+            return Text("")
+        times = [duration(task.elapsed or 0.0)]
+        if not task.finished:
+            known = task.time_remaining is not None
+            times = [left(task.time_remaining or 0.0, total)] if known else []
+            times += [f"then {self._following}"] if self._following else []
+        parts = (counted(int(task.completed), total), task.fields["detail"], _in_brackets(times))
+        return Text(" ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
+
+
+def _in_brackets(texts: Sequence[str]) -> str:
+    return f"({', '.join(texts)})" if texts else ""
+
+
+def _next_stage(name: str) -> str:
+    """What comes after a stage of a run; empty after the last one, and after those of other commands."""
+    later = local.STAGES[local.STAGES.index(name) + 1 :] if name in local.STAGES else ()
+    return later[0] if later else ""
 
 
 def _table(rows: Sequence[compare.Row]) -> Table:

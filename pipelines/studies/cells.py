@@ -13,9 +13,10 @@ from lossmap.components.config.study import Study
 from lossmap.components.core.errors import ExperimentError, Interrupted, LossmapError, TrackingError
 from lossmap.components.core.frozen import canonical_json
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import load_json
 from lossmap.components.stores.objects import Store, open_store
-from lossmap.components.stores.runs import load_json
 from lossmap.components.studies.cells import Cell, Outcome, SeedPair
+from lossmap.components.studies.samples import Measurements
 from lossmap.pipelines.local import open_run
 from lossmap.pipelines.recipes.resolve import resolve
 from lossmap.pipelines.stages import Say, Stage
@@ -173,21 +174,21 @@ def _seed_pair(store: Store, key: str, first: Cell, second: Cell, connecting: Co
     return SeedPair(first, second, barriers, connecting.threshold)
 
 
-def write_report(
-    store: Store,
-    study: Study,
-    cells: Sequence[Cell],
-    pairs: Sequence[SeedPair],
-    settings: Settings,
-    say: Say,
-    folder: str,
-) -> str:
-    """Write the report on what the store has into a folder among the studies; returns the key of its page."""
+def report_folder(study: Study, usual: Study) -> str:
+    """Where among the studies the report is kept. A study that was changed has one of its own, so that two
+    seeds do not overwrite what ten have found.
+    """
+    return usual.name if study == usual else f"{usual.name}-{study.digest()[:8]}"
+
+
+def write_report(store: Store, found: Measurements, settings: Settings, say: Say, folder: str) -> str:
+    """Write the report on finished cells into a folder among the studies; returns the key of its page."""
     from lossmap.components.figures.study.report import PAGE, write
 
-    finished, missing = split_finished(store, cells)
     try:
-        return write(store, study, outcomes(store, finished), pairs, missing, settings.tracking, folder)
+        return write(
+            store, found.study, found.outcomes, found.pairs, found.missing, settings.tracking, folder
+        )
     except TrackingError as error:
         say(
             f"MLflow did not get the study: {error}; the report is complete, and --report-only sends it later"

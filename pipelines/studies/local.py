@@ -1,5 +1,6 @@
 """The cells of a study on this machine: one after the other, or several at the same time."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -55,7 +56,7 @@ def run_in_sequence(missing: Sequence[Cell], settings: Settings, stage: Stage, s
         except (KeyboardInterrupt, Interrupted):
             raise _interrupted(index, len(missing)) from None
         except TrackingError as error:  # what the store holds is complete
-            say(f"  MLflow did not get this run: {error}; send it later: lossmap run --resume {cell.run}")
+            say(f"  MLflow did not get this run: {error}; `lossmap sync {cell.run}` sends it")
         except LossmapError as error:
             failed[cell.run] = str(error)
             say(f"  failed: {error}")
@@ -116,9 +117,9 @@ class _CellProcess:
         steps.prepare(local.open_run(cell.run, settings), cell.experiment)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # open for as long as the process is
         command = [sys.executable, "-c", _CELL, "run", "--resume", cell.run]
-        where = ["--store", settings.store, "--tracking", settings.tracking]
         self._process = subprocess.Popen(
-            [*command, *where],
+            command,
+            env={**os.environ, **settings.environment()},  # arguments are for all to see, also a password
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._output,

@@ -1,5 +1,5 @@
 """Studies by name, each at three scales: digits in minutes to hours on two cores, cifar10 on CPU pods, gpu at
-the papers' schedules.
+the papers' schedules. The usual scale is digits; of slides it is cifar10, which takes hours on two cores.
 
 What is said in a statement was written down before the runs. With n seeds of each network a permutation
 test's p-value is at least 2 / C(2n, n): 0.1 for three, 0.008 for five; and it is corrected for all comparing
@@ -16,6 +16,7 @@ from lossmap.components.core.errors import ExperimentError
 from lossmap.pipelines.recipes.resolve import read_file
 
 SCALES = {"digits": "digits-{}", "cifar10": "cifar10-{}-cpu", "gpu": "cifar10-{}"}
+_USUAL_SCALES = {"slides": "cifar10"}
 _LI = "Li et al. 2018"
 _SLIDES = "course slides"
 _KAISER = "Kaiser et al. 2017, section 3.2"
@@ -47,15 +48,40 @@ _COARSE = (
     "landscape.curvature=null",
 )
 
+# For few epochs: every image, a rate that rises for a fifth of them and then falls to zero; BatchNorm sees
+# whole batches.
+_ONE_CYCLE = (
+    "data.limit=null",
+    "training.epochs=10",
+    "training.schedule.shape=linear",
+    "training.schedule.warmup_epochs=2",
+    "training.processes=1",
+    "training.threads=2",
+)
+_PAPERS_PLANE = (
+    "landscape.pairs=2",
+    "landscape.samples=1000",
+    "landscape.plane.x.points=51",
+    "landscape.plane.y.points=51",
+    "landscape.line.points=101",
+)
 
-def load(target: str, scale: str | None, assignments: Sequence[str], seeds: int | None) -> Study:
+
+def load(
+    target: str,
+    scale: str | None,
+    assignments: Sequence[str],
+    seeds: int | None,
+    first_seed: int | None = None,
+) -> Study:
     """A named study, or that of a YAML file, with some things changed.
 
     Args:
         target: name or path.
-        scale: of a named study; digits without it.
+        scale: of a named study; its usual one without it.
         assignments: set in every cell, after the study's own and before those of a network or a level.
         seeds: how many, in place of the study's.
+        first_seed: of these, in place of the study's.
 
     Raises:
         ExperimentError: there is no such study, or it cannot be run as it is written.
@@ -63,8 +89,12 @@ def load(target: str, scale: str | None, assignments: Sequence[str], seeds: int 
     if target.endswith((".yaml", ".yml")):
         study = _from_file(target, scale)
     else:
-        study = _named(target, scale or "digits")
-    changed = {"assignments": [*study.assignments, *assignments], "seeds": seeds or study.seeds}
+        study = _named(target, scale or _usual_scale(target))
+    changed = {
+        "assignments": [*study.assignments, *assignments],
+        "seeds": seeds or study.seeds,
+        "first_seed": study.first_seed if first_seed is None else first_seed,
+    }
     return parse_study({**study.model_dump(mode="json"), **changed})
 
 
@@ -117,14 +147,7 @@ def lesson(scale: str) -> Study:
             *(Contrast(network=other, against="linear") for other in others),
         ),
         statements=(
-            _statement(
-                "The loss of a linear model is convex",
-                _SLIDES,
-                "always-at-least",
-                "line_convex_fraction",
-                "linear",
-                0.999,
-            ),
+            _linear_is_convex(),
             _statement(
                 "The loss of a realistic network is not convex: a perceptron's Hessian has a negative"
                 " eigenvalue",
@@ -134,14 +157,7 @@ def lesson(scale: str) -> Study:
                 "mlp",
                 0,
             ),
-            _statement(
-                "The loss of a realistic network is not convex: along some line without shortcuts",
-                _SLIDES,
-                "somewhere-below",
-                "line_convex_fraction",
-                "resnet56-noshort",
-                0.999,
-            ),
+            _not_convex_without_shortcuts("resnet56-noshort"),
             _statement(
                 "Without shortcuts the loss is less often convex along a line",
                 f"{_SLIDES}; {_LI}, figure 1",
@@ -524,6 +540,103 @@ def tasks(scale: str) -> Study:
     )
 
 
+def slides(scale: str) -> Study:
+    """The slides' own picture: softmax regression, and ResNet-56 without and with shortcuts, on CIFAR-10.
+
+    All have one budget: every training image, real crops and flips, ten epochs in one cycle, one process, so
+    that BatchNorm sees whole batches. The planes have the papers' range and resolution. Networks whose label
+    ends in -path are those of the same trainings, on the planes of their paths.
+    """
+    plain, with_shortcuts = "noshort", "shortcuts"
+    paths = {f"{plain}-path": "resnet56-noshort", f"{with_shortcuts}-path": "resnet56"}
+    own = {"digits": _SHALLOW, "cifar10": (*_ONE_CYCLE, *_PAPERS_PLANE), "gpu": _PAPERS_PLANE}
+    trained = ("Training succeeds", "so that it is known whether the comparison is one of trained networks")
+    statements = [
+        _statement(*trained, "always-at-most", "train_error", network, 0.5)
+        for network in (plain, with_shortcuts)
+    ]
+    statements += [
+        _linear_is_convex(),
+        _not_convex_without_shortcuts(plain),
+        _statement(
+            "With shortcuts it is convex along every line",
+            f"{_LI}, figure 1",
+            "always-at-least",
+            "line_convex_fraction",
+            with_shortcuts,
+            0.95,
+        ),
+        _statement(
+            "Without shortcuts the loss has several minima on the plane, so that it is chaotic",
+            f"{_SLIDES}; {_LI}, figure 1",
+            "always-at-least",
+            "minima",
+            plain,
+            2,
+        ),
+        _statement(
+            "With shortcuts the loss has one minimum on the plane",
+            f"{_SLIDES}; {_LI}, figure 1",
+            "always-at-most",
+            "minima",
+            with_shortcuts,
+            1,
+        ),
+    ]
+    compared = {
+        "Without shortcuts the loss is less often convex along a line": ("less", "line_convex_fraction"),
+        "Without shortcuts the loss is rougher": ("greater", "line_roughness"),
+        "Without shortcuts negative curvature is larger, compared with positive curvature": (
+            "greater",
+            "hessian_negative_to_positive",
+        ),
+        "Shortcuts lead to better answers on new data": ("greater", "test_error"),
+    }
+    statements += [
+        _statement(text, f"{_SLIDES}; {_LI}, figures 1 and 7", rule, measure, plain, with_shortcuts)
+        for text, (rule, measure) in compared.items()
+    ]
+    statements += [
+        _statement(
+            "Two dimensions hold at least 40 % of the path of training",
+            f"{_LI}, section 7",
+            "always-at-least",
+            "trajectory_explained",
+            network,
+            0.4,
+        )
+        for network in paths
+    ]
+    return Study(
+        name=_title("slides", scale),
+        title="ResNet-56 on CIFAR-10: what do its shortcuts change?",
+        networks={
+            **_recipes(scale, "linear", *paths.values(), labels=("linear", plain, with_shortcuts)),
+            **_recipes(scale, *paths.values(), labels=tuple(paths)),
+        },
+        network_assignments=dict.fromkeys(
+            paths, ("landscape.directions=trajectory", "landscape.curvature=null")
+        ),
+        assignments=own[scale],
+        seeds=3,
+        measures=(
+            "test_error",
+            "train_error",
+            "train_loss",
+            "line_convex_fraction",
+            "line_roughness",
+            "line_fall",
+            "minima",
+            "basin_fraction",
+            "hessian_largest",
+            "hessian_negative_to_positive",
+            "trajectory_explained",
+        ),
+        contrasts=(Contrast(network=plain, against=with_shortcuts),),
+        statements=tuple(statements),
+    )
+
+
 def _statement(
     text: str, source: str, rule: str, measure: str, network: str, other: str | float
 ) -> Statement:
@@ -531,6 +644,28 @@ def _statement(
     other_side = {"against": other} if isinstance(other, str) else {"bound": other}
     return Statement.model_validate(
         {"text": text, "source": source, "rule": rule, "measure": measure, "network": network, **other_side}
+    )
+
+
+def _linear_is_convex() -> Statement:
+    return _statement(
+        "The loss of a linear model is convex",
+        _SLIDES,
+        "always-at-least",
+        "line_convex_fraction",
+        "linear",
+        0.999,
+    )
+
+
+def _not_convex_without_shortcuts(network: str) -> Statement:
+    return _statement(
+        "The loss of a realistic network is not convex: along some line without shortcuts",
+        _SLIDES,
+        "somewhere-below",
+        "line_convex_fraction",
+        network,
+        0.999,
     )
 
 
@@ -549,7 +684,11 @@ def _trained_for(epochs: int, scale: str) -> tuple[str, ...]:
 
 
 def _title(name: str, scale: str) -> str:
-    return name if scale == "digits" else f"{name}-{scale}"
+    return name if scale == _usual_scale(name) else f"{name}-{scale}"
+
+
+def _usual_scale(name: str) -> str:
+    return _USUAL_SCALES.get(name, "digits")
 
 
 def _recipes(scale: str, *networks: str, labels: Sequence[str] = ()) -> dict[str, str]:
@@ -566,4 +705,5 @@ STUDIES: dict[str, Callable[[str], Study]] = {
     "batch": batch,
     "experts": experts,
     "tasks": tasks,
+    "slides": slides,
 }

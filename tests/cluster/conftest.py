@@ -14,8 +14,17 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster.kubectl import K8S, apply, forward, get, kubectl, save_logs, secret, wait_for_deployment
+from cluster.launching import TRAINERS, experiment, launch, trainers
+from cluster.running import Place
+from safetensors.torch import load
 
+from lossmap.components import steps
+from lossmap.components.config.settings import Settings
 from lossmap.components.jobs.kinds import CRDS
+from lossmap.components.stores import layout
+from lossmap.components.stores.objects import open_store
+from lossmap.components.stores.runs import Run
+from lossmap.pipelines.local import open_run
 
 LOGS = Path(__file__).parents[2] / "build" / "ci" / "cluster"
 KEYS = "lossmap-object-store"
@@ -88,7 +97,7 @@ def _overlay(folder: Path, image: str, keeps_data: bool) -> Path:
     name, _, digest = image.partition("@")
     name, tag = (name, None) if digest else name.rsplit(":", 1)
     overlay = {
-        "resources": [os.path.relpath(K8S / "overlays" / "kind", folder)],
+        "resources": [os.path.relpath(each, folder) for each in (K8S / "overlays" / "kind", *_runtime())],
         "images": [
             {
                 "name": "docker.io/lossmap/lossmap",
@@ -142,6 +151,11 @@ def s3_forward(installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_
         yield address
 
 
+def _runtime() -> list[Path]:
+    """The folder of what TrainJobs need, where the cluster has them."""
+    return [K8S / "trainer"] if "trainjob" in trainers() else []
+
+
 @pytest.fixture
 def run_namespace(installation: Installation, tmp_path: Path) -> Iterator[str]:
     """A new namespace with restricted Pod Security that has what runs need: k8s/base, and the object
@@ -153,11 +167,96 @@ def run_namespace(installation: Installation, tmp_path: Path) -> Iterator[str]:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
         secret(name, KEYS, installation.keys),
     )
-    trainer = kubectl("get", "customresourcedefinition", CRDS["trainjob"], "--ignore-not-found")
-    folders = [K8S / "base", *([K8S / "trainer"] if trainer else [])]
-    resources = [os.path.relpath(folder, tmp_path) for folder in folders]
+    resources = [os.path.relpath(folder, tmp_path) for folder in (K8S / "base", *_runtime())]
     kustomization = {"namespace": name, "resources": resources}
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     kubectl("apply", "--server-side", "--kustomize", str(tmp_path))
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(params=TRAINERS)
+def trainer(request):
+    """A kind of training job that the cluster has."""
+    if request.param not in trainers():
+        pytest.skip(f"the cluster has no {CRDS[request.param]}")
+    return request.param
+
+
+@pytest.fixture
+def launched(trainer, installation, run_namespace, s3_forward):
+    """Launches an experiment's training in a new namespace with restricted Pod Security."""
+
+    def launched(asked, **options):
+        cluster = asked.cluster.model_copy(update={"trainer": trainer})
+        return launch(
+            run_namespace, asked.model_copy(update={"cluster": cluster}), installation.image, **options
+        )
+
+    return launched
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The weights that two processes of this machine come to."""
+    settings = Settings(store=str(tmp_path_factory.mktemp("local")))
+    steps.prepare(open_run("run", settings), experiment())
+    steps.train(open_run("run", settings), settings)
+    store = open_store(settings.store)
+    return load(store.read(layout.weights(Run(store, "run").training)))
+
+
+@pytest.fixture(scope="module")
+def study():
+    """A name that no other session of tests has used."""
+    return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def seed():
+    """Of a training that nobody has carried out, so that neither the store nor Kubeflow's cache knows it."""
+    return secrets.randbelow(1 << 31)
+
+
+@pytest.fixture
+def place(installation, tmp_path):
+    return Place(installation, tmp_path)
+
+
+@pytest.fixture
+def person(installation, place, tmp_path):
+    """The same for somebody who has the role lossmap-user and no other."""
+    bindings = [
+        _binding(namespace, installation.runs) for namespace in (installation.runs, installation.services)
+    ]
+    apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "person", "namespace": installation.runs},
+        },
+        *bindings,
+    )
+    config = yaml.safe_load(kubectl("config", "view", "--raw", "--minify", "--flatten"))
+    config["users"] = [
+        {
+            "name": "person",
+            "user": {"token": kubectl("--namespace", installation.runs, "create", "token", "person").strip()},
+        }
+    ]
+    config["contexts"][0]["context"]["user"] = "person"
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    place.environment["KUBECONFIG"] = str(tmp_path / "kubeconfig")
+    place.environment.pop("KF_PIPELINES_ENDPOINT", None)  # the API server leads there
+    return place
+
+
+def _binding(namespace, home):
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lossmap-user"}
+    subject = {"kind": "ServiceAccount", "name": "person", "namespace": home}
+    what = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "person", "namespace": namespace},
+    }
+    return what | {"roleRef": role, "subjects": [subject]}

@@ -4,8 +4,9 @@ import time
 import uuid
 from dataclasses import dataclass
 
-import pytest
+import torch
 from cluster.kubectl import RESTRICTED, apply, get, kubectl
+from safetensors.torch import load
 
 from lossmap.components import steps
 from lossmap.components.config.cluster import Cluster, Resources
@@ -61,11 +62,19 @@ os.kill(int(found.parent.name), 9)
 TRAINERS = ["pytorchjob", "trainjob"]
 
 
-def require_trainer(trainer):
-    """Skip where the cluster's Kubeflow has no such jobs."""
-    crd = CRDS[trainer]
-    if not kubectl("get", "customresourcedefinition", crd, "--ignore-not-found", "--output=name"):
-        pytest.skip(f"the cluster has no {crd}")
+def trainers():
+    """The kinds of training jobs that the cluster has, as cluster.trainer calls them."""
+    crds = [CRDS[trainer] for trainer in TRAINERS]
+    found = kubectl("get", "customresourcedefinition", *crds, "--ignore-not-found", "--output=name")
+    return [trainer for trainer in TRAINERS if f"/{CRDS[trainer]}\n" in found]
+
+
+def same_weights(store, training, expected):
+    """Whether a training came to these bits."""
+    weights = load(store.read(layout.weights(training)))
+    return weights.keys() == expected.keys() and all(
+        torch.equal(weights[name], expected[name]) for name in expected
+    )
 
 
 def experiment(epochs=40, batch_size=24, seed=0, **cluster):
@@ -116,7 +125,7 @@ class Launched:
     def log(self):
         return self.kubectl("logs", self.name, "--container=launcher", check=False)
 
-    def until(self, condition, seconds=100, what="the condition"):
+    def until(self, condition, seconds=200, what="the condition"):
         """Wait; returns the seconds it took."""
         start = time.monotonic()
         while not condition():
@@ -127,7 +136,7 @@ class Launched:
             time.sleep(0.5)
         return time.monotonic() - start
 
-    def until_it_ends(self, seconds=110):
+    def until_it_ends(self, seconds=200):
         """Wait for the launcher; returns its exit code."""
         self.until(lambda: self._exit_code() is not None, seconds, "the end of the launcher")
         return self._exit_code()
@@ -143,7 +152,7 @@ class Launched:
 
     def until_epoch(self, epoch):
         return self.until(
-            lambda: self.store.exists(layout.epoch_metrics(self.training, epoch)), 100, f"epoch {epoch}"
+            lambda: self.store.exists(layout.epoch_metrics(self.training, epoch)), 200, f"epoch {epoch}"
         )
 
     def kill(self):
@@ -171,11 +180,12 @@ class Launched:
         return [
             f"{each['kind']} {each['metadata']['name']}"
             for each in found
-            if each["metadata"]["name"].startswith("train-") and not _is_ended_trainjob(each)
+            if each["metadata"]["name"].startswith("train-") and not is_ended_trainjob(each)
         ]
 
 
-def _is_ended_trainjob(found):
+def is_ended_trainjob(found):
+    """Whether it is a TrainJob that has trained to the end, which stays as long as its owner does."""
     conditions = found.get("status", {}).get("conditions", ())
     ended = any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
     return found["kind"] == "TrainJob" and ended

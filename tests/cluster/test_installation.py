@@ -162,7 +162,8 @@ watch pods
 get pods/log
 list events
 list services
-list workloads.kueue.x-k8s.io"""
+list workloads.kueue.x-k8s.io
+get localqueues.visibility.kueue.x-k8s.io/pendingworkloads"""
 
 REFUSED = """\
 get secrets

@@ -1,34 +1,23 @@
 """What is wrong with a training is told in one line, and soon."""
 
+import re
+
 import pytest
-from cluster.launching import TRAINERS, experiment, launch, require_trainer
+from cluster.kubectl import apply
+from cluster.launching import experiment
 
 from lossmap.components.config.cluster import Resources
+from lossmap.components.config.pod import Pod
+from lossmap.components.jobs.deployment import FILES, FILES_PATH
+from lossmap.components.jobs.stop import stop
 from lossmap.components.stores import layout
 
 pytestmark = pytest.mark.cluster
 
 SOON = 30  # seconds after the creation of the job
 
-
-@pytest.fixture(params=TRAINERS)
-def trainer(request):
-    """A kind of training job that the cluster has."""
-    require_trainer(request.param)
-    return request.param
-
-
-@pytest.fixture
-def launched(trainer, installation, run_namespace, s3_forward):
-    """Launches a training in a new namespace with restricted Pod Security."""
-
-    def launched(asked, **options):
-        cluster = asked.cluster.model_copy(update={"trainer": trainer})
-        return launch(
-            run_namespace, asked.model_copy(update={"cluster": cluster}), installation.image, **options
-        )
-
-    return launched
+_BROKEN = "lossmap.components.training.loop"
+_BREAK_RANKS = f"import os, sys\nif 'RANK' in os.environ:\n    sys.modules['{_BROKEN}'] = None"
 
 
 def _last_line(run):
@@ -51,13 +40,27 @@ def test_an_experiment_that_cannot_be_carried_out_is_told_by_its_field(launched)
     assert run.left() == []
 
 
-def test_a_training_that_raises_is_told_by_rank_and_exception(launched):
+def test_a_damaged_description_of_a_training_is_told(launched):
     run = launched(experiment())
     run.store.write(layout.training_computation(run.training), b"{}")
-    assert _last_line(run).startswith("TrainingError: training failed: rank ")
-    assert "ValidationError: " in _last_line(run)
-    assert any(line.startswith("rank 0: Traceback") for line in run.log().splitlines())
+    assert re.fullmatch(
+        r"TrainingError: training failed: s3://\S+/task\.json is damaged: .* makes it again", _last_line(run)
+    )
     assert run.left() == []
+
+
+def test_what_a_rank_raises_is_told_with_its_traceback(launched, run_namespace):
+    apply(_files(run_namespace, {"sitecustomize.py": _BREAK_RANKS}))
+    run = launched(experiment(pod=Pod(variables={"PYTHONPATH": FILES_PATH}), restarts=0))
+    told = f"rank 1: ModuleNotFoundError: import of {_BROKEN} halted; None in sys.modules"
+    run.until(lambda: told in run.log().splitlines(), what=told)
+    assert "rank 1: Traceback (most recent call last):" in run.log().splitlines()
+    assert stop(run.namespace, f"lossmap/run={run.name}") == []
+
+
+def _files(namespace, data):
+    metadata = {"name": FILES, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 def test_an_image_that_does_not_exist_is_told_and_not_waited_for(launched):

@@ -72,8 +72,18 @@ def run(tmp_path):
     return start
 
 
-def test_up_installs_everything_in_order_and_says_what_to_do_next(run):
-    found, calls = run("up.sh")
+TRAINER_READY = "kubectl --context kind-lossmap -n kubeflow-system wait --for=condition=Available"
+
+
+@pytest.mark.parametrize(
+    ("settings", "operator", "overlay", "ready"),
+    [
+        ({}, "training-operator", "kind", []),
+        ({"TRAINER": "trainjob"}, "trainer", "kind-trainer", [TRAINER_READY]),
+    ],
+)
+def test_up_installs_everything_in_order_and_says_what_to_do_next(run, settings, operator, overlay, ready):
+    found, calls = run("up.sh", **settings)
     assert found.returncode == 0, found.stderr
     steps = [
         "kind create cluster --name lossmap --config k8s/kind/cluster.yaml",
@@ -83,9 +93,11 @@ def test_up_installs_everything_in_order_and_says_what_to_do_next(run):
         ),
         "kind load docker-image docker.io/lossmap/lossmap:dev --name lossmap",
         "k8s/third-party/pipelines-cluster",
+        f"k8s/third-party/{operator}",
         "k8s/third-party/pipelines",
+        *ready,
         "kubectl --context kind-lossmap -n lossmap create secret generic lossmap-object-store",
-        "kubectl --context kind-lossmap apply --server-side -k k8s/overlays/kind",
+        f"kubectl --context kind-lossmap apply --server-side -k k8s/overlays/{overlay}",
         "kubectl --context kind-lossmap -n lossmap wait --for=condition=Available",
         "kubectl --context kind-lossmap -n kubeflow wait --for=condition=Available",
     ]
@@ -93,12 +105,19 @@ def test_up_installs_everything_in_order_and_says_what_to_do_next(run):
         next(
             index
             for index, call in enumerate(calls)
-            if step in call and (not step.endswith("pipelines") or call.endswith(step))
+            if step in call and (not step.endswith(("pipelines", overlay)) or call.endswith(step))
         )
         for step in steps
     ]
     assert at == sorted(at)
     assert "lossmap submit digits-resnet20 --follow" in found.stdout
+
+
+def test_up_refuses_an_operator_that_there_is_not(run):
+    found, calls = run("up.sh", TRAINER="tfjob")
+    assert found.returncode == 2
+    assert found.stderr == "up.sh: TRAINER is tfjob, expected pytorchjob or trainjob\n"
+    assert calls == []
 
 
 def test_up_keeps_a_cluster_and_its_keys(run, tmp_path):

@@ -197,7 +197,9 @@ def test_the_overlays_are_for_whom_they_say(folder):
         for each in render(folder)
         if each["kind"] == "Deployment" and each["metadata"]["name"] == "object-store"
     ]
-    assert len(stores) == (folder == "overlays/kind")
+    assert len(stores) == folder.startswith("overlays/kind")
+    runtimes = [each for each in render(folder) if each["kind"] == "TrainingRuntime"]
+    assert len(runtimes) == (folder == "overlays/kind-trainer")
 
 
 def test_the_image_has_the_locked_versions_and_none_of_the_tools_of_development():

@@ -43,7 +43,7 @@ def test_every_study_has_its_place_and_says_so_where_its_numbers_were_typed():
     assert sorted(places) == sorted(STUDIES)
     for study, table in places.items():
         made = (RESULTS / study / "means.csv").exists()
-        assert made != ("to be generated when the study is run again" in table), study
+        assert made != ("to be generated when the study " in table), study
 
 
 def test_a_table_holds_means_deviations_and_how_many_runs_they_are_of(results):

@@ -36,7 +36,10 @@ _ROUTES = {
     "configmaps": r"/api/v1/namespaces/tests/configmaps/(?P<name>[^/]+)",
     "services": r"/api/v1/namespaces/tests/services",
     "events": r"/api/v1/namespaces/tests/events",
-    "workloads": r"/apis/kueue.x-k8s.io/v1beta1/namespaces/tests/workloads",
+    "workloads": r"/apis/kueue.x-k8s.io/v1beta2/namespaces/tests/workloads",
+    "pendingworkloads": (
+        r"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/tests/localqueues/(?P<name>[^/]+)/pendingworkloads"
+    ),
     "workflows": r"/apis/argoproj.io/v1alpha1/namespaces/tests/workflows/(?P<name>[^/]+)",
     "selfsubjectaccessreviews": r"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
     "core": r"/api/v1/?",
@@ -83,13 +86,14 @@ class Cluster:
         failures: statuses with which the next requests are answered.
         retry_after: seconds that a failed request is asked to wait; None: nothing is said.
         requests: what was asked, as `GET pods`.
+        policies: of propagation, of the deletions.
     """
 
     def __init__(self, operator=TRAINING_OPERATOR):
         self.operator = operator
         self.objects = {kind: {} for kind in _ROUTES}
         self.logs = {}
-        self.forbidden, self.failures, self.requests = set(), [], []
+        self.forbidden, self.failures, self.requests, self.policies = set(), [], [], []
         self.retry_after = None
         self.on_create = lambda job: None
         self.on_delete = self.remove
@@ -178,6 +182,15 @@ class Cluster:
         specification = self.jobs[job]["spec"]
         (specification.get("runPolicy") or specification)["suspend"] = suspended
 
+    def queue(self, of, *conditions, place):
+        """Kueue's Workload of a job or pod, and its place in the queue that it is labelled with."""
+        owner, name = {"uid": of["metadata"]["uid"]}, f"workload-{of['metadata']['name']}"
+        metadata = {"name": name, "labels": {}, "ownerReferences": [owner]}
+        self.objects["workloads"][name] = {"metadata": metadata, "status": {"conditions": list(conditions)}}
+        pending = {"metadata": {"name": name}, "positionInClusterQueue": place - 1}
+        queue = of["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
+        self.objects["pendingworkloads"].setdefault(queue, {"items": []})["items"].append(pending)
+
     def remove(self, job):
         """Delete a job with its pods and services."""
         with self._lock:
@@ -264,9 +277,10 @@ class Cluster:
         self.on_create(body)
         return 201, body
 
-    def _delete(self, kind, name, _query, _body):
+    def _delete(self, kind, name, _query, body):
         if name not in self.objects[kind]:
             return _refusal(404, "not found")
+        self.policies.append(body["propagationPolicy"])
         self.on_delete(name)
         return 200, {}
 
@@ -429,13 +443,5 @@ def _selected(found, query):
     fields = dict(part.split("=") for part in query.get("fieldSelector", "").split(",") if part)
     if fields.get("involvedObject.uid", uid) != uid:
         return False
-    return all(
-        _matches(labels, part) for part in re.split(r",(?![^(]*\))", query.get("labelSelector", "")) if part
-    )
-
-
-def _matches(labels, part):
-    if found := re.fullmatch(r"(\S+) in \((.*)\)", part):
-        return labels.get(found[1]) in found[2].split(",")
-    key, value = part.split("=")
-    return labels.get(key) == value
+    selected = (part.split("=") for part in query.get("labelSelector", "").split(",") if part)
+    return all(labels.get(key) == value for key, value in selected)

@@ -1,4 +1,4 @@
-"""A real MLflow server on this machine."""
+"""A real MLflow server on this machine, and a tab of a real browser."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fakes.browser import CHROMIUM, Browser, browser
 
 _START_SECONDS = 120
 
@@ -96,3 +97,14 @@ def mlflow_server(
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A new browser for the tests of one file."""
+    if CHROMIUM is None and os.environ.get("LOSSMAP_REQUIRE_BROWSER") != "1":
+        pytest.skip(
+            "no chromium on this machine; install it, or set LOSSMAP_REQUIRE_BROWSER=1 to fail instead"
+        )
+    with browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened

@@ -4,6 +4,7 @@ Two networks are run, and what is interrupted is, by processes of their own; the
 """
 
 import csv
+import html
 import io
 import json
 import os
@@ -107,6 +108,19 @@ def test_mlflow_has_one_finished_run_each_with_parameters_and_metrics(place):
         )
     )
     assert parameters == {"mlp": 1, "linear": 1}
+    assert not database.execute("select key from params where key like 'cluster.%'").fetchall()
+    [notes] = database.execute(
+        "select group_concat(value, ' ') from tags where key = 'mlflow.note.content'"
+    ).fetchall()
+    assert notes[0].count("get-artifact?path=contour.png") == 2
+    final = {key for (key,) in database.execute("select distinct key from metrics where step = 0")}
+    assert {"basin_fraction", "floor", "parameters"} <= final
+    assert len(final) <= 25
+    assert not [key for key in final if key.endswith(("_low", "_high", "_range_of"))]
+    [(study,)] = database.execute(
+        "select value from experiment_tags where key = 'mlflow.note.content'"
+    ).fetchall()
+    assert "trained networks, not two architectures" in study
 
 
 def test_compare_gives_the_same_numbers_as_table_json_csv_and_page(place):
@@ -116,6 +130,13 @@ def test_compare_gives_the_same_numbers_as_table_json_csv_and_page(place):
     by_run = {record["run"]: record for record in records}
     assert all(float(row["test_error"]) == by_run[row["run"]]["test_error"] for row in rows)
     table = lossmap("compare", "--study", "blobs", cwd=place).stdout
+    assert " ".join(records[0]["answer"].split()) in " ".join(table.split())
+    assert all(caveat in " ".join(table.split()) for caveat in records[0]["caveats"])
+    assert records[0]["differences"] == []
+    assert {each["verdict"] for each in records[1]["differences"]} <= {"decided", "alone", "open"}
+    assert all(each["second"] == records[1]["run"] for each in records[1]["differences"])
+    page = next(line.split()[1] for line in table.splitlines() if line.startswith("comparison"))
+    assert records[0]["answer"] in html.unescape(Path(page).read_text())
     for record in records:
         line = next(line for line in table.splitlines() if line.split()[:1] == [record["recipe"]])
         assert f"{record['test_error']:.2%}" in line
@@ -285,8 +306,8 @@ def test_without_mlflow_a_run_is_complete_and_says_how_to_send_it_later(tmp_path
     run = _runs(tmp_path)[0]
     assert (tmp_path / "lossmap-runs" / layout.scalars(run)).exists()
     assert "MLflow did not get this run: MLflow at http://127.0.0.1:9 is out of reach" in found.stdout
-    assert f"the report is complete; send it later: lossmap run --resume {run}" in found.stdout
-    lossmap("run", "--resume", run, cwd=tmp_path)
+    assert f"; the report is complete, and `lossmap sync {run}` sends it\n" in found.stdout
+    assert lossmap("sync", run, cwd=tmp_path).stdout == f"{run}: MLflow has all of it\n"
     with sqlite3.connect(tmp_path / "lossmap-runs/mlflow.db") as database:
         assert database.execute("select status from runs").fetchall() == [("FINISHED",)]
         assert (

@@ -15,8 +15,9 @@ from lossmap.components.config.models import Mlp
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.training import Training
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import load_json
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import Run, load_json
+from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.merge import load_surfaces
 from lossmap.pipelines.local import open_run
 
@@ -77,6 +78,14 @@ def test_the_whole_chain_runs_as_components(settings, tmp_path):
         store, layout.training_result(Run(store, "run").training)
     )
     assert artifacts["page"].read_bytes() == store.read(layout.report("run", "page.html"))
+    told = [json.loads(path.read_text()) for path in (tmp_path / "kfp").glob("*/*/executor_output.json")]
+    reported = next(each["artifacts"] for each in told if "page" in each.get("artifacts", {}))
+    links = reported["page"]["artifacts"][0]["metadata"]
+    assert (links["run"], links["store"]) == ("run", f"{store.uri}/{layout.report('run', '')}")
+    assert "mlflow" not in links
+    numbers = reported["metrics"]["artifacts"][0]["metadata"]
+    assert {"basin_fraction", "floor", "train_loss"} <= numbers.keys()
+    assert not [name for name in numbers if name.endswith(("_low", "_high", "_range_of"))]
     assert len(list(store.keys(layout.tiles(Run(store, "run").survey.surfaces[0])))) == 2
     plane = load_surfaces(Run(store, "run"))["plane"]
     assert plane.evaluated.all()

@@ -3,52 +3,22 @@ under a hand.
 """
 
 import io
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.browser import CHROMIUM, Browser, browser
+from fakes.browser import Browser
 from PIL import Image
-from reference.summaries import bowl, evaluate, rugged, summary, with_paths, with_values
+from reference import pages
+from reference.summaries import evaluate, summary
 
-from lossmap.components.config.models import ResNet
-from lossmap.components.figures.run.page import comparison_page, run_page
-from lossmap.components.figures.run.summary import RunSummary
-
-if CHROMIUM is None and os.environ.get("LOSSMAP_REQUIRE_BROWSER") != "1":
-    pytest.skip(
-        "no chromium on this machine; install it, or set LOSSMAP_REQUIRE_BROWSER=1 to fail instead",
-        allow_module_level=True,
-    )
+from lossmap.components.figures.run.page import run_page
 
 EYES = (
     "['surface-0', 'surface-1'].map((id) =>"
     " document.getElementById(id)._fullLayout.scene._scene.getCamera().eye)"
 )
-
-
-def runs() -> list[RunSummary]:
-    side, along = np.linspace(-1, 1, 21), np.linspace(-1, 1, 41)
-    holes = with_values(evaluate(rugged, side, side), {(0, 0): np.nan, (0, 1): np.inf, (20, 20): None})
-    without = ResNet(depth=56, shortcuts=False)
-    return [
-        summary(plane=evaluate(bowl, side, side), line=evaluate(bowl, along, np.array([0.0]))),
-        summary(
-            run="<script>document.title='owned'</script>",
-            plane=holes,
-            line=evaluate(rugged, along, np.array([0.0])),
-            model=without,
-        ),
-    ]
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as opened:
-        yield opened
 
 
 def visit(tab: Browser, folder: Path, html: str, width: int = 1280, scheme: str = "light") -> None:
@@ -64,6 +34,14 @@ def middle(tab: Browser, name: str) -> tuple[float, float]:
     return box["left"] + box["width"] / 2, box["top"] + box["height"] / 2
 
 
+def point_at_the_corner(tab: Browser) -> None:
+    """Move the mouse over the map of 21 x 21 points to its last cell, at the right below: (1, -1)."""
+    area = tab.evaluate("document.querySelector('#map-0 .nsewdrag').getBoundingClientRect().toJSON()")
+    cell = area["width"] / 21
+    tab.mouse("mouseMoved", area["right"] - 2 * cell, area["bottom"] - 2 * cell)
+    tab.mouse("mouseMoved", area["right"] - cell / 2, area["bottom"] - cell / 2)
+
+
 def together(tab: Browser) -> np.ndarray:
     """Wait until both cameras are at one place; where."""
     same = (
@@ -77,7 +55,7 @@ def together(tab: Browser) -> np.ndarray:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_of_a_run_draws_every_figure_without_a_problem(tab: Browser, tmp_path: Path, scheme: str):
-    visit(tab, tmp_path, run_page(runs()[0]), scheme=scheme)
+    visit(tab, tmp_path, run_page(pages.runs()[0]), scheme=scheme)
     count = (
         "{ svg: div.querySelectorAll('svg.main-svg').length, canvas: div.querySelectorAll('canvas').length,"
         " paths: div.querySelectorAll('path').length }"
@@ -89,6 +67,7 @@ def test_a_page_of_a_run_draws_every_figure_without_a_problem(tab: Browser, tmp_
     assert set(drawn) == {
         "surface-0",
         "map-0",
+        "slices",
         "profile-loss",
         "profile-error",
         "epochs-loss",
@@ -101,7 +80,7 @@ def test_a_page_of_a_run_draws_every_figure_without_a_problem(tab: Browser, tmp_
 
 
 def test_a_page_with_paths_draws_them_without_a_problem(tab: Browser, tmp_path: Path):
-    visit(tab, tmp_path, run_page(with_paths(runs()[0], ("<b>sgd", ()), ("adam", ()))))
+    visit(tab, tmp_path, pages.run())
     assert tab.problems == []
     assert tab.evaluate("document.querySelectorAll('#trajectory-loss .scatterlayer .trace').length") == 4
     assert tab.evaluate("document.querySelectorAll('#map-0 .scatterlayer .trace .js-line').length") == 2
@@ -111,7 +90,7 @@ def test_a_page_with_paths_draws_them_without_a_problem(tab: Browser, tmp_path: 
 def test_text_is_light_on_dark_and_dark_on_light(tab: Browser, tmp_path: Path):
     found = {}
     for scheme in ("light", "dark"):
-        visit(tab, tmp_path, run_page(runs()[0]), scheme=scheme)
+        visit(tab, tmp_path, run_page(pages.runs()[0]), scheme=scheme)
         style = (
             "getComputedStyle({}).{}.match(/[0-9.]+/g).slice(0, 3).reduce((sum, part) => sum +"
             " Number(part), 0)"
@@ -123,7 +102,7 @@ def test_text_is_light_on_dark_and_dark_on_light(tab: Browser, tmp_path: Path):
 
 
 def test_the_surface_is_really_painted(tab: Browser, tmp_path: Path):
-    visit(tab, tmp_path, run_page(runs()[1]))
+    visit(tab, tmp_path, run_page(pages.runs()[1]))
     box = tab.evaluate("document.getElementById('surface-0').getBoundingClientRect().toJSON()")
     image = (
         Image.open(io.BytesIO(tab.screenshot()))
@@ -137,7 +116,7 @@ def test_the_surface_is_really_painted(tab: Browser, tmp_path: Path):
 
 
 def test_a_page_asks_for_nothing_but_itself(tab: Browser, tmp_path: Path):
-    visit(tab, tmp_path, comparison_page(runs()))
+    visit(tab, tmp_path, pages.comparison())
     made_by_the_page = ("data:", "blob:")
     assert [address for address in tab.requests if not address.startswith(made_by_the_page)] == [
         (tmp_path / "page.html").as_uri()
@@ -158,13 +137,15 @@ def test_a_request_and_a_problem_would_be_seen(tab: Browser, tmp_path: Path):
 
 def test_the_policy_of_a_page_stops_a_request_that_slipped_in(tab: Browser, tmp_path: Path):
     visit(
-        tab, tmp_path, run_page(runs()[0]).replace("<main>", "<main><img src='http://127.0.0.1:9/image.png'>")
+        tab,
+        tmp_path,
+        run_page(pages.runs()[0]).replace("<main>", "<main><img src='http://127.0.0.1:9/image.png'>"),
     )
     assert any("Content Security Policy" in problem for problem in tab.problems)
 
 
 def test_dragging_zooming_and_resetting_one_surface_moves_all(tab: Browser, tmp_path: Path):
-    visit(tab, tmp_path, comparison_page(runs()))
+    visit(tab, tmp_path, pages.comparison())
     start = together(tab)
     x, y = middle(tab, "surface-0")
     tab.mouse("mousePressed", x, y, button="left", buttons=1, clickCount=1)
@@ -183,7 +164,7 @@ def test_dragging_zooming_and_resetting_one_surface_moves_all(tab: Browser, tmp_
 
 
 def test_the_height_switch_changes_every_surface_and_back(tab: Browser, tmp_path: Path):
-    visit(tab, tmp_path, comparison_page(runs()))
+    visit(tab, tmp_path, pages.comparison())
     axes = (
         "['surface-0', 'surface-1'].map((id) =>"
         " document.getElementById(id)._fullLayout.scene.zaxis).map((axis) => [axis.type, ...axis.range])"
@@ -201,12 +182,9 @@ def test_the_height_switch_changes_every_surface_and_back(tab: Browser, tmp_path
 
 
 def test_pointing_at_the_map_tells_loss_uncertainty_and_error(tab: Browser, tmp_path: Path):
-    run = runs()[0]
+    run = pages.runs()[0]
     visit(tab, tmp_path, run_page(run))
-    area = tab.evaluate("document.querySelector('#map-0 .nsewdrag').getBoundingClientRect().toJSON()")
-    cell = area["width"] / 21
-    tab.mouse("mouseMoved", area["right"] - 2 * cell, area["bottom"] - 2 * cell)
-    tab.mouse("mouseMoved", area["right"] - cell / 2, area["bottom"] - cell / 2)
+    point_at_the_corner(tab)
     text = "document.querySelector('#map-0 .hoverlayer')?.textContent"
     tab.wait_for(f"{text}?.startsWith('x 1.000')")
     loss, half, error = (
@@ -240,13 +218,43 @@ def test_pointing_at_the_surface_tells_the_values_of_that_place_and_not_of_its_m
         assert error == pytest.approx(0.9 * (1 - np.exp(-height)), rel=1e-6)
 
 
+def test_what_is_done_on_one_picture_shows_on_the_others(tab: Browser, tmp_path: Path):
+    run = pages.runs()[0]
+    visit(tab, tmp_path, run_page(run))
+    point_at_the_corner(tab)
+    dot = "document.getElementById('surface-0').data.at(-1)"
+    tab.wait_for(f"{dot}.visible === true")
+    assert tab.evaluate(f"[{dot}.x[0], {dot}.y[0], {dot}.z[0]]") == pytest.approx(
+        [1.0, -1.0, run.plane.loss[0, 20]], rel=1e-6
+    )
+    tab.evaluate(
+        "for (const [id, value] of [['cut-x', 3], ['cut-y', 17]]) {"
+        " const input = document.getElementById(id); input.value = value;"
+        " input.dispatchEvent(new Event('input')); }"
+    )
+    assert tab.evaluate("document.getElementById('cut-x-value').textContent") == "-0.700"
+    cuts = tab.evaluate("document.getElementById('slices').data.map((trace) => trace.y)")
+    assert cuts[0] == pytest.approx(run.plane.loss[17], rel=1e-5)
+    assert cuts[1] == pytest.approx(run.plane.loss[:, 3], rel=1e-5)
+    tab.evaluate(
+        "document.getElementById('search').value = 'test wrong';"
+        " document.getElementById('search').dispatchEvent(new Event('input'))"
+    )
+    shown = "[...document.querySelectorAll('#numbers tr:not(.theme)')].filter((row) => row.offsetParent)"
+    assert tab.evaluate(f"{shown}.map((row) => row.querySelector('code')?.textContent)") == [
+        None,
+        "test_error",
+    ]
+    assert tab.problems == []
+
+
 def test_markup_in_a_name_is_shown_and_not_run(tab: Browser, tmp_path: Path):
-    visit(tab, tmp_path, comparison_page(runs()))
+    visit(tab, tmp_path, pages.comparison())
     assert tab.evaluate("document.title") == "Comparison of 2 runs"
     assert "<script>document.title='owned'</script>" in tab.evaluate("document.body.innerText")
 
 
-@pytest.mark.parametrize("html", [run_page(runs()[0]), comparison_page(runs())], ids=["run", "comparison"])
+@pytest.mark.parametrize("html", [run_page(pages.runs()[0]), pages.comparison()], ids=["run", "comparison"])
 def test_a_page_fits_a_phone(tab: Browser, tmp_path: Path, html: str):
     visit(tab, tmp_path, html, width=390)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390

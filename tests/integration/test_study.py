@@ -78,19 +78,15 @@ def _two_go_on(folder):
 
 def _processes(folder):
     """Those of cells that run beside each other."""
-    commands = [_command(process) for process in psutil.process_iter()]
-    return [
-        command
-        for command in commands
-        if "--resume" in command and (folder / "lossmap-runs").as_uri() in command
-    ]
+    store = (folder / "lossmap-runs").as_uri()
+    return [each for each in psutil.process_iter() if _goes_on(each, store)]
 
 
-def _command(process):
+def _goes_on(process, store):
     try:
-        return process.cmdline()
+        return "--resume" in process.cmdline() and process.environ().get("LOSSMAP_STORE") == store
     except psutil.Error:
-        return []
+        return False
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,9 @@ from lossmap.components.core.progress import silent
 from lossmap.components.importing.digests import with_digests
 from lossmap.components.importing.network import import_network
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import load_json
 from lossmap.components.stores.objects import open_store
-from lossmap.components.stores.runs import Run, list_runs, load_json
+from lossmap.components.stores.runs import Run, list_runs
 from lossmap.components.surveys.problems import Problems
 from lossmap.components.surveys.stored_result import load_result
 from lossmap.pipelines.api import survey

@@ -99,10 +99,8 @@ def test_everything_of_a_run_is_seen_on_the_server(mlflow_server):
         "model.depth": "20",
         "data.limit": "None",
     }
-    assert [pair["value"] for pair in found["data"]["tags"] if pair["key"] in ("lossmap.run", "model")] == [
-        "digits-resnet20-20261124-3f9a2c",
-        "resnet",
-    ]
+    tags = {pair["key"]: pair["value"] for pair in found["data"]["tags"]}
+    assert (tags["lossmap.run"], tags["model"]) == ("digits-resnet20-20261124-3f9a2c", "resnet")
     expected = [(epoch["epoch"], epoch["train_loss"], int(1000 * epoch["timestamp"])) for epoch in CURVE]
     *epochs, final = history(mlflow_server, run, "train_loss")
     assert epochs == expected

@@ -32,6 +32,8 @@ def learning_rate(training, step, steps_per_epoch):
                 )
             )
         )
+    if schedule.shape == "linear" and epoch > schedule.warmup_epochs:
+        rate = base * (training.epochs - epoch) / (training.epochs - schedule.warmup_epochs)
     if epoch < schedule.warmup_epochs:
         rate *= epoch / schedule.warmup_epochs
     return rate

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,11 @@ def start(*arguments: str, cwd: Path, **options: Any) -> "subprocess.Popen[str]"
     return subprocess.Popen([LOSSMAP, *arguments], cwd=cwd, env=environment(), text=True, **options)
 
 
-def lossmap(*arguments: str, cwd: Path, check: int = 0) -> Completed:
-    """Run the command's own `main` in this process, and hold it to its exit code.
+def lossmap(
+    *arguments: str, cwd: Path, check: int = 0, variables: Mapping[str, str] | None = None
+) -> Completed:
+    """Run the command's own `main` in this process, with more variables in its environment, and hold it to
+    its exit code.
 
     Folder, environment, arguments, signal handlers and standard streams are those of a process, and are
     put back at the end.
@@ -42,7 +45,11 @@ def lossmap(*arguments: str, cwd: Path, check: int = 0) -> Completed:
     from lossmap.pipelines.cli import main
 
     command, out, said = [str(LOSSMAP), *arguments], io.StringIO(), io.StringIO()
-    with _as_a_process(command, cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
+    with (
+        _as_a_process(command, cwd, variables or {}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(said),
+    ):
         try:
             main()
         except SystemExit as ended:
@@ -51,13 +58,13 @@ def lossmap(*arguments: str, cwd: Path, check: int = 0) -> Completed:
 
 
 @contextlib.contextmanager
-def _as_a_process(command: list[str], cwd: Path) -> Iterator[None]:
+def _as_a_process(command: list[str], cwd: Path, variables: Mapping[str, str]) -> Iterator[None]:
     folder, words, outside = Path.cwd(), sys.argv, dict(os.environ)
     handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGHUP)}
     try:
         os.chdir(cwd)
         sys.argv = command
-        _set(environment())
+        _set({**environment(), **variables})
         yield
     finally:
         os.chdir(folder)

@@ -6,9 +6,9 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from lossmap.components.config.settings import Settings
+from lossmap.components.core.determinism import torch_as_before
 from lossmap.components.steps import Launch
 from lossmap.components.stores.runs import Run
 from lossmap.components.training.listen import Listener, Listeners
@@ -33,7 +33,8 @@ def in_process(settings: Settings) -> Launch:
         with only_rank(), _left_as_it_was(), contextlib.redirect_stdout(said):
             train(run.training, settings)
         for line in said.getvalue().splitlines():
-            listener.hear(line)
+            if "training.processes is" not in line:  # that it is alone
+                listener.hear(line)
 
     return launch
 
@@ -41,11 +42,9 @@ def in_process(settings: Settings) -> Launch:
 @contextlib.contextmanager
 def _left_as_it_was() -> Iterator[None]:
     handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT)}
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     try:
-        yield
+        with torch_as_before():
+            yield
     finally:
-        torch.set_deterministic_debug_mode(mode)
-        torch.set_num_threads(threads)
         for kind, handler in handlers.items():
             signal.signal(kind, handler)

@@ -17,6 +17,7 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"}
 _SEPARATORS = (",", ";", "\t")
 _CALLED = {"target", "targets", "label", "labels", "class", "y"}
 _SHOWN = 8
+_MOST_DIGITS = 19  # of 2**63
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _targets(table: Table, place: int, keep: bool) -> Value:
 
 
 def _whole(table: Table, place: int, cells: Sequence[str]) -> Value:
-    large = [index for index, cell in enumerate(cells) if abs(int(cell)) >= 2**63]
+    large = [index for index, cell in enumerate(cells) if _is_large(cell)]
     if large:
         raise DataError(_told(table, large, place, f"{cells[large[0]]}, which has more than 64 bits,"))
     return torch.tensor([int(cell) for cell in cells])
@@ -189,6 +190,11 @@ def _told(table: Table, rows: Sequence[int], place: int, what: str) -> str:
 def _described(columns: Sequence[str]) -> str:
     more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
     return f"{', '.join(columns[:_SHOWN])}{more}"
+
+
+def _is_large(cell: str) -> bool:
+    """Python refuses to read whole numbers of thousands of digits."""
+    return len(cell.lstrip("+-0")) > _MOST_DIGITS or abs(int(cell)) >= 2**63
 
 
 def _is_missing(cell: str) -> bool:

@@ -1,4 +1,4 @@
-"""Surfaces as files for other programs: arrays, tables, ParaView, viewers of three-dimensional models."""
+"""Surfaces as files for other programs: tables, ParaView, viewers of three-dimensional models."""
 
 import csv
 import io
@@ -14,9 +14,9 @@ from lossmap.components.core.errors import LossmapError
 from lossmap.components.figures.export import vtk_xml
 from lossmap.components.figures.frame import FEWEST_FOR_LINES, clipped_heights, clipped_loss, frame
 from lossmap.components.figures.scale import COLOUR_MAP, Array, Scale
-from lossmap.components.landscape.grid import Surface, to_npz
+from lossmap.components.landscape.grid import Surface
 
-Format = Literal["npz", "csv", "vts", "vtp", "gltf", "glb"]
+Format = Literal["csv", "vts", "vtp", "gltf", "glb"]
 Height = Literal["scale", "log", "linear"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 HEIGHTS: tuple[Height, ...] = get_args(Height)
@@ -35,11 +35,11 @@ def export(
 
     Args:
         surface: the plane or the line of a run.
-        form: npz: every array of the surface. csv: one row for each point. vts: a structured grid, its points
-            (x, y, height), where points without a finite loss are blanked. vtp: triangles of the same points.
-            gltf, glb: the same triangles for viewers, their second coordinate up, as glTF wants it: (x,
-            height, -y), in the colours of the pictures. A facet with a corner whose loss is not finite is
-            left out.
+        form: csv: one row for each point. vts: a structured grid, its points (x, y, height), where points
+            without a finite loss are blanked. vtp: triangles of the same points. gltf, glb: the same
+            triangles for viewers, their second coordinate up, as glTF wants it: (x, height, -y), in the
+            colours of the pictures. A facet with a corner whose loss is not finite is left out. With every
+            array, and to be drawn again: `stored`.
         height: of the last four forms: the height of the pictures' scale, log10 of the loss, or the loss, all
             clipped to that scale.
         pictures: settings of the scale.
@@ -48,8 +48,6 @@ def export(
         LossmapError: no loss has a logarithm, and that is asked for; or triangles are asked for and the
             surface has one row or none, such as a line, or no facet is finite.
     """
-    if form == "npz":
-        return to_npz(**vars(surface))
     if form == "csv":
         return _csv(surface)
     scale = frame([surface], pictures).scale

@@ -49,21 +49,6 @@ _STATISTICS = {
     "coordinates": "moved along with the weights",
 }
 
-CARDS = (
-    "test_error",
-    "train_error",
-    "train_loss",
-    "centre_loss",
-    "ceiling",
-    "basin_fraction",
-    "convex_fraction",
-    "line_convex_fraction",
-    "minima",
-    "hessian_largest",
-    "hessian_trace",
-    "parameters",
-)
-
 
 def map_legend(scale: Scale, guesses: bool) -> str:
     """What colours, lines and marks of a map are; guesses: whether there is a loss of uniform guessing."""
@@ -94,11 +79,18 @@ def pointing(scale: Scale, guesses: bool) -> str:
     """What the interactive surface and map show."""
     thick = "the thick line is the loss of uniform guessing. " if guesses else ""
     return (
+        f"Thin lines ({lines(scale)}) are of equal loss{'; ' if guesses else '. '}{thick}Filled cross: the"
+        " trained network; ring: the lowest point; specks: evaluated points; thin crosses: NaN or infinite;"
+        " dots: not evaluated. Point at a place for its values."
+    )
+
+
+def interactive_facets(scale: Scale) -> str:
+    """What is drawn between the points of the interactive surface and map."""
+    return (
         f"{scale.text} The surface joins neighbouring points and blends their colours, with some shading; the"
-        f" map has one colour for each evaluated point. Thin lines ({lines(scale)}) interpolate"
-        f" {scale.name} linearly between points{'; ' if guesses else '. '}{thick}Filled cross: the trained"
-        " network; ring: the lowest point; thin crosses: NaN or infinite; dots: not evaluated. Point at a"
-        " place for its values."
+        f" map has one colour for each evaluated point. Lines of equal loss interpolate {scale.name} linearly"
+        " between points."
     )
 
 
@@ -272,6 +264,12 @@ def line_caption(run: RunSummary, line: Surface) -> str:
         f" finite loss and are shaded.{outside} Band: 1.96 standard errors of the mean over the"
         f" {sample_noun(run)}, on either side. {dashed}Dotted: the trained network."
     )
+
+
+def line_key(run: RunSummary) -> str:
+    """What the lines of the profile are."""
+    dashed = "" if run.guessing_loss is None else " Dashed: uniform guessing."
+    return f"Band: 1.96 standard errors on either side.{dashed} Dotted: the trained network."
 
 
 def epochs_caption(runs: Sequence[RunSummary]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from plotly import graph_objects as go
 
+from lossmap.components.core.estimates import Estimate
 from lossmap.components.figures.curves import CurveAxis
 from lossmap.components.figures.pages import BLANK
 from lossmap.components.figures.scale import COLOURS, trail_colour
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # of the greatest; between the nodes of the quadrature a smoothed density falls without end
 _LEAST_DENSITY = 1e-8
+_MOST_PARTS = 24  # of a network that have a bar of their own
+_HOVERED = 12  # layers that are named where one points
 _MARGIN = {"l": 60, "r": 20, "t": 20, "b": 50}
 
 
@@ -131,16 +134,57 @@ def spectrum_figure(spectrum: Density) -> go.Figure:
 
 
 def layers_figure(curvature: "CurvatureResult") -> go.Figure:
-    """Trace of each layer's block of the Hessian, with its 95 % interval."""
-    names, traces = list(curvature.layer_traces), list(curvature.layer_traces.values())
-    errors = [None if trace.high is None else trace.high - trace.value for trace in traces]
+    """Traces of the Hessian's blocks, those of one part of the network added up, from the input down."""
+    parts = layer_groups(curvature)
+    traces = [sum(trace.value for trace in layers.values()) for layers in parts.values()]
+    errors = [_margin(layers) for layers in parts.values()]
+    hover = [
+        "<br>".join(f"{escape(name)}: {trace.value:.3g}" for name, trace in list(layers.items())[:_HOVERED])
+        + (f"<br>and {len(layers) - _HOVERED} more" if len(layers) > _HOVERED else "")
+        for layers in parts.values()
+    ]
     bars = go.Bar(
-        x=names,
-        y=[trace.value for trace in traces],
-        error_y={"type": "data", "array": errors},
+        x=traces,
+        y=[escape(name) for name in parts],
+        orientation="h",
+        error_x={"type": "data", "array": errors},
         marker={"color": COLOURS[0]},
+        text=hover,
+        textposition="none",
+        hovertemplate="%{y}: %{x:.3g}<br>%{text}<extra></extra>",
     )
-    return go.Figure([bars], _curves("", "trace of the layer's block"))
+    layout = _curves("trace of the part's block", "")
+    return go.Figure([bars], layout.update(yaxis={"autorange": "reversed", "type": "category"}))
+
+
+def layers_height(curvature: "CurvatureResult") -> int:
+    """Of that figure, in pixels."""
+    return 130 + 24 * len(layer_groups(curvature))
+
+
+def layer_groups(curvature: "CurvatureResult") -> dict[str, dict[str, Estimate]]:
+    """Parameter tensors by the part of the network that they are in, in its order: as many steps of their
+    dotted names as leave no more than _MOST_PARTS parts, and the module at least.
+    """
+    traces = curvature.layer_traces
+    depths = range(max((name.count(".") for name in traces), default=0), 0, -1)
+    found: dict[str, dict[str, Estimate]] = {}
+    for depth in depths:
+        found = {}
+        for name, trace in traces.items():
+            part = ".".join(name.split(".")[: min(depth, name.count("."))]) or name
+            found.setdefault(part, {})[name] = trace
+        if len(found) <= _MOST_PARTS:
+            break
+    return found or {name: {name: trace} for name, trace in traces.items()}
+
+
+def _margin(layers: Mapping[str, Estimate]) -> float | None:
+    """Half the interval of the sum: the layers' margins added, which is never too short, since their probes
+    are the same.
+    """
+    margins = [trace.high - trace.value for trace in layers.values() if trace.high is not None]
+    return sum(margins) if len(margins) == len(layers) else None
 
 
 def _curves(across: str, up: str, logarithmic: bool = False) -> go.Layout:

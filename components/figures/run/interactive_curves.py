@@ -3,6 +3,7 @@ name in them is escaped: plotly reads text as markup.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -17,6 +18,8 @@ from lossmap.components.figures.run.points import point_details, point_text
 from lossmap.components.figures.run.summary import RunSummary, profile_axis
 from lossmap.components.figures.scale import COLOURS, CONFIDENCE
 from lossmap.components.landscape.grid import Surface
+
+_DEEPEST = 100.0  # times below where most losses lie that cuts are followed
 
 
 def epochs_figure(runs: Sequence[RunSummary], quantity: str) -> go.Figure:
@@ -47,6 +50,42 @@ def _add_epochs(
         values = [entry.get(f"{split}_{quantity}") for entry in run.epochs]
         figure.add_scatter(x=epochs, y=values, name=f"{prefix}{adjective}", mode="lines+markers")
         figure.data[-1].update(line={"color": colour, "dash": dash, "width": 2}, marker={"size": 4})
+
+
+def slices_figure(run: RunSummary) -> go.Figure:
+    """The loss along both directions through the point of the plane that is nearest to the trained network.
+    A reader moves the cuts; the axis stays.
+    """
+    plane, axis = run.plane, _slices_axis(run)
+    row, column = int(np.abs(plane.y).argmin()), int(np.abs(plane.x).argmin())
+    figure = go.Figure(layout=_curve_layout("coordinate", "loss", axis).update(showlegend=True))
+    losses = np.where(plane.finite, plane.loss, np.nan)
+    cuts = (
+        (plane.x, losses[row], "along the first direction", "solid"),
+        (plane.y, losses[:, column], "along the second direction", "dash"),
+    )
+    for (along, values, name, dash), colour in zip(cuts, COLOURS[:2], strict=True):
+        figure.add_scatter(x=along, y=axis.place(values), name=name, mode="lines", connectgaps=False)
+        figure.data[-1].update(line={"color": colour, "dash": dash, "width": 2})
+    return figure
+
+
+def cut_heights(run: RunSummary) -> list[list[float | None]]:
+    """The plane's losses on the axis of the slices, row by row, with six digits; None where not finite."""
+    placed = _slices_axis(run).place(np.where(run.plane.finite, run.plane.loss, np.nan))
+    return [[float(f"{value:.6g}") if np.isfinite(value) else None for value in row] for row in placed]
+
+
+def _slices_axis(run: RunSummary) -> CurveAxis:
+    """The axis of the plane's losses, and down to the least of them: few points lie at the bottom of a
+    basin, and cuts through the trained network go there.
+    """
+    losses = run.plane.loss[run.plane.finite]
+    axis = CurveAxis.of([losses], pictures=run.pictures)
+    if axis.scale.kind != "log" or not (losses > 0).any() or (run.pictures and run.pictures.limits):
+        return axis
+    bottom = max(float(losses[losses > 0].min()), axis.low / _DEEPEST)
+    return replace(axis, low=min(axis.low, bottom))
 
 
 def profile_figure(runs: Sequence[RunSummary], quantity: str, pictures: Pictures | None = None) -> go.Figure:

@@ -1,6 +1,7 @@
 """The report of a run: pictures, page and scalars in the store, and the whole run in MLflow."""
 
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,12 +9,16 @@ from lossmap.components.config.models import BALANCE
 from lossmap.components.config.settings import UNTRACKED
 from lossmap.components.core.estimates import scalars_of
 from lossmap.components.core.progress import Progress, silent
-from lossmap.components.figures.run import plots
+from lossmap.components.figures import themes
+from lossmap.components.figures.pages import SharedScript, plotly_script, plotly_version
+from lossmap.components.figures.run import plots, sentences
 from lossmap.components.figures.run.page import run_page
 from lossmap.components.figures.run.summary import RunSummary, guessing_loss
 from lossmap.components.landscape.grid import to_npz
 from lossmap.components.landscape.measures.surface import surface_measures
 from lossmap.components.stores import layout
+from lossmap.components.stores.documents import write_json
+from lossmap.components.stores.objects import Store
 from lossmap.components.stores.runs import Run, load_epochs
 from lossmap.components.stores.tracking.runs import open_tracker
 from lossmap.components.surveys.result import SurveyResult
@@ -32,14 +37,27 @@ def report(run: Run, tracking: str, progress: Progress = silent) -> RunSummary:
     progress(1, 4, "drawing")
     files = _files(summary)
     progress(2, 4, "writing")
-    for name, content in files.items():
+    for name, content in {**files, **_light_page(run, summary)}.items():
         run.store.write(layout.report(run.name, name), content)
-    run.store.write(layout.scalars(run.name), json.dumps(dict(summary.scalars)).encode())
+    write_json(run.store, layout.scalars(run.name), summary.scalars)
     if tracking != UNTRACKED:
         progress(3, 4, "logging to MLflow")
         _track(run, summary, files, tracking)
     progress(4, 4, "")
     return summary
+
+
+def send(run: Run, tracking: str) -> None:
+    """Log a finished run to MLflow from what the store has of it: nothing is measured anew, and what
+    MLflow has already stays as it is.
+
+    Raises:
+        TrackingError: MLflow is out of reach.
+        StoreError: the store does not have all of the run.
+    """
+    folder = layout.report(run.name, "")
+    files = {key.removeprefix(folder): run.store.read(key) for key in run.store.keys(folder)}
+    _track(run, stored_summary(run), {**files, PAGE: whole_page(run)}, tracking)
 
 
 def summarize_run(run: Run) -> RunSummary:
@@ -56,6 +74,20 @@ def summarize_run(run: Run) -> RunSummary:
         epochs=epochs,
         scalars=scalars | scalars_of(estimates) | _survey_scalars(result),
         result=result,
+    )
+
+
+def stored_summary(run: Run) -> RunSummary:
+    """Everything that a report shows of a finished run, with the scalars of its report: nothing is measured
+    again.
+    """
+    return RunSummary(
+        run=run.name,
+        experiment=run.experiment,
+        manifest=run.manifest,
+        epochs=tuple(load_epochs(run.store, run.training)),
+        scalars=run.scalars(),
+        result=load_result(run),
     )
 
 
@@ -97,6 +129,35 @@ def _survey_scalars(survey: SurveyResult) -> dict[str, float | None]:
     return scalars
 
 
+def whole_page(run: Run) -> bytes:
+    """The page of a finished run with everything in it, wherever it is shown."""
+    if run.experiment.pictures.light_page:
+        return run_page(stored_summary(run)).encode()
+    return run.store.read(layout.report(run.name, PAGE))
+
+
+def shared_script(store: Store, key: str, is_light: bool) -> SharedScript | None:
+    """The script that a light page takes from the store, kept there now; None of a page that has its own.
+
+    Args:
+        store: where the page is.
+        key: of the page.
+        is_light: whether it shares the script.
+    """
+    if not is_light:
+        return None
+    script = layout.page_script(plotly_version())
+    if not store.exists(script):
+        store.write(script, plotly_script())
+    return SharedScript(posixpath.relpath(script, posixpath.dirname(key)))
+
+
+def _light_page(run: Run, summary: RunSummary) -> dict[str, bytes]:
+    """The page that the store gets instead of the whole one, where that is asked for."""
+    shared = shared_script(run.store, layout.report(run.name, PAGE), run.experiment.pictures.light_page)
+    return {PAGE: run_page(summary, shared).encode()} if shared else {}
+
+
 def _files(summary: RunSummary) -> dict[str, bytes]:
     files = {
         "contour.png": plots.contour(summary),
@@ -117,12 +178,13 @@ def _track(run: Run, summary: RunSummary, files: Mapping[str, bytes], tracking: 
     tracker = open_tracker(tracking, run)
     with tracker.concluding():
         tracker.log_epochs(summary.epochs)
-        tracker.log_final(summary.scalars, step=training.epochs if training else 0)
+        tracker.log_final(themes.sortable(summary.scalars), step=training.epochs if training else 0)
         tracker.log_dataset(
             summary.manifest.source,
             summary.manifest.digest,
             f"{store.uri}/{layout.dataset(summary.manifest.digest)}",
         )
         tracker.log_model(run.name, f"{store.uri}/{layout.weights(run.training)}")
+        tracker.describe(sentences.note(summary, tracker.artifact_address("contour.png")))
         # last, since they alone may go elsewhere than to the server
         tracker.log_artifacts({**files, "scalars.json": json.dumps(dict(summary.scalars), indent=2).encode()})

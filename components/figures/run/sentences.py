@@ -3,11 +3,95 @@
 from collections.abc import Sequence
 
 from lossmap.components.core.estimates import FEWEST, Estimate
-from lossmap.components.figures import numbers
+from lossmap.components.figures import numbers, themes
+from lossmap.components.figures.run import captions
 from lossmap.components.figures.run.summary import RunSummary
 from lossmap.components.surveys.result import Snapshot
 
 _SHOWN = 8
+_SHAPE = {
+    "floor": "the loss goes down to {} on the plane",
+    "basin_fraction": "{} of the plane has less loss than guessing",
+    "line_convex_fraction": "the loss is convex along {} of the line",
+    "hessian_largest": "the greatest curvature is {}",
+}
+
+
+def answer(run: RunSummary) -> str:
+    """What the network is and how good: its errors, and the surface around it."""
+    training = run.experiment.training
+    trained = f", trained for {training.epochs} epochs," if training else ""
+    subject = f"{captions.title(run)}{trained}"
+    error, train_error = run.scalars.get("test_error"), run.scalars.get("train_error")
+    if error is not None:
+        count = run.manifest.count("test")
+        noun = "samples" if run.manifest.tasks or run.experiment.data.holds_tensors else "images"
+        trained_error = (
+            f", of the training {noun} {numbers.scalar('train_error', train_error)}"
+            if train_error is not None
+            else ""
+        )
+        share = numbers.scalar("test_error", error)
+        first = f"{subject} gets {share} of {count} test {noun} wrong{trained_error}."
+    else:
+        loss = numbers.number(run.scalars.get("train_loss"))
+        first = f"{subject} has a loss of {loss} on its training samples."
+    return f"{first} {shape(run)}".strip()
+
+
+def shape(run: RunSummary) -> str:
+    """The surface around the network in a sentence; empty where none of its measures exists."""
+    parts = [
+        text.format(numbers.scalar(name, value))
+        for name, text in _SHAPE.items()
+        if (value := run.scalars.get(name)) is not None
+    ]
+    return (
+        f"Around it, {', '.join(parts[:-1])}{' and ' if len(parts) > 1 else ''}{parts[-1]}." if parts else ""
+    )
+
+
+def note(run: RunSummary, picture: str | None) -> str:
+    """The run in Markdown: the answer, ten numbers, and the map.
+
+    Args:
+        run: which.
+        picture: address of the map as an image, if it has one.
+    """
+    rows = [
+        f"| {numbers.label(name)} | {numbers.scalar(name, value)} | {captions.interval(run, name)} |"
+        for name in themes.ten(run.scalars)
+        if (value := run.scalars[name]) is not None
+    ]
+    table = "\n".join(["| | | 95 % interval, or range |", "|---|---:|---|", *rows])
+    image = f"\n\n![The loss around the network]({picture})" if picture else ""
+    return (
+        f"{numbers.markdown(answer(run))}{image}\n\n{table}\n\nAmong the artifacts: `page.html` is the"
+        " report, `scalars.json` has every number with its bounds, `experiment.yaml` runs the same again with"
+        " `lossmap run experiment.yaml`."
+    )
+
+
+def pairs(run: RunSummary) -> str:
+    """How many planes were surveyed, and what that tells."""
+    count = len(run.result.planes)
+    if count == 1:
+        return (
+            "One plane was surveyed: how much the numbers depend on its directions is unknown."
+            " landscape.pairs=4 surveys more."
+        )
+    return f"{count} planes were surveyed, each along another pair of directions; the first one is drawn."
+
+
+def layers(run: RunSummary) -> str:
+    """How the bars of the layers come about."""
+    if not run.result.curvature:
+        return ""
+    return (
+        "Each bar is the sum of the traces of its parameters' blocks, and so a part of the Hessian's whole"
+        " trace. Its interval adds up those of the parameters, over the random vectors, and is"
+        " rather too wide."
+    )
 
 
 def sampling(run: RunSummary) -> str:

@@ -19,7 +19,6 @@ _PATHS = {
     "curve": "trained curve",
 }
 FINAL_LOSS = "train_loss"
-_SPELLED_OUT = 1e6  # what is greater is written as a power of ten
 _PLACES = 6  # before or after the point, beyond which as well
 
 
@@ -98,16 +97,10 @@ def number(value: float | None, interval: Bounds | None = None) -> str:
     """Three digits, with the interval where there is one."""
     if value is None:
         return ABSENT
-    text = _three_digits(value)
+    text = numbers.three_digits(value)
     if interval:
-        text += f" ({_three_digits(interval[0])} to {_three_digits(interval[1])})"
+        text += f" ({numbers.three_digits(interval[0])} to {numbers.three_digits(interval[1])})"
     return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _three_digits(value: float) -> str:
-    """Three digits that count; thousands as they are read, 7 120 and not 7.12e+03."""
-    text = f"{value:.3g}"
-    return numbers.with_thousands(float(text)) if "e+" in text and abs(value) < _SPELLED_OUT else text
 
 
 def path(name: str) -> str:
@@ -125,9 +118,10 @@ def least_p_values(effects: Sequence[Effect]) -> str:
     best = min(tested, key=lambda effect: effect.least_p or 1.0)
     runs = f"{len(best.first.values)} and {len(best.second.values)} runs"
     least_adjusted_p = min(effect.least_adjusted_p or 1.0 for effect in tested)
+    below = "comparison" if len(tested) == 1 else f"{len(tested)} comparisons"
     return (
         f"With {runs} no p-value can be below {best.least_p:.2g}, whatever the values are; corrected for the"
-        f" {len(tested)} comparisons below, none can be below {least_adjusted_p:.2g}."
+        f" {below} below, none can be below {least_adjusted_p:.2g}."
     )
 
 

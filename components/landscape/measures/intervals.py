@@ -109,7 +109,7 @@ def measure_with_interval(
 
 def _ends(values: list[float], margin: float, means: list[float], support: Support) -> dict[str, Any]:
     """The ends of the interval or of the range, as fields of the estimate; empty where there is neither."""
-    pairs, differ = len(values), not math.isclose(min(values), max(values), rel_tol=_ROUNDING, abs_tol=0)
+    pairs, differ = len(values), not agree(values)
     if pairs > 1 and (support is Support.COUNT or not margin or (differ and pairs < FEWEST)):
         return {"low": min(values), "high": max(values), "range_of": pairs}
     if not margin or support is Support.COUNT:
@@ -119,6 +119,11 @@ def _ends(values: list[float], margin: float, means: list[float], support: Suppo
         low, high = np.quantile(means, _TAILS)
         ends = min(mean(values), float(low)), max(mean(values), float(high))
     return {"low": ends[0], "high": ends[1]} if ends else {}
+
+
+def agree(values: Sequence[float]) -> bool:
+    """Whether pairs of directions have the same value, to rounding."""
+    return math.isclose(min(values), max(values), rel_tol=_ROUNDING, abs_tol=0)
 
 
 def difference(surface: Surface, start: Point, end: Point) -> tuple[float, float | None] | None:
@@ -151,18 +156,26 @@ def _resampled_means(
     function: Measure, surfaces: Sequence[Surface], seed: int, resamples: int
 ) -> list[float]:
     """The mean over the surfaces in each resample; empty where most have none, or there are no groups."""
-    groups = surfaces[0].group_losses.shape[-1]
-    if groups < 2:
-        return []
-    means, weights = [], _draws(groups, seed, resamples)
-    for resampled in zip(*(_resampled(surface, weights) for surface in surfaces), strict=True):
-        values = [value for surface in resampled if (value := function(surface)) is not None]
+    means = []
+    for drawn in resampled(surfaces, seed, resamples):
+        values = [value for surface in drawn if (value := function(surface)) is not None]
         if len(values) == len(surfaces):
             means.append(mean(values))
-    return means if len(means) > max(1, len(weights) / 2) else []
+    return means if len(means) > max(1, resamples / 2) else []
 
 
-def _resampled(surface: Surface, weights: NDArray[np.float64]) -> Iterator[Surface]:
+def resampled(surfaces: Sequence[Surface], seed: int, resamples: int) -> Iterator[tuple[Surface, ...]]:
+    """All surfaces, which have the same groups of samples, on the same groups in each resample; none without
+    two groups.
+    """
+    groups = surfaces[0].group_losses.shape[-1]
+    if groups < 2:
+        return
+    weights = _draws(groups, seed, resamples)
+    yield from zip(*(_on_groups(surface, weights) for surface in surfaces), strict=True)
+
+
+def _on_groups(surface: Surface, weights: NDArray[np.float64]) -> Iterator[Surface]:
     finite = surface.finite
     with np.errstate(invalid="ignore", divide="ignore"):
         losses = surface.group_losses[finite] @ weights.T / (weights @ surface.weights)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from lossmap.components.core.secrets import public_line
+
 _logger = logging.getLogger(__name__)
 _LONGEST_PAUSE = 60.0
 
@@ -79,7 +81,7 @@ class BackgroundTracker:
         if self._failures == 0:  # one line for one outage
             _logger.warning(
                 "%s; training goes on, and what is missing is sent later",
-                " ".join(str(error).split()) or type(error).__name__,
+                public_line(str(error)) or type(error).__name__,
             )
         self._tracker = None
         self._next_try = time.monotonic() + min(2.0**self._failures, _LONGEST_PAUSE)

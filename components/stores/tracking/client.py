@@ -11,23 +11,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlparse
+from urllib.parse import urlencode, urlparse
 
 from lossmap.components.core.errors import TrackingError
+from lossmap.components.core.secrets import without_password
 from lossmap.components.stores.tracking.background import BackgroundTracker
 from lossmap.components.stores.tracking.errors import artifacts_explained, explained
 from lossmap.components.stores.tracking.rest import check_folder, version
 from lossmap.components.stores.tracking.server import (
     artifact_folder,
     database,
-    default_tracking_uri,
     is_server,
     locked,
     patience_for_files,
     serve_ui,
     set_client_environment,
     ui_address,
-    without_password,
 )
 
 if TYPE_CHECKING:
@@ -38,9 +37,7 @@ __all__ = [
     "RUN_TAG",
     "BackgroundTracker",
     "RunTracker",
-    "default_tracking_uri",
     "serve_ui",
-    "without_password",
 ]
 
 RUN_TAG = "lossmap.run"
@@ -48,6 +45,8 @@ _STORE_TAG = "store"
 _logger = logging.getLogger(__name__)
 # else the UI takes training runs for those of a chat bot
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_NOTE = "mlflow.note.content"
+_NOTE_LENGTH = 5000  # MLflow refuses longer tags
 _PARAMETER_LENGTH = 6000  # MLflow cuts what is longer
 
 
@@ -88,7 +87,7 @@ class RunTracker:
             self._client = _client(self._uri)
             self._experiment = self._find_experiment()
             while True:
-                self._id = (self._find_run() or self._create_run()).info.run_id
+                self._id = (self._find_run() or self._create_run(tags)).info.run_id
                 try:
                     self._describe(parameters, tags)
                     return self._id
@@ -171,6 +170,28 @@ class RunTracker:
             with patience_for_files(), artifacts_explained(self._uri, place):
                 self._client.log_artifacts(self._id, str(content))
 
+    def artifact_address(self, path: str) -> str | None:
+        """Where MLflow's own pages find an artifact that is an image; None before the run is known there."""
+        query = urlencode({"path": path, "run_uuid": self._id})
+        return f"get-artifact?{query}" if self._id else None
+
+    def describe(self, note: str) -> None:
+        """Show Markdown as the description of the run; MLflow takes some thousand characters."""
+        with self._explained():
+            self._client.set_tag(self._id, _NOTE, note[:_NOTE_LENGTH])
+
+    def describe_study(self, beginning: str, note: str) -> bool:
+        """Show Markdown as the description of the study, where there is one with that beginning, or none.
+        Nothing is made; returns whether it was done.
+        """
+        with self._explained():
+            self._client = _client(self._uri)
+            found = self._client.get_experiment_by_name(self._study)
+            if not found or not found.tags.get(_NOTE, beginning).startswith(beginning):
+                return False
+            self._client.set_experiment_tag(found.experiment_id, _NOTE, note[:_NOTE_LENGTH])
+            return True
+
     def log_dataset(self, name: str, digest: str, uri: str) -> None:
         """Note which packed data set the run was trained on. MLflow gets the digest's first 12 characters,
         and nothing is read.
@@ -231,6 +252,16 @@ class RunTracker:
             if self._client.get_run(self._id).info.status != "FINISHED":
                 self._client.set_terminated(self._id, status)
 
+    def status(self) -> str:
+        """RUNNING, FINISHED, FAILED, KILLED, or what else MLflow has."""
+        with self._explained():
+            return str(self._client.get_run(self._id).info.status)
+
+    def delete(self) -> None:
+        """Put the run into MLflow's bin, from which MLflow can take it back."""
+        with self._explained():
+            self._client.delete_run(self._id)
+
     @contextmanager
     def concluding(self) -> Iterator[None]:
         """Mark the run, whose report is complete, finished at the end of the block, also where the server did
@@ -252,7 +283,7 @@ class RunTracker:
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
             try:
-                tags = {**_EXPERIMENT_TAGS, "mlflow.note.content": self._description}
+                tags = {**_EXPERIMENT_TAGS, _NOTE: self._description}
                 return str(
                     self._client.create_experiment(
                         self._study, _artifact_location(self._uri, self._study), tags
@@ -291,11 +322,13 @@ class RunTracker:
         """Where a run says that its objects are; here, where it has said nothing yet."""
         return str(run.data.tags.get(_STORE_TAG, self._store))
 
-    def _create_run(self) -> "Run":
-        tags = {RUN_TAG: self._run_id, "mlflow.source.name": "lossmap", "mlflow.source.type": "LOCAL"}
-        if self._store:
-            tags[_STORE_TAG] = self._store
-        run = self._client.create_run(self._experiment, run_name=self._run_id, tags=tags)
+    def _create_run(self, tags: Mapping[str, str]) -> "Run":
+        """It has its place from the beginning: a slow server may make it anew, from a request that was given
+        up, when this one has all its tags.
+        """
+        own = {RUN_TAG: self._run_id, "mlflow.source.name": "lossmap", "mlflow.source.type": "LOCAL"}
+        store = {_STORE_TAG: self._store} if self._store else {}
+        run = self._client.create_run(self._experiment, run_name=self._run_id, tags={**store, **tags, **own})
         return self._find_run() or run
 
     def _describe(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlparse
 
 from lossmap.components.core import machine
 from lossmap.components.core.errors import LossmapError, TrackingError
+from lossmap.components.core.secrets import without_password
 from lossmap.components.stores.s3_errors import explained as s3_explained
-from lossmap.components.stores.tracking.server import without_password
 
 
 def _status(codes: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from lossmap.components.core.errors import TrackingError
+from lossmap.components.core.secrets import without_password
 from lossmap.components.stores.tracking.errors import explained
-from lossmap.components.stores.tracking.server import set_client_environment, without_password
+from lossmap.components.stores.tracking.server import set_client_environment
 
 _API = "/api/2.0/mlflow"
 _NO_EXPERIMENT = "9223372036854775807"

@@ -1,7 +1,6 @@
 """How a run appears in MLflow: its parameters and tags."""
 
 import subprocess
-from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +10,9 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.config.settings import Settings
 from lossmap.components.config.study import Study
+from lossmap.components.core.serialization import flat
 from lossmap.components.stores import layout
-from lossmap.components.stores.runs import Run
+from lossmap.components.stores.runs import Run, load_epochs
 from lossmap.components.stores.tracking.client import RunTracker
 
 STUDY = (
@@ -49,7 +49,7 @@ def open_connection_tracker(
     tracker.start(
         {
             "runs": " ".join(runs),
-            **dict(_flat(connecting.model_dump(mode="json"))),
+            **dict(flat(connecting.model_dump(mode="json"))),
             "data.digest": manifest.digest,
         },
         {
@@ -74,7 +74,7 @@ def open_study_tracker(uri: str, store_uri: str, folder: str, study: Study) -> R
     name = f"study-{study.name}-{study.digest()[:8]}"
     tracker = RunTracker(uri, study.name, name, store_uri, STUDY.format(study=study.name))
     tracker.start(
-        dict(_flat(study.model_dump(mode="json", exclude={"statements", "contrasts"}))),
+        dict(flat(study.model_dump(mode="json", exclude={"statements", "contrasts"}))),
         {
             "kind": "study",
             "version": code_version(),
@@ -88,6 +88,34 @@ def open_study_tracker(uri: str, store_uri: str, folder: str, study: Study) -> R
     return tracker
 
 
+def send_epochs(uri: str, run: Run) -> int:
+    """Log the epochs that the store has of a run that is not finished, and return how many there are. A run
+    that MLflow did not know as running is not made to run there by that.
+    """
+    epochs = load_epochs(run.store, run.training)
+    known = RunTracker(uri, run.experiment.study, run.name, run.store.uri)
+    status = known.status() if known.resume() else "KILLED"
+    tracker = open_tracker(uri, run)
+    tracker.log_epochs(epochs)
+    if status != "RUNNING":
+        tracker.finish("FAILED" if status == "FAILED" else "KILLED")
+    return len(epochs)
+
+
+def run_address(uri: str, run: Run) -> str | None:
+    """The run's page in MLflow; None where MLflow is a database, or does not know it."""
+    tracker = RunTracker(uri, run.experiment.study, run.name, run.store.uri)
+    return tracker.url() if tracker.resume() else None
+
+
+def note_comparison(uri: str, study: str, text: str) -> bool:
+    """Write what a comparison says into the description of its study, below what always stands there; a
+    description of somebody's own stays. Returns whether it was written.
+    """
+    beginning = STUDY.format(study=study)
+    return RunTracker(uri, study, "").describe_study(beginning, f"{beginning}\n\n{text}")
+
+
 def end_run(
     uri: str, study: str, name: str, status: Literal["FAILED", "KILLED"], store_uri: str = ""
 ) -> None:
@@ -98,9 +126,14 @@ def end_run(
 
 
 def parameters(experiment: Experiment, manifest: Manifest) -> dict[str, Any]:
-    """The flattened experiment, with the digest of its data."""
-    fields = experiment.model_dump(mode="json", exclude={"name", "study"})
-    return {**dict(_flat(fields)), "data.digest": manifest.digest}
+    """The flattened experiment, with the digest of its data; what it asks of a cluster only on one, and of
+    its data only what its source reads.
+    """
+    unsaid: dict[str, Any] = {"name": True, "study": True, "data": experiment.data.of_other_sources}
+    if not Settings().pipeline_run:
+        unsaid["cluster"] = True
+    fields = experiment.model_dump(mode="json", exclude=unsaid)
+    return {**dict(flat(fields)), "data.digest": manifest.digest}
 
 
 def tags(run: Run) -> dict[str, str]:
@@ -115,10 +148,6 @@ def tags(run: Run) -> dict[str, str]:
         "version": code_version(),
         **_of_the_cluster(),
         "store": f"{run.store.uri}/{layout.run(run.name, '')}",
-        "mlflow.note.content": (
-            "Among the artifacts: `page.html` is the report, `experiment.yaml` runs the same again with"
-            " `lossmap run experiment.yaml`."
-        ),
     }
 
 
@@ -153,11 +182,3 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
         ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
     ).stdout.strip()
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 import signal
 import socket
 import sqlite3
@@ -11,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from lossmap.components.core.errors import TrackingError
+from lossmap.components.core.secrets import without_password
 
 # No usage data for MLflow's makers; what the user has set stays.
 PRIVACY = {"MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -33,15 +32,6 @@ _CLIENT = {
 }
 _SQLITE = "sqlite:///"
 _BUSY_SECONDS = 20  # MLflow's own patience with a locked database
-
-
-def default_tracking_uri(store_uri: str) -> str:
-    """A sqlite database in the folder of a file:// store; in `lossmap-runs` of the current folder for any
-    other store.
-    """
-    parts = urlparse(store_uri)
-    folder = Path(unquote(parts.path)) if parts.scheme == "file" else Path("lossmap-runs").resolve()
-    return f"{_SQLITE}{folder / 'mlflow.db'}"
 
 
 def set_client_environment() -> None:
@@ -92,6 +82,11 @@ def database(uri: str) -> Path:
     return Path(uri.removeprefix(_SQLITE)).resolve()
 
 
+def is_begun(uri: str) -> bool:
+    """Whether there is anything to ask for runs: a server, or a database that has been made."""
+    return is_server(uri) or database(uri).exists()
+
+
 def artifact_folder(uri: str) -> Path:
     """Where the artifacts of a sqlite database lie: beside it."""
     return database(uri).parent / "mlartifacts"
@@ -115,11 +110,6 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
-def without_password(text: str) -> str:
-    """A URI, or a text with URIs, without users and passwords."""
-    return re.sub(r"://[^/\s@]*@", "://", text)
-
-
 def ui_address(uri: str, page: str = "experiments") -> str:
     """A page of the UI, in its mode for model training; the other one is for chat bots."""
     return f"{without_password(uri).rstrip('/')}/#/{page}?workflowType=machine_learning"
@@ -135,7 +125,7 @@ def serve_ui(uri: str, host: str = "127.0.0.1", port: int = 5000) -> int:
     if is_server(uri):
         print(f"the runs are on an MLflow server, open {ui_address(uri)}")
         return 0
-    if not database(uri).exists():
+    if not is_begun(uri):
         raise TrackingError(
             f"{database(uri)} does not exist yet; `lossmap run` makes it, or name another with --tracking or"
             " --store"

@@ -95,6 +95,13 @@ def test_what_kubernetes_would_refuse_is_refused_in_one_line(assignment, message
     assert str(refused.value) == f"cluster.{message}"
 
 
+def test_pods_that_are_to_wait_in_a_queue_need_one():
+    with pytest.raises(
+        ExperimentError, match="queued_pods is 'survey' and there is no queue, expected a queue"
+    ):
+        override(load("blobs-mlp"), ["cluster.queued_pods=survey"])
+
+
 def test_what_yaml_takes_for_something_else_is_a_text_in_kubernetes():
     pod = Pod.model_validate({"labels": {"team": 7, "spot": True}, "variables": {"NCCL_IB_DISABLE": 1}})
     assert (pod.labels, pod.variables) == ({"team": "7", "spot": "true"}, {"NCCL_IB_DISABLE": "1"})

@@ -2,18 +2,27 @@
 parent.
 """
 
+import ctypes
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 from multiprocessing.spawn import get_preparation_data
 
+import numpy as np
 import psutil
 import pytest
 
 from lossmap.components.core import processes
-from lossmap.components.core.processes import PRELOADED, process_pool, processes_starting, start_fork_server
+from lossmap.components.core.processes import (
+    PRELOADED,
+    keep_freed_memory,
+    process_pool,
+    processes_starting,
+    start_fork_server,
+)
 
 pytestmark = pytest.mark.skipif(not processes.FORKS, reason="this platform spawns")
 
@@ -87,11 +96,8 @@ def test_a_process_has_todays_environment_and_folder_not_the_servers(monkeypatch
 
 def test_there_is_one_server_however_often_it_is_asked_for():
     def servers():
-        return [
-            child.pid
-            for child in psutil.Process().children()
-            if "multiprocessing.forkserver" in " ".join(child.cmdline())
-        ]
+        alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+        return [child.pid for child in alive if "multiprocessing.forkserver" in " ".join(child.cmdline())]
 
     start_fork_server()
     first = servers()
@@ -129,8 +135,11 @@ import os, psutil
 from lossmap.components.core.processes import process_pool, processes_starting, start_fork_server
 if __name__ == "__main__":
     start_fork_server()
-    children = psutil.Process().children()
-    [server] = [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    servers = []
+    while not servers:  # at first it is a copy of this program
+        children = psutil.Process().children()
+        servers = [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    [server] = servers
     server.send_signal(2)
     executor = process_pool(1, int)
     with processes_starting():
@@ -140,6 +149,27 @@ if __name__ == "__main__":
 """)
     found = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
     assert (found.stdout, found.stderr) == ("True\n", "")
+
+
+def _faults_of_large_blocks():
+    """How many pages a process faults for that has freed as many before."""
+    keep_freed_memory()
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        blocks = [np.ones(1 << 21) for _ in range(6)]  # 96 MiB, 24,576 pages
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this is not glibc")
+def test_what_is_freed_is_kept_for_what_is_allocated_next():
+    executor = process_pool(1, _do_nothing)
+    try:
+        with processes_starting():
+            future = executor.submit(_faults_of_large_blocks)
+        assert future.result() < 2000
+    finally:
+        executor.shutdown()
 
 
 def test_processes_are_spawned_where_the_folder_for_temporary_files_has_a_long_name(tmp_path):

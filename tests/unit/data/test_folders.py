@@ -447,7 +447,18 @@ def _png_with_16_bit_colour():
 
 def test_a_picture_with_too_many_pixels_is_not_decoded(source):
     place = source(_files() | {"train/cat/1.png": png(Image.new("1", (5000, 4000)))})
-    assert _message(place) == "train/cat/1.png is 5000x4000, expected at most 16777216 pixels"
+    assert _message(place) == (
+        "train/cat/1.png is 5000x4000, expected at most 16777216 pixels, or 67108864 where data.image_size is"
+        " set; make it smaller"
+    )
+
+
+def test_a_picture_of_a_camera_is_resized(source):
+    """20 million pixels, which would not be kept as they are."""
+    place = source(_files() | {"train/cat/1.png": png(Image.new("L", (5000, 4000), 200))})
+    data = Data(source=str(place), image_size=3)
+    splits = load_source(data, lambda _done, _total: None).splits
+    assert (splits["train"].pixels[1] == 200).all()
 
 
 def test_a_picture_with_far_too_many_pixels_is_not_decoded(source):
@@ -468,7 +479,7 @@ def test_images_of_mixed_sizes_name_two_and_the_cure(source):
 
 def test_a_picture_whose_pixels_pillow_warns_of_is_not_decoded(source):
     place = source(_files() | {"train/cat/1.png": png(Image.new("1", (10_000, 10_000)))})
-    assert _message(place) == "train/cat/1.png is 10000x10000, expected at most 16777216 pixels"
+    assert _message(place).startswith("train/cat/1.png is 10000x10000, expected at most 16777216 pixels")
 
 
 @pytest.mark.parametrize("top", ["", "top/", "archive/top/"])
@@ -640,6 +651,13 @@ def test_a_file_that_is_no_zip_is_named(tmp_path):
     )
 
 
+def test_a_table_of_another_kind_is_told_what_to_write(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1" * 9)
+    assert _message(tmp_path / "x.parquet").endswith(
+        "; write a table as .csv, arrays as .npz, or hand them over in Python"
+    )
+
+
 def test_a_damaged_zip_is_one_line_whatever_is_damaged(tmp_path):
     random, place = np.random.default_rng(0), write_zip(tmp_path / "x.zip", _files(), zipfile.ZIP_DEFLATED)
     whole = place.read_bytes()
@@ -757,7 +775,7 @@ def test_a_folder_behind_one_that_may_not_be_entered_is_named(powerless):
 
 
 def test_an_address_that_is_too_long_is_told():
-    place = "file:///" + "a" * 5000
+    place = "file:///" + "a" * 300
     assert _message(place) == f"{place} cannot be read: File name too long"
 
 

@@ -87,7 +87,7 @@ def test_a_damaged_manifest_is_one_line_and_packing_again_mends_it(store):
         load_manifest(store, manifest.digest)
     assert (
         str(caught.value)
-        == f"{store.uri}/{key} is damaged, expected a manifest; a run on the same images writes it again"
+        == f"{store.uri}/{key} is damaged: it is no JSON; `lossmap run --resume RUN` makes it again"
     )
     pack.prepare(BLOBS, store)
     assert load_manifest(store, manifest.digest) == manifest

@@ -23,6 +23,7 @@ class Own(nn.Module):
         super().__init__()
         self.first, self.norm, self.last = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)
         self.between = between
+        self.square = torch.ones(6, 6)
         for name, value in attributes.items():
             setattr(self, name, value)
 
@@ -81,6 +82,11 @@ def _check(make, inputs=INPUTS):
         return network
 
     check_function([lambda: build(1), lambda: build(2)], inputs, "Own")
+
+
+def _autocast(network, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return F.linear(x, network.square).float()
 
 
 def _rarely(_network, x):
@@ -144,6 +150,12 @@ STALE = "Own, moved, and a new one there differ by up to "
             "a loss of its own",
         ),
         (
+            lambda: Own(_autocast),
+            "Own computes in bfloat16 in its forward pass (torch.autocast, or a cast)",
+            "torch.autocast(..., enabled=False)",
+        ),
+        (lambda: Own(lambda _, x: x.half().float()), "Own computes in float16 in its", "in float32 when"),
+        (
             lambda: Own(lambda _, x: x - x.mean(dim=0), unused=nn.InstanceNorm1d(6)),
             "outputs of Own alone and in a batch of 8 differ by up to ",
             ": what it answers for a sample depends on the others of the batch",
@@ -195,6 +207,7 @@ def _slices_of_one():
         lambda: Own(last=nn.utils.parametrizations.spectral_norm(nn.Linear(6, 3))),
         lambda: Own(last=nn.utils.parametrizations.weight_norm(nn.Linear(6, 3))),
         InPlace,
+        lambda: Own(lambda _, x: x + torch.ones(6).half().float()),  # of no weight
         lambda: Own().double(),
         lambda: Own().to(torch.bfloat16),
         lambda: nn.Sequential(nn.Unflatten(1, (4, 1)), nn.LSTM(1, 3, batch_first=True), _First()),
@@ -202,6 +215,15 @@ def _slices_of_one():
 )
 def test_a_function_passes(make):
     _check(make, INPUTS.to(next(make().parameters()).dtype))
+
+
+def test_layers_in_a_list_are_told(caplog):
+    """They are no parameters, and stay where they are."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 6), nn.Linear(6, 6)]
+    with caplog.at_level("INFO"):
+        _check(lambda: Own(lambda network, x: network.layers[1](x), layers=layers))
+    assert "Own computes with 2 tensors that require a gradient and are no" in caplog.messages[0]
 
 
 class _First(nn.Module):

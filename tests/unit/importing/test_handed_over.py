@@ -4,10 +4,12 @@ for all samples at once, in float64, at the moved weights.
 
 import copy
 import random
+import warnings
 from collections import namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,7 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Axis, Curvature, Landscape, Plane
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import LossmapError
-from lossmap.components.importing.given import Given
+from lossmap.components.importing.given import Batches, Given
 from lossmap.components.importing.in_process import in_process_model, pack
 from lossmap.components.importing.network import import_network
 from lossmap.components.surveys.problems import load_directions
@@ -247,6 +249,14 @@ TAKEN = {
         ),
         lambda network: network(**CLASSIFIED).loss,
     ),
+    "a dict of one input of another name": (
+        Given(linear(), "cross-entropy", DataLoader([{"image": X[i], "label": Y[i]} for i in range(N)], 7)),
+        lambda network: F.cross_entropy(network(X.double()), Y),
+    ),
+    "data frames": (
+        Given(linear(), "cross-entropy", pandas.DataFrame(X.numpy()), pandas.Series(Y.numpy())),
+        lambda network: F.cross_entropy(network(X.double()), Y),
+    ),
     "numbers": (
         Given(linear(), "mse", DataLoader(TensorDataset(X, Z[:, :3]), 7)),
         lambda network: F.mse_loss(network(X.double()), Z[:, :3].double()),
@@ -289,6 +299,11 @@ def test_every_point_is_torchs_own_number_for_all_samples(kind, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in given.network.state_dict().items())
 
 
+def test_workers_that_all_go_through_a_stream_give_each_sample_once():
+    batches = Batches.of(Given(linear(), "cross-entropy", DataLoader(Counting(), 7, num_workers=2)))
+    assert torch.cat([inputs for inputs, _ in batches.train]).equal(X)
+
+
 def test_an_order_at_random_changes_no_address(tmp_path):
     """Nor does asking for it change the user's own generator."""
     generator = torch.Generator().manual_seed(3)
@@ -321,16 +336,21 @@ def test_samples_are_limited_and_divided_as_tensors_are(tmp_path):
     assert [run.training_result[split]["count"] for split in ("train", "test")] == [20, 11]
 
 
-def test_second_derivatives_are_those_of_the_users_function(tmp_path):
+@pytest.mark.parametrize(
+    ("function", "weight"),
+    [(weighed, WEIGHTS), (lambda network, batch: F.cross_entropy(network(batch[0]), batch[1]), None)],
+    ids=["values and weights", "one number"],
+)
+def test_second_derivatives_are_those_of_the_users_function(function, weight, tmp_path):
     curvature = Curvature(samples=N, trace_products=4, top=1, bottom=1, tolerance=1e-6)
     landscape = SMALL.model_copy(update={"curvature": curvature})
-    run = surveyed(Given(linear(), weighed, SAMPLES), tmp_path, landscape)
+    run = surveyed(Given(linear(), function, SAMPLES), tmp_path, landscape)
     network = copy.deepcopy(linear()).double()
     names = list(dict(network.named_parameters()))
 
     def loss(*parameters):
         outputs = torch.func.functional_call(network, dict(zip(names, parameters, strict=True)), X.double())
-        return F.cross_entropy(outputs, Y, weight=WEIGHTS.double())
+        return F.cross_entropy(outputs, Y, weight=None if weight is None else weight.double())
 
     blocks = torch.autograd.functional.hessian(loss, tuple(network.parameters()))
     sizes = [parameter.numel() for parameter in network.parameters()]
@@ -342,6 +362,47 @@ def test_second_derivatives_are_those_of_the_users_function(tmp_path):
     found = load_result(run).curvature
     assert found.largest[0].estimate.value == pytest.approx(float(dense[-1]), rel=1e-4)
     assert found.smallest[0].estimate.value == pytest.approx(float(dense[0]), rel=1e-3, abs=1e-6)
+
+
+def branching(network, batch):
+    """A mean whose function asks what its numbers are."""
+    loss = F.cross_entropy(network(batch[0]), batch[1])
+    return loss if float(loss.detach()) >= 0 else -loss
+
+
+class Keeping(nn.Module):
+    """Keeps its last activations, as hooks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = linear(), None
+
+    def forward(self, inputs):
+        self.last = self.layer(inputs)
+        return self.last
+
+
+@pytest.mark.parametrize(
+    ("given", "in_one_go"),
+    [
+        (Given(linear(), lambda network, batch: F.cross_entropy(network(batch[0]), batch[1]), SAMPLES), True),
+        (Given(language(), squeezed, DataLoader(ITEMS, 6, collate_fn=padded)), True),
+        (Given(linear(), branching, SAMPLES), False),
+        (
+            Given(Keeping(), lambda network, batch: F.cross_entropy(network(batch[0]), batch[1]), SAMPLES),
+            False,
+        ),
+    ],
+    ids=["one shape", "several shapes", "a branch", "a network that keeps something"],
+)
+def test_samples_are_asked_alone_in_one_go_where_that_gives_the_same(given, in_one_go):
+    with in_process_model(given) as taken:
+        one_by_one = replace(taken.call, mapped=False)
+        rows = taken.tensors["inputs"]
+        with torch.no_grad():
+            found, expected = (call(given.network, rows) for call in (taken.call, one_by_one))
+    assert taken.call.mapped is in_one_go
+    assert torch.allclose(found, expected, rtol=2e-6)  # the forward pass is float32
 
 
 class Drawing(Dataset):
@@ -379,9 +440,34 @@ def learnt_weights(network, batch):
     return outputs.square().mean(1), outputs.square().sum(1).detach()
 
 
+def half_quantized():
+    with warnings.catch_warnings(action="ignore"):  # torch moves it to another package
+        return nn.Sequential(torch.ao.nn.quantized.dynamic.Linear(4, 5), nn.Linear(5, 3))
+
+
 RANDOM = "what draws at random, as augmentation, masking"
 SEVERAL = "expected every sample once; hand over its Dataset"
 REFUSED = {
+    "lazy layers": (
+        Given(nn.Sequential(nn.Linear(4, 5), nn.LazyLinear(3)), "cross-entropy", SAMPLES),
+        "the network Sequential has no weights yet in 1.weight, 1.bias: lazy layers make them in their first",
+        "call it on a batch",
+    ),
+    "quantized layers": (
+        Given(half_quantized(), "cross-entropy", SAMPLES),
+        "the layer 0 (Linear) of torch.ao.nn.quantized.dynamic.modules.linear is quantized",
+        "survey the network as it was before",
+    ),
+    "no values": (
+        Given(nn.Linear(4, 3, device="meta"), "cross-entropy", SAMPLES),
+        "the network Linear has no values in weight, bias, which are on the device meta",
+        "load its weights",
+    ),
+    "batches in a list": (
+        Given(linear(), "cross-entropy", [(X[:5], Y[:5]), (X[5:], Y[5:])]),
+        "targets of samples have the shapes (35,), (5,), expected one",
+        "DataLoader(batches, batch_size=None)",
+    ),
     "torch draws": (
         Given(linear(), "cross-entropy", Drawing(lambda: torch.randn(()))),
         "data['x'] differs",

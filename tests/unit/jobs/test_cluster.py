@@ -10,6 +10,7 @@ from lossmap.components.core.errors import ClusterError
 from lossmap.components.jobs import cluster as look
 from lossmap.components.jobs.connection import ApiError, api_at, connect
 from lossmap.components.jobs.stop import stop
+from lossmap.components.jobs.waiting import waiting_jobs, waiting_pods, why_waiting
 
 
 @pytest.fixture
@@ -122,10 +123,64 @@ def test_pods_come_oldest_first_and_say_why_they_wait(there):
     expected = (
         "image image:1 cannot be pulled: couldn't parse X; check its name, its registry and imagePullSecrets"
     )
-    assert [look.why_waiting(pod) for pod in found] == [expected, None]
+    assert [why_waiting(api, pod) for pod in found] == [expected, None]
     assert [pod.metadata.name for pod in look.pods(NAMESPACE, "training.kubeflow.org/job-name=job", api)] == [
         "older"
     ]
+
+
+QUEUED = {"kueue.x-k8s.io/queue-name": "research", "lossmap/run": "a"}
+WAITS = {"type": "QuotaReserved", "status": "False", "message": "insufficient unused quota."}
+OLD = {"type": "QuotaReserved", "status": "True", "message": "Quota reserved"}
+
+
+def _queued_job(cluster, name, suspended=True):
+    metadata = {"name": name, "uid": f"uid of {name}", "labels": QUEUED}
+    specification = {"runPolicy": {"suspend": suspended}, "pytorchReplicaSpecs": {}}
+    job = {"apiVersion": "kubeflow.org/v1", "metadata": metadata, "spec": specification}
+    cluster.objects["pytorchjobs"][name] = job
+    return job
+
+
+def test_a_job_in_a_queue_says_at_what_place_and_why_and_others_say_nothing(there):
+    cluster, api = there
+    cluster.queue(_queued_job(cluster, "other", suspended=False), OLD, place=1)
+    cluster.queue(_queued_job(cluster, "mine"), WAITS, place=3)
+    told = "mine is queued by Kueue in research, at place 3: insufficient unused quota"
+    assert waiting_jobs(api, NAMESPACE, "lossmap/run=a") == [told]
+    assert waiting_jobs(api, NAMESPACE, "lossmap/run=b") == []
+
+
+def test_a_job_that_has_just_been_admitted_is_about_to_start(there):
+    cluster, api = there
+    cluster.queue(_queued_job(cluster, "mine"), OLD, place=1)
+    told = "mine has room in research of Kueue, and is about to start"
+    assert waiting_jobs(api, NAMESPACE, "lossmap/run=a") == [told]
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "told"),
+    [
+        ("pendingworkloads", ["mine is queued by Kueue in research: insufficient unused quota"]),
+        ("workloads", ["mine is queued by Kueue in research"]),
+        ("pytorchjobs", []),
+    ],
+)
+def test_what_an_account_may_not_see_of_a_queue_is_left_out(there, forbidden, told):
+    cluster, api = there
+    cluster.queue(_queued_job(cluster, "mine"), WAITS, place=3)
+    cluster.forbidden.add(forbidden)
+    assert waiting_jobs(api, NAMESPACE, "lossmap/run=a") == told
+
+
+def test_a_pod_in_a_queue_says_at_what_place_and_why(there):
+    cluster, api = there
+    pod = cluster.add_pod("queued", phase="Pending")
+    pod["metadata"]["labels"] |= QUEUED
+    pod["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    cluster.queue(pod, WAITS, place=2)
+    told = "pod queued is queued by Kueue in research, at place 2: insufficient unused quota"
+    assert waiting_pods(api, NAMESPACE, "lossmap/run=a") == [told]
 
 
 def test_rights_and_kinds_are_asked_for(there):

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from fakes.kubernetes_api import NAMESPACE, TRAINER, TRAINING_OPERATOR, Cluster, served
@@ -13,13 +13,14 @@ from kubernetes import client
 from lossmap.components.config import experiment
 from lossmap.components.core.errors import (
     ClusterError,
+    ExperimentError,
     Interrupted,
     StoreError,
     TrainingError,
     TrainingKilled,
 )
 from lossmap.components.jobs.connection import api_at
-from lossmap.components.jobs.kinds import KINDS, chosen_kind
+from lossmap.components.jobs.kinds import KINDS, check_trainer, chosen_kind
 from lossmap.components.jobs.launch import launch_in
 from lossmap.components.jobs.request import Launcher, Request, name_of
 from lossmap.components.jobs.watch import Arrival, Pace
@@ -152,13 +153,18 @@ def test_what_the_store_has_needs_no_cluster(scene):
 
 
 def test_the_job_of_an_earlier_start_is_gone_on_with(scene):
-    scene.later(scene.succeed)
-    first = threading.Thread(target=scene.launch)
-    first.start()
-    scene.until(lambda: any("created" in line for line in scene.said))
-    scene.launch()
-    first.join()
-    assert f"going on with {scene.kind} tests/{scene.job}, which is there already" in scene.said
+    starts = {
+        f"created {scene.kind} tests/{scene.job}": threading.Thread(target=scene.launch),
+        f"going on with {scene.kind} tests/{scene.job}, which is there already": threading.Thread(
+            target=scene.launch
+        ),
+    }
+    for told, start in starts.items():
+        start.start()
+        scene.until(lambda told=told: told in scene.said)
+    scene.succeed()
+    for start in starts.values():
+        start.join()
 
 
 def test_a_job_that_ended_without_a_result_is_made_anew(scene):
@@ -252,6 +258,8 @@ def test_a_permanent_error_ends_the_job_at_once(scene):
         scene.launch()
     assert str(failed.value) == "training failed: training.batch_size is 128, expected at most 96"
     assert scene.cluster.jobs == {}
+    # for a TrainJob that waited for the end of its JobSet, Trainer would make another one
+    assert scene.cluster.policies == [{"PyTorchJob": "Foreground", "TrainJob": "Background"}[scene.kind]]
 
 
 def test_the_loss_of_a_peer_ends_nothing(scene):
@@ -331,6 +339,17 @@ def test_sigterm_deletes_the_job(scene):
     assert str(stopped.value) == f"training was asked to stop; {scene.kind} {scene.job} is deleted"
     assert scene.cluster.jobs == {}
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_sigterm_ends_the_wait_for_room(scene):
+    _create(scene, {"pipeline/runid": "an-earlier-one"})
+    scene.later(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted) as stopped:
+        scene.launch()
+    assert str(stopped.value) == (
+        f"training was asked to stop before there was room for {scene.kind} {scene.job}"
+    )
+    assert scene.deletions == []
 
 
 def test_what_the_processes_say_at_last_is_heard_although_the_launcher_is_to_stop(scene):
@@ -517,31 +536,70 @@ def test_a_missing_secret_is_named(scene):
 
 
 def test_time_in_a_queue_does_not_count(scene):
-    def queue(job):
-        scene.cluster.suspend(scene.job, True)
-        condition = {
-            "type": "QuotaReserved",
-            "status": "False",
-            "message": "insufficient quota for nvidia.com/gpu",
-        }
-        owner = {"uid": job["metadata"]["uid"]}
-        metadata = {"name": "workload", "labels": {}, "ownerReferences": [owner]}
-        scene.cluster.objects["workloads"]["workload"] = {
-            "metadata": metadata,
-            "status": {"conditions": [condition]},
-        }
-
-    def admit():
-        scene.cluster.suspend(scene.job, False)
-        scene.start()
-
-    scene.cluster.on_create = queue
-    scene.later(admit, scene.succeed, wait=1.2)
+    scene.cluster.on_create = lambda job: _queue(scene, job)
+    scene.later(lambda: _admit(scene), scene.succeed, wait=1.2)
     scene.launch(start_minutes=0.01, queue="research")
-    assert (
-        scene.said.count(f"{scene.job} is queued by Kueue in research: insufficient quota for nvidia.com/gpu")
-        == 1
-    )
+    assert scene.said.count(f"{scene.job} is queued by Kueue in research, at place 2: {NO_ROOM}") == 1
+
+
+NO_ROOM = "insufficient unused quota for nvidia.com/gpu"
+
+
+def _queue(scene, job, *evicted):
+    scene.cluster.suspend(scene.job, True)
+    waits = {"type": "QuotaReserved", "status": "False", "message": NO_ROOM}
+    scene.cluster.queue(job, *evicted, waits, place=2)
+
+
+def _admit(scene):
+    scene.cluster.suspend(scene.job, False)
+    scene.start()
+
+
+def test_a_preemption_is_told_also_where_the_job_waited_before(scene):
+    def preempt():
+        job = scene.cluster.jobs[scene.job]
+        _queue(scene, job, {"type": "Evicted", "status": "True", "message": "Preempted by x."})
+
+    scene.cluster.on_create = lambda job: _queue(scene, job)
+    scene.later(lambda: _admit(scene), preempt, lambda: _admit(scene), scene.succeed, wait=0.6)
+    scene.launch(queue="research")
+    told = [line.partition(", at place 2: ")[2] for line in scene.said if "is queued" in line]
+    assert told == [NO_ROOM, f"Preempted by x; {NO_ROOM}"]
+
+
+def test_time_in_which_kueue_holds_pods_back_one_by_one_does_not_count(scene):
+    def gate(job):
+        scene.start(phase="Pending", conditions=[GATED])
+        for name in scene.pods:
+            pod = scene.cluster.objects["pods"][name]
+            pod["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+            pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "research"
+
+    scene.cluster.on_create = gate
+    scene.later(scene.start, scene.succeed, wait=1.2)
+    scene.launch(start_minutes=0.01)
+    assert scene.said.count(f"pod {scene.pods[0]} is queued by Kueue in research") == 1
+
+
+GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
+
+
+def test_somebody_elses_gate_is_named_and_counts(scene):
+    def gate(job):
+        scene.start(phase="Pending", conditions=[GATED])
+        for name in scene.pods:
+            scene.cluster.objects["pods"][name]["spec"]["schedulingGates"] = [{"name": "example.com/gate"}]
+
+    scene.cluster.on_create = gate
+    told = rf"\(0\.01\): pod {scene.pods[0]} is held back by example.com/gate"
+    with pytest.raises(TrainingError, match=told):
+        scene.launch(start_minutes=0.01)
 
 
 def test_a_pod_that_was_lost_is_followed_under_its_new_identity(scene):
@@ -585,3 +643,35 @@ def test_the_kind_is_what_the_cluster_has(tmp_path, monkeypatch, groups, asked, 
         except ClusterError as error:
             found = str(error)
     assert found == expected
+
+
+KUBECONFIG = """\
+{{apiVersion: v1, kind: Config, current-context: c, users: [{{name: u, user: {{}}}}],
+clusters: [{{name: k, cluster: {{server: "{}"}}}}],
+contexts: [{{name: c, context: {{cluster: k, user: u}}}}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("groups", "asked", "refused"),
+    [
+        ({"trainer.kubeflow.org": ["trainjobs"]}, "auto", True),
+        ({"trainer.kubeflow.org": ["trainjobs"]}, "pytorchjob", False),
+        ({"kubeflow.org": ["pytorchjobs"], "trainer.kubeflow.org": ["trainjobs"]}, "auto", False),
+        ({"apps": ["deployments"]}, "trainjob", True),
+        ({"apps": ["deployments"]}, "auto", False),
+    ],
+)
+def test_what_trainjobs_cannot_say_is_refused_where_the_cluster_trains_by_them(
+    tmp_path, monkeypatch, groups, asked, refused
+):
+    with _scene(tmp_path, monkeypatch, operator=TRAINER) as scene:
+        scene.cluster.groups = groups
+        (tmp_path / "kubeconfig").write_text(KUBECONFIG.format(scene.api.host))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        check_trainer(experiment.Cluster(trainer=asked))
+        told = nullcontext()
+        if refused:
+            told = pytest.raises(ExperimentError, match=r"^cluster.priority_class is high, which a TrainJob")
+        with told:
+            check_trainer(experiment.Cluster(trainer=asked, priority_class="high"))

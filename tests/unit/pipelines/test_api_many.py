@@ -12,6 +12,7 @@ from reference.paths import naive_barrier, naive_losses
 
 from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.importing.given import Batches, Given
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.stored_result import load_result
@@ -102,9 +103,27 @@ def test_what_is_no_checkpoint_is_refused(checkpoints, line, keep):
     assert str(refused.value) == line
 
 
+class Counted(torch.utils.data.Dataset):
+    """The samples, and how often one was asked for."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __len__(self):
+        return len(_rows()[0])
+
+    def __getitem__(self, index):
+        self.asked += 1
+        return tuple(part[index] for part in _rows())
+
+
 def test_networks_that_are_handed_over_are_connected_pair_by_pair(keep):
     models = {f"seed {seed}": _walk(seed)[0] for seed in range(3)}
-    found = connect(models, torch.nn.CrossEntropyLoss(), *_rows(), **keep)
+    once = Counted()
+    Batches.of(Given(models["seed 0"], "cross-entropy", once))
+    samples = Counted()
+    found = connect(models, torch.nn.CrossEntropyLoss(), samples, **keep)
+    assert samples.asked == once.asked > 0  # for all three networks
     assert found.networks == ("seed 0", "seed 1", "seed 2")
     assert set(found.barriers) == {"linear", "aligned", "repaired"}
     t = np.linspace(0, 1, 25)

@@ -2,10 +2,13 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from lossmap.pipelines.screens.console import _command
+from lossmap.components.core.progress import AtMost
+from lossmap.pipelines import local
+from lossmap.pipelines.screens.console import _command, _next_stage, _Said
 
 
 @pytest.fixture
@@ -43,3 +46,23 @@ def test_without_any_file_of_that_name_it_is_called_by_its_name(tmp_path, monkey
     monkeypatch.setattr(sys, "executable", "")
     monkeypatch.setattr(sys, "argv", ["-c"])
     assert Path(_command()).name == "lossmap"
+
+
+def test_a_bar_says_how_far_it_is_how_long_it_takes_and_what_comes_next():
+    task = SimpleNamespace(fields={"detail": ""}, completed=0, finished=False, time_remaining=None, elapsed=1)
+    assert _Said("survey").render(task).plain == ""
+    task.fields = {"detail": "points, round 2", "most": AtMost(5346)}
+    task.completed = 411
+    assert _Said("report").render(task).plain == "411 of at most 5,346 points, round 2 (then report)"
+    task.time_remaining = 130
+    assert _Said("report").render(task).plain == (
+        "411 of at most 5,346 points, round 2 (at most 2 min left, then report)"
+    )
+    task.fields, task.finished, task.elapsed = {"detail": "", "most": 4}, True, 3
+    task.completed = 4
+    assert _Said("").render(task).plain == "4/4 (3 s)"
+
+
+def test_stages_follow_each_other():
+    assert [_next_stage(name) for name in local.STAGES] == ["train", "survey", "report", ""]
+    assert _next_stage("cells") == ""

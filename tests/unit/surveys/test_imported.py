@@ -1,5 +1,7 @@
 """Surveys of networks that people bring: planned and evaluated as a run does it, by this process."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -15,15 +17,17 @@ from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.config.models import Imported
 from lossmap.components.config.settings import Settings
-from lossmap.components.core.errors import LossmapError
+from lossmap.components.core.errors import ExperimentError, LossmapError
 from lossmap.components.importing.digests import with_digests
 from lossmap.components.importing.network import import_network
 from lossmap.components.landscape.objective import cross_entropy, like_parameters
 from lossmap.components.landscape.precision import widen
 from lossmap.components.stores import layout
+from lossmap.components.stores.runs import Run
 from lossmap.components.surveys import plan as survey
 from lossmap.components.surveys.connection import Connection
 from lossmap.components.surveys.ends import find_ends
+from lossmap.components.surveys.merge import merge
 from lossmap.components.surveys.pending import pending_tiles
 from lossmap.components.surveys.problems import TileEvaluator, load_directions
 from lossmap.components.surveys.tiles import evaluated_points
@@ -56,6 +60,19 @@ def imported(settings, tmp_path):
         return open_run(run, settings)
 
     return take
+
+
+def test_a_centre_that_is_not_the_networks_loss_is_refused(imported):
+    """As where another machine evaluated it, with other packages."""
+    run = imported("U-Net")
+    result = run.training_result
+    assert result["narrow_types"] == []
+    survey.plan(run)
+    steps.merge(run)
+    result["train"]["loss"] *= 1.1
+    run.store.write(layout.training_result(run.training), json.dumps(result).encode())
+    with pytest.raises(ExperimentError, match=r"the loss at the centre of run is .*, and the network's"):
+        merge(Run(run.store, "run"))
 
 
 @pytest.fixture
@@ -231,11 +248,22 @@ def test_a_float64_network_lies_at_coordinate_one_to_the_last_bits(surveyed):
     assert found[1.0, 0.0].loss == pytest.approx(first.training_result["train"]["loss"], rel=1e-14)
 
 
-def test_a_tile_has_linear_algebra_in_one_thread(imported):
+def test_every_tile_is_evaluated_in_one_thread_also_the_second(imported):
     run = imported("LSTM")
     survey.plan(run)
-    evaluator, threads = TileEvaluator(run, lambda: threads.append(_blas_threads())), []
-    evaluator.evaluate(pending_tiles(run)[0])
+    tile, threads = pending_tiles(run)[0], []
+    evaluator = TileEvaluator(run, lambda: threads.append({torch.get_num_threads(), *_blas_threads()}))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        evaluator.evaluate(tile)
+        assert torch.get_num_threads() == 1  # no thread comes back between two tiles
+        run.store.delete(tile.key)
+        torch.set_num_threads(2)
+        evaluator.evaluate(tile)
+    finally:
+        torch.set_num_threads(before)
+    assert len(threads) == 2 * len(tile.points)
     assert set().union(*threads) == {1}
 
 

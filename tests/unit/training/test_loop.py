@@ -11,6 +11,8 @@ from reference import training as reference
 from lossmap.components.config.data import Blobs, Data
 from lossmap.components.config.models import Experts, MixtureOfExperts, Mlp, ResNet
 from lossmap.components.config.training import Augmentation, Optimizer, Schedule, Training
+from lossmap.components.core.bfloat16 import Bfloat16, of_device
+from lossmap.components.core.errors import TrainingError
 from lossmap.components.core.randomness import seed
 from lossmap.components.data import pack
 from lossmap.components.data.batches import epoch_order, load_images, normalize
@@ -34,6 +36,8 @@ AUGMENTED = Training(
     label_smoothing=0.1,
     gradient_clip=1.0,
 )
+LACKING = of_device(torch.device("cpu")).lacking
+in_bfloat16 = pytest.mark.skipif(bool(LACKING), reason=LACKING)
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ def test_training_equals_a_loop_written_in_float64(packed, group, model):
         torch.testing.assert_close(tensor.double(), expected[name].double(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", ["constant", "step", "cosine"])
+@pytest.mark.parametrize("shape", ["constant", "step", "cosine", "linear"])
 @pytest.mark.parametrize("warmup", [0.0, 1.5])
 def test_the_schedule_equals_its_table_of_cases(shape, warmup):
     schedule = Schedule(shape=shape, warmup_epochs=warmup, milestones=(3, 6) if shape == "step" else ())
@@ -89,12 +93,21 @@ def test_the_schedule_equals_its_table_of_cases(shape, warmup):
             processes=1,
             optimizer=Optimizer(algorithm="adamw", learning_rate=0.01, weight_decay=0.1),
         ),
-        Training(epochs=2, batch_size=24, processes=1, precision="bfloat16", channels_last=True),
+        pytest.param(
+            Training(epochs=2, batch_size=24, processes=1, precision="bfloat16", channels_last=True),
+            marks=in_bfloat16,
+        ),
+        AUGMENTED.model_copy(
+            update={
+                "optimizer": SGD.model_copy(update={"decay_norms_and_biases": False}),
+                "precision": "auto",
+            }
+        ),
         Training(
             epochs=2, batch_size=24, processes=1, precision="float16", optimizer=Optimizer(learning_rate=0.01)
         ),
     ],
-    ids=["sgd", "adam", "adamw", "bfloat16", "float16"],
+    ids=["sgd", "adam", "adamw", "bfloat16", "weights-decay", "float16"],
 )
 @pytest.mark.parametrize("stop", [1, 4])
 def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(packed, group, training, stop):
@@ -110,6 +123,79 @@ def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(packed, group, trainin
     weights = _train(resumed)
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert torch.equal(resumed.sums, undisturbed.sums)
+
+
+def test_weight_decay_leaves_out_biases_and_the_parameters_of_normalisation_where_it_is_asked_to(
+    packed, group
+):
+    plain, decayed, exempt = (
+        _trainer(
+            packed,
+            group,
+            AUGMENTED.model_copy(update={"optimizer": SGD.model_copy(update=changes), "gradient_clip": None}),
+        )
+        for changes in ({"weight_decay": 0.0}, {}, {"decay_norms_and_biases": False})
+    )
+    for trainer in (plain, decayed, exempt):
+        for parameter in trainer.network.parameters():
+            torch.nn.init.constant_(parameter, 0.5)
+        trainer.train_step()  # at a rate of zero
+        trainer.train_step()
+    for free, all_of_them, weights in zip(
+        *(trainer.network.parameters() for trainer in (plain, decayed, exempt)), strict=True
+    ):
+        assert not torch.equal(free, all_of_them)
+        assert torch.equal(weights, free if free.dim() == 1 else all_of_them)
+
+
+def _on(monkeypatch, support):
+    monkeypatch.setattr("lossmap.components.training.precision.of_device", lambda _device: support)
+
+
+@pytest.mark.parametrize(("is_faster", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_the_faster_precision_and_a_training_ends_in_the_one_that_it_began_in(
+    packed, group, monkeypatch, is_faster, expected
+):
+    automatic = AUGMENTED.model_copy(update={"precision": "auto"})
+    _on(monkeypatch, Bfloat16("", is_faster))
+    trainer = _trainer(packed, group, automatic)
+    assert trainer.precision == expected
+    save_checkpoint(packed[0], "run", trainer, trainer.sums, seconds=0.0)
+    _on(monkeypatch, Bfloat16("", not is_faster))
+    elsewhere = _trainer(packed, group, automatic)
+    assert elsewhere.precision != expected
+    load_checkpoint(packed[0], "run", elsewhere)
+    assert elsewhere.precision == expected
+
+
+def test_bfloat16_is_refused_where_the_hardware_has_none(packed, group, monkeypatch):
+    asked = AUGMENTED.model_copy(update={"precision": "bfloat16"})
+    _on(monkeypatch, Bfloat16("", True))
+    trainer = _trainer(packed, group, asked)
+    save_checkpoint(packed[0], "run", trainer, trainer.sums, seconds=0.0)
+    _on(monkeypatch, Bfloat16("this processor has none", False))
+    with pytest.raises(TrainingError) as refused:
+        _trainer(packed, group, asked)
+    assert str(refused.value) == (
+        "training.precision is bfloat16, and this processor has none; set training.precision=auto, or float32"
+    )
+    elsewhere = _trainer(packed, group, asked.model_copy(update={"precision": "auto"}))
+    with pytest.raises(TrainingError) as refused:
+        load_checkpoint(packed[0], "run", elsewhere)
+    assert str(refused.value) == (
+        "this training began in bfloat16, and this processor has none; go on where there are, or begin"
+        " another with training.precision=float32"
+    )
+
+
+@in_bfloat16
+@pytest.mark.parametrize("body", ["perceptron", "convolutional"])
+def test_experts_are_trained_in_bfloat16(packed, group, body):
+    model = MixtureOfExperts(body=body, width=8, experts=Experts(count=3, active=2, hidden=4))
+    trainer = _trainer(packed, group, AUGMENTED.model_copy(update={"precision": "bfloat16"}), model)
+    _train(trainer)
+    accuracy, others = trainer.finish_epoch()
+    assert all(math.isfinite(value) for value in (accuracy.loss, *others.values()))
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(packed, group):

@@ -21,7 +21,7 @@ from lossmap.components.core.errors import ExperimentError, LossmapError, StoreE
 from lossmap.components.figures.export.surface import FORMATS, export
 from lossmap.components.figures.run.panels import mappable
 from lossmap.components.figures.scale import USUAL
-from lossmap.components.landscape.grid import Result, from_npz
+from lossmap.components.landscape.grid import Result
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
@@ -75,14 +75,6 @@ def _fields(data):
         arrays.GetArrayName(index): vtk_to_numpy(arrays.GetArray(index))
         for index in range(arrays.GetNumberOfArrays())
     }
-
-
-def test_npz_holds_every_array_of_the_surface():
-    plane = _plane()
-    found = from_npz(export(plane, "npz"))
-    assert set(found) == set(vars(plane))
-    for name, values in vars(plane).items():
-        np.testing.assert_array_equal(found[name], values)
 
 
 def test_csv_has_one_exact_row_for_each_point():

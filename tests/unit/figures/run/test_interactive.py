@@ -9,7 +9,7 @@ from reference.summaries import bowl, evaluate, summary, with_values
 from lossmap.components.figures.frame import frame
 from lossmap.components.figures.pages import figures_json
 from lossmap.components.figures.run.interactive import height_axis, map_figure, surface_figure
-from lossmap.components.figures.run.interactive_curves import epochs_figure, profile_figure
+from lossmap.components.figures.run.interactive_curves import epochs_figure, profile_figure, slices_figure
 from lossmap.components.landscape.grid import Surface
 
 X, Y = np.linspace(-1, 1, 7), np.linspace(0, 3, 5)
@@ -265,3 +265,11 @@ def test_points_that_no_facet_joins_are_drawn():
 def test_losses_beyond_float32_are_told():
     (cells,) = traces(drawn(evaluate(lambda x, y: 1e-60 + 0 * x, X, Y))[1], go.Heatmap)
     assert np.asarray(cells.customdata)[0, 0, 0] == 1e-60
+
+
+def test_cuts_are_shown_down_to_the_bottom_of_a_narrow_basin():
+    side = np.linspace(-1, 1, 41)
+    plane = evaluate(lambda x, y: 1e-3 + 50 * (x**2 + y**2) ** 2, side, side)
+    low, high = slices_figure(summary(plane=plane)).layout.yaxis.range
+    assert 1e-4 < 10**low < plane.loss.min()
+    assert 10**high > 100

@@ -1,10 +1,14 @@
+import base64
 import dataclasses
+import hashlib
 import json
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -13,7 +17,11 @@ from reference.summaries import bowl, evaluate, summary, with_values
 from lossmap.components.config.landscape import Landscape
 from lossmap.components.config.models import Linear, ResNet
 from lossmap.components.core.errors import LossmapError
-from lossmap.components.figures.run.page import comparison_page, differing_fields, run_page
+from lossmap.components.figures.comparison.contrasts import compare_runs
+from lossmap.components.figures.comparison.page import comparison_page
+from lossmap.components.figures.comparison.settings import differing_fields
+from lossmap.components.figures.pages import SharedScript
+from lossmap.components.figures.run.page import run_page
 from lossmap.components.figures.run.summary import RunSummary
 
 EVIL = "<script>alert(1)</script>\"'&<!--"
@@ -85,7 +93,8 @@ def test_a_page_of_a_run_shows_its_title_its_numbers_and_its_experiment(page: Pa
         "The training loss of ResNet-56 on cifar10, trained for 30 epochs, at 25 points of a random plane"
         " through its weights." in text
     )
-    assert "Test error 8.32 %" in text
+    assert "ResNet-56 on cifar10, trained for 30 epochs, gets 8.32 % of 10000 test images wrong" in text
+    assert "Test error test_error 8.32" in text
     assert "centre_loss not available" in text
     assert small().experiment.to_yaml() in page.text
     assert "How to read this" in text
@@ -100,23 +109,27 @@ def test_every_figure_has_a_place_and_every_place_a_figure(page: Page):
     assert (
         set(page.data()["figures"])
         == places
-        == {"surface-0", "map-0", "profile-loss", "profile-error", "epochs-loss", "epochs-error"}
+        == {"surface-0", "map-0", "slices", "profile-loss", "profile-error", "epochs-loss", "epochs-error"}
     )
 
 
 def test_a_run_without_a_line_has_no_profile_and_no_place_for_it():
     page = Page(run_page(small(line=None)))
-    assert set(page.data()["figures"]) == {"surface-0", "map-0", "epochs-loss", "epochs-error"}
+    assert set(page.data()["figures"]) == {"surface-0", "map-0", "slices", "epochs-loss", "epochs-error"}
     assert "profile-loss" not in page.ids()
 
 
 @pytest.mark.parametrize(
-    "html", [run_page(small()), comparison_page([small(), small(run="other")])], ids=["run", "comparison"]
+    "html",
+    [run_page(small()), comparison_page(compare_runs([small(), small(run="other")]))],
+    ids=["run", "comparison"],
 )
 def test_a_page_needs_no_network(html: str):
     page = Page(html)
     fetching = {"src", "href", "srcset", "data", "poster", "action", "xlink:href"}
-    assert not [attributes for _, attributes in page.elements if fetching & set(attributes)]
+    asked = [attributes for _, attributes in page.elements if fetching & set(attributes)]
+    assert all(attributes["href"].startswith("data:text/csv;charset=utf-8,quantity") for attributes in asked)
+    assert all(attributes["download"] for attributes in asked)
     assert not [
         tag for tag, _ in page.elements if tag in ("link", "iframe", "object", "embed", "base", "img")
     ]
@@ -128,20 +141,50 @@ def test_a_page_needs_no_network(html: str):
         for _, attributes in page.elements
         if attributes.get("http-equiv") == "Content-Security-Policy"
     )
-    assert (
-        policy
-        == "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+    allowed = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in page.scripts
+        if not script.startswith("{")
+    )
+    assert policy == (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:;"
+        " base-uri 'none'; form-action 'none'"
     )
 
 
+def test_a_light_page_allows_no_script_but_its_own_and_the_shared_one():
+    html = run_page(small(), SharedScript("../../../pages/plotly-1.js"))
+    page = Page(html)
+    assert len(html) < 300_000
+    nonce = hashlib.sha256(page.scripts[0].encode()).hexdigest()
+    assert next(attributes for tag, attributes in page.elements if tag == "script") == {
+        "nonce": nonce,
+        "src": "../../../pages/plotly-1.js",
+    }
+    assert f"script-src 'nonce-{nonce}' 'sha256-" in unescape(html)
+    assert "script-src 'unsafe-inline'" not in unescape(html)
+
+
+def test_every_number_has_a_definition_and_is_in_the_file():
+    scalars = {"floor": 0.25, "floor_low": 0.2, "floor_high": 0.3, "line_minima": 2.0}
+    page = Page(run_page(small(scalars=scalars)))
+    link = next(attributes["href"] for tag, attributes in page.elements if tag == "a")
+    assert unquote(link).partition(",")[2] == (
+        "quantity,value\nfloor,0.25\nfloor_low,0.2\nfloor_high,0.3\nline_minima,2.0\n"
+    )
+    titles = [attributes["title"] for _, attributes in page.elements if attributes.get("class") == "defined"]
+    assert titles[0].startswith("Least finite loss")
+    assert titles[1].startswith("On the lines along the first directions: local minima")
+
+
 def test_plotly_is_in_a_page_once():
-    html = comparison_page([small(run=f"run-{index}") for index in range(3)])
+    html = comparison_page(compare_runs([small(run=f"run-{index}") for index in range(3)]))
     assert len(re.findall(r"plotly\.js v\d", html)) == 1
     assert len(html) < len(run_page(small())) * 1.05
 
 
 @pytest.mark.parametrize(
-    "html", [run_page(evil()), comparison_page([evil(), small()])], ids=["run", "comparison"]
+    "html", [run_page(evil()), comparison_page(compare_runs([evil(), small()]))], ids=["run", "comparison"]
 )
 def test_what_comes_from_a_run_is_text_and_never_markup(html: str):
     page = Page(html)
@@ -198,14 +241,14 @@ def test_runs_that_were_surveyed_differently_carry_a_notice():
             update={"landscape": Landscape(samples=64, normalization="none")}
         ),
     )
-    text = " ".join(Page(comparison_page([first, second])).text.split())
+    text = " ".join(Page(comparison_page(compare_runs([first, second]))).text.split())
     assert "These runs were not surveyed alike: landscape.samples, landscape.normalization differ." in text
-    assert "not surveyed alike" not in Page(comparison_page([first, first])).text
+    assert "not surveyed alike" not in Page(comparison_page(compare_runs([first, first]))).text
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 9])
 def test_any_number_of_runs_is_compared(count: int):
-    page = Page(comparison_page([small(run=f"run-{index}") for index in range(count)]))
+    page = Page(comparison_page(compare_runs([small(run=f"run-{index}") for index in range(count)])))
     assert {f"surface-{index}" for index in range(count)} | {
         f"map-{index}" for index in range(count)
     } <= page.ids()
@@ -214,13 +257,13 @@ def test_any_number_of_runs_is_compared(count: int):
 
 
 def test_scalars_that_only_one_run_has_are_in_the_table():
-    page = Page(comparison_page([small(), small(run="second", scalars={"trace": 3.25})]))
+    page = Page(comparison_page(compare_runs([small(), small(run="second", scalars={"trace": 3.25})])))
     assert "Trace not available 3.25" in " ".join(page.text.split())
 
 
 def test_nothing_cannot_be_compared():
     with pytest.raises(LossmapError, match=r"^no run to compare, expected at least one; name the runs$"):
-        comparison_page([])
+        comparison_page(compare_runs([]))
 
 
 def test_pictures_and_pages_do_not_import_torch():

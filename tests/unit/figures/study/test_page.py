@@ -65,7 +65,7 @@ def test_the_page_shows_every_run_and_escapes_what_people_wrote():
 
 def test_the_page_names_what_is_missing_and_what_so_few_seeds_can_show():
     page = text(study_page(summary()))
-    assert "9 runs are finished, 1 are missing" in page
+    assert "9 runs are finished, 1 is missing" in page
     assert "<code>made-b-s4-abcdef01</code>" in page
     assert "With 4 and 5 runs no p-value can be below 0.016, whatever the values are" in page
 
@@ -110,8 +110,10 @@ def test_the_page_and_the_table_hold_the_mean_of_every_measure_and_how_many_runs
         },
     ]
     table = text(study_page(found)).partition("Every network, all measures")[2].partition("</table>")[0]
-    assert '<th scope="row">a low</th><td>2.0 ± 1.4</td><td>\N{EM DASH} <small>0 of 2</small></td>' in table
-    assert '<th scope="row">b low</th><td>2 <small>1 of 2</small></td>' in table
+    cell = '<td data-label="{}"><span>{}</span></td>'
+    means = cell.format("M", "2.0 ± 1.4") + cell.format("N", "\N{EM DASH} <small>0 of 2</small>")
+    assert f'<th scope="row">a low</th>{means}' in table
+    assert f'<th scope="row">b low</th>{cell.format("M", "2 <small>1 of 2</small>")}' in table
 
 
 def test_a_study_without_runs_has_a_page():

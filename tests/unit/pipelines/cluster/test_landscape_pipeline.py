@@ -238,6 +238,24 @@ def test_every_steps_pod_is_what_the_platform_demands():
         assert sources["AWS_CA_BUNDLE"] == ("lossmap", "AWS_CA_BUNDLE")
 
 
+@pytest.mark.parametrize(
+    ("asked", "waiting"),
+    [
+        ("training", set()),
+        ("survey", {"plan", "tile", "merge"}),
+        ("all", {"prepare", "train", "plan", "tile", "merge", "report", "clean-up"}),
+    ],
+)
+def test_pods_wait_in_the_queue_as_far_as_is_asked(asked, waiting):
+    _, specification, platform = _package("cluster.queue=research", f"cluster.queued_pods={asked}")
+    queues = {
+        name: platform[f"exec-{name}"]["podMetadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name")
+        for name in _executors(specification)
+    }
+    assert {name for name, queue in queues.items() if queue} == waiting
+    assert set(filter(None, queues.values())) <= {"research"}
+
+
 def test_a_platform_needs_no_setting_for_keys_by_a_role_for_a_proxy_or_for_a_ca():
     for settings in _package()[2].values():
         assert all(secret["optional"] for secret in settings["secretAsEnv"])

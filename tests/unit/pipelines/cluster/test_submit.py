@@ -91,6 +91,13 @@ REFUSED = [
             " the GPUs are used"
         ),
     ),
+    (
+        ("cluster.trainer=trainjob", "cluster.priority_class=high"),
+        (
+            "cluster.priority_class is high, which a TrainJob cannot ask for; set priorityClassName in the"
+            " TrainingRuntime lossmap (k8s/trainer), or cluster.trainer=pytorchjob"
+        ),
+    ),
 ]
 
 

@@ -294,7 +294,7 @@ def test_a_file_that_cannot_be_read_or_is_no_yaml_is_refused(tmp_path):
         ExperimentError,
         match=(
             "--scale is gpu, expected none for a file: it is for lesson, depth, shortcuts, equal-loss,"
-            " minima, batch, experts, tasks"
+            " minima, batch, experts, tasks, slides"
         ),
     ):
         studies.load(str(tmp_path / "bad.yaml"), "gpu", [], None)
@@ -309,7 +309,7 @@ def test_a_file_that_cannot_be_read_or_is_no_yaml_is_refused(tmp_path):
             None,
             (
                 "there is no study x; expected lesson, depth, shortcuts, equal-loss, minima, batch, experts,"
-                " tasks, or a .yaml file"
+                " tasks, slides, or a .yaml file"
             ),
         ),
         ("lesson", "tpu", "--scale is tpu, expected one of digits, cifar10, gpu"),
@@ -323,7 +323,7 @@ def test_an_unknown_study_or_scale_is_refused(name, scale, message):
 
 @pytest.mark.parametrize("scale", ["digits", "cifar10", "gpu"])
 @pytest.mark.parametrize(
-    "name", ["lesson", "depth", "shortcuts", "equal-loss", "minima", "batch", "experts", "tasks"]
+    "name", ["lesson", "depth", "shortcuts", "equal-loss", "minima", "batch", "experts", "tasks", "slides"]
 )
 def test_every_named_study_can_be_run_at_every_scale(name, scale):
     asked = studies.load(name, scale, ["data.test_limit=50"], 1)

@@ -1,0 +1,1 @@
+"""What runs differ in: the numbers, the sentence, the page."""
