@@ -8,6 +8,7 @@ import typer
 
 from lossmap.components.core.errors import LossmapError
 from lossmap.components.core.machine import explanation, require_current_folder
+from lossmap.components.core.processes import interrupts
 from lossmap.pipelines.commands.cluster import cancel, compile_pipeline, logs, retry, status, submit
 from lossmap.pipelines.commands.connect import connect
 from lossmap.pipelines.commands.doctor import doctor, ui
@@ -30,9 +31,9 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on standard error."""
-    for asked in (signal.SIGTERM, signal.SIGHUP):  # asked to stop, as by Ctrl-C
-        if signal.getsignal(asked) is not signal.SIG_IGN:  # as after nohup
-            signal.signal(asked, signal.default_int_handler)
+    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # asked to stop, as by Ctrl-C
+        if signal.getsignal(asked) is not signal.SIG_IGN:  # as after nohup, or in a script's background
+            signal.signal(asked, interrupts())
     try:
         require_current_folder()
         app()

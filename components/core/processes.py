@@ -7,12 +7,13 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ PRELOADED = (
 # each time. Both are bytes; old versions refuse more than the second value.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _THRESHOLDS = (1 << 30, 1 << 25)
+# Where Python's own code of an import is, in a frame, and the seconds that an interrupt waits for one.
+_IMPORTER, _LONGEST_IMPORT = "<frozen importlib._bootstrap>", 10.0
 # macOS has fork, too, but its system libraries, which torch loads, do not survive it.
 FORKS = sys.platform == "linux"
 # The server listens in a folder of its own in the one for temporary files: /pymp-xxxxxxxx/listener-xxxxxxxx,
@@ -143,6 +146,37 @@ def noted_signals() -> Iterator[list[int]]:
     finally:
         for kind, handler in handlers.items():
             signal.signal(kind, handler)
+
+
+def interrupts() -> Callable[[int, FrameType | None], None]:
+    """A handler of signals that raises KeyboardInterrupt: at once, or, where a module is being imported, when
+    it has been, ten seconds later at most.
+
+    An import that is cut off leaves its module half made; and one that torch's C++ asked for, as a network's
+    first backward pass does, ends the process by abort.
+    """
+    since: float | None = None
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal since
+        now = time.monotonic()
+        since = now if since is None else since
+        if now < since + _LONGEST_IMPORT and _imports(frame):
+            main = threading.main_thread().ident
+            again = threading.Timer(0.02, lambda: main and signal.pthread_kill(main, number))
+            again.daemon = True
+            again.start()
+            return
+        since = None
+        raise KeyboardInterrupt
+
+    return interrupt
+
+
+def _imports(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != _IMPORTER:
+        frame = frame.f_back
+    return frame is not None
 
 
 def keep_freed_memory() -> None:

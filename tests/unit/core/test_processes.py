@@ -1,5 +1,5 @@
 """The fork server: what it has imported, what it must not have done, and what reaches a process from its
-parent.
+parent; interrupts.
 """
 
 import ctypes
@@ -7,8 +7,10 @@ import importlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from multiprocessing.spawn import get_preparation_data
 
 import numpy as np
@@ -18,6 +20,7 @@ import pytest
 from lossmap.components.core import processes
 from lossmap.components.core.processes import (
     PRELOADED,
+    interrupts,
     keep_freed_memory,
     process_pool,
     processes_starting,
@@ -192,3 +195,36 @@ if __name__ == "__main__":
         [sys.executable, program], env={**os.environ, "TMPDIR": str(folder)}, text=True
     )
     assert sorted(found.split()) == ["True", "begun"]
+
+
+@pytest.fixture
+def handled():
+    before = signal.signal(signal.SIGTERM, interrupts())
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_an_interrupt_comes_at_once(handled):
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_an_interrupt_waits_for_an_import(handled, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "slow_to_import.py").write_text(
+        "import signal, time\nsignal.raise_signal(signal.SIGTERM)\ntime.sleep(0.2)\nis_made = True\n"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        importlib.import_module("slow_to_import")
+        time.sleep(10)
+    assert sys.modules.pop("slow_to_import").is_made
+
+
+def test_an_interrupt_does_not_wait_for_an_import_that_never_ends(handled, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_LONGEST_IMPORT", 0.1)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "endless.py").write_text(
+        "import signal, time\nsignal.raise_signal(signal.SIGTERM)\ntime.sleep(10)\nraise ValueError\n"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        importlib.import_module("endless")
