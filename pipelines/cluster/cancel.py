@@ -2,12 +2,14 @@
 
 import time
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, LossmapError
 from lossmap.components.jobs.deployment import of_pipeline_run
-from lossmap.pipelines.cluster.kubeflow import Kubeflow, PipelineRun
+from lossmap.pipelines.cluster.follow import step_pods
+from lossmap.pipelines.cluster.kubeflow import EXIT_HANDLER, Kubeflow, PipelineRun
 
 if TYPE_CHECKING:
     from lossmap.components.jobs.connection import Api
@@ -17,11 +19,31 @@ _PAUSE = 1.0
 _GOING_ON = ("Pending", "Running")
 
 
-def end_and_wait(kubeflow: Kubeflow, api: "Api", settings: Settings, run: PipelineRun) -> PipelineRun:
-    """Terminate a run, delete its training job, wait until nothing of it runs, and say so in MLflow. Returns
-    the run as it ended.
+@dataclass(frozen=True)
+class End:
+    """How a run ended.
 
-    A run that has ended is left as it is, but for what may still run of it.
+    Attributes:
+        run: as it is now.
+        never_starts: why the pod of its exit handler never starts, for which Kubeflow goes on waiting; empty
+            where nothing is waited for.
+    """
+
+    run: PipelineRun
+    never_starts: str = ""
+
+    @property
+    def state(self) -> str:
+        """Succeeded, failed or cancelled."""
+        return "cancelled" if self.never_starts else self.run.state.lower()
+
+
+def end_and_wait(kubeflow: Kubeflow, api: "Api", settings: Settings, run: PipelineRun) -> End:
+    """Terminate a run, delete its training job, wait until nothing of it runs, and say so in MLflow.
+
+    A run that has ended is left as it is, but for what may still run of it. Kubeflow's newer versions run the
+    exit handler of a terminated run, and end it only after that; a handler whose image does not exist is not
+    waited for, since nothing of it can ever run.
 
     Raises:
         ClusterError: something was still there after a minute; the message names it.
@@ -31,36 +53,50 @@ def end_and_wait(kubeflow: Kubeflow, api: "Api", settings: Settings, run: Pipeli
     if not run.ended:
         kubeflow.terminate(run)
     left = stop(settings.namespace, of_pipeline_run(run.id), api, _SECONDS)
+    end = End(run)
     if not left:
-        run, left = _wait_for_end(kubeflow, api, settings, run)
+        end, left = _wait_for_end(kubeflow, api, settings, run)
     if left:
         raise ClusterError(
             f"after {_SECONDS:.0f} s there is still {', '.join(left)}; look at it: kubectl -n"
             f" {settings.namespace} describe {left[0]}"
         )
-    if run.state == "CANCELLED":
-        _end_in_mlflow(api, settings, run)
-    return run
+    if end.run.state == "CANCELLED" or end.never_starts:
+        _end_in_mlflow(api, settings, end.run)
+    return end
 
 
 def _wait_for_end(
     kubeflow: Kubeflow, api: "Api", settings: Settings, run: PipelineRun
-) -> tuple[PipelineRun, list[str]]:
+) -> tuple[End, list[str]]:
     from lossmap.components.jobs.cluster import pods
 
-    end = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _SECONDS
     while True:
         run = kubeflow.find(run.id)
-        left = [
-            f"pod {pod.metadata.name}"
+        going_on = [
+            pod.metadata.name
             for pod in pods(settings.namespace, of_pipeline_run(run.id), api)
             if pod.status.phase in _GOING_ON
         ]
+        stuck = _stuck_handlers(api, settings, run)
+        if stuck and stuck.keys() == set(going_on):
+            return End(run, ", ".join(stuck.values())), []
+        left = [f"pod {name}" for name in going_on]
         if not run.ended:
             left.append(f"workflow of run {run.id}")
-        if not left or time.monotonic() > end:
-            return run, left
+        if not left or time.monotonic() > deadline:
+            return End(run), left
         time.sleep(_PAUSE)
+
+
+def _stuck_handlers(api: "Api", settings: Settings, run: PipelineRun) -> dict[str, str]:
+    """Why pods of the exit handler never start, by their names."""
+    from lossmap.components.jobs.reasons import cause_of
+
+    handlers = [step for step in step_pods(api, settings, run) if step.step == EXIT_HANDLER]
+    causes = {step.name: cause_of(step.pod) for step in handlers if step.phase == "Pending"}
+    return {name: cause.text for name, cause in causes.items() if cause and cause.hopeless}
 
 
 def _end_in_mlflow(api: "Api", settings: Settings, run: PipelineRun) -> None:

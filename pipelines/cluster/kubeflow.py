@@ -35,6 +35,7 @@ _TOKEN_PATH = "KF_PIPELINES_SA_TOKEN_PATH"  # kfp's: a file with a token, which 
 _PASSING = (0, 429, 502, 503, 504)
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ATTEMPT = re.compile(r"\(\d+\)$")  # Kubeflow Pipelines 2.17 numbers the attempts of every node
+EXIT_HANDLER = "clean-up"
 LAST = "report"  # a run has succeeded when this step has, whatever the backend calls the run
 _ENDED = ("SUCCEEDED", "FAILED", "SKIPPED", "ERROR", "CANCELED")
 _CANCELLED = ("CANCELING", "CANCELED")

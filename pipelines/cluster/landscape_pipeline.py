@@ -40,6 +40,9 @@ from lossmap.components.tile import tile
 from lossmap.components.train import train
 
 _RETRIES = 3  # of a tile whose pod was lost
+# Of the exit handler's pod, with the time that its image takes: a pod that never starts, because its image
+# does not exist, would keep a cancelled run from ending for good.
+_CLEAN_UP_SECONDS = 1800
 # from the first pod's start; Argo ends the running pod, too, when it is over, so that Kubeflow's hour would
 # end long tiles
 _RETRY_WINDOW = "8760h"
@@ -77,7 +80,7 @@ def _pipeline(experiment: Experiment, steps: "_Steps") -> BaseComponent:
 
     @dsl.pipeline(name="lossmap", description="Train a network and survey its loss")
     def lossmap() -> None:
-        with dsl.ExitHandler(steps.light(clean_up()).set_caching_options(False), name="chain"):
+        with dsl.ExitHandler(steps.last(clean_up()), name="chain"):
             prepared = steps.light(prepare(experiment=experiment.canonical_json())).set_caching_options(False)
             digest, software = prepared.outputs["digest"], prepared.outputs["software"]
             trained = steps.light(train(network=network, digest=digest, software=software))
@@ -124,6 +127,11 @@ class _Steps:
     def light(self, task: PipelineTask) -> PipelineTask:
         """The step of a task that computes little."""
         return self._step(task, self.cluster.steps)
+
+    def last(self, task: PipelineTask) -> PipelineTask:
+        """The step of the exit handler."""
+        kubernetes.set_timeout(task, _CLEAN_UP_SECONDS)
+        return self.light(task).set_caching_options(False)
 
     def surveying(self, task: PipelineTask, on_gpu: bool) -> PipelineTask:
         """The step of a task that computes the loss."""

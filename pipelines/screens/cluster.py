@@ -168,8 +168,10 @@ def cancel_run(name: str, settings: Settings) -> None:
     api, kubeflow = interactive_api(), Kubeflow(settings)
     run = kubeflow.find(name)
     verb = "had ended before: it is" if run.ended else "is"
-    run = end_and_wait(kubeflow, api, settings, run)
-    _say(f"{run.name} {verb} {run.state.lower()}; nothing of it is running")
+    end = end_and_wait(kubeflow, api, settings, run)
+    _say(f"{run.name} {verb} {end.state}; nothing of it is running")
+    if end.never_starts:
+        _say(f"Kubeflow waits up to half an hour for the step that tidies up: {end.never_starts}")
 
 
 def retry_run(name: str, settings: Settings) -> None:

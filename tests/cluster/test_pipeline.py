@@ -90,7 +90,7 @@ def test_a_run_has_the_local_ones_bits_and_the_next_is_answered_from_the_cache(
 def test_a_lost_tile_pods_share_is_made_good_by_kubeflow_or_by_a_retry(
     place, study, seed, s3_forward, tmp_path
 ):
-    experiment = little(study, seed, points=31)
+    experiment = little(study, seed, points=45)
     run, pipeline_run = place.submit(experiment)
     store = open_store(STORE)
     until(
@@ -212,4 +212,5 @@ def test_a_step_whose_image_does_not_exist_says_why_it_waits(person, study, seed
             "a reason to wait",
         )
     finally:
-        person.lossmap("cancel", run)
+        cancelled = person.lossmap("cancel", run)
+    assert f"{run} is cancelled; nothing of it is running" in cancelled

@@ -125,6 +125,12 @@ def test_what_looks_or_acts_outside_is_never_answered_from_the_cache():
     assert cached == {"train", "plan", "merge"}
 
 
+def test_a_run_ends_though_its_exit_handler_never_starts():
+    bounded = {step for step, settings in _package()[2].items() if "activeDeadlineSeconds" in settings}
+    assert bounded == {"exec-clean-up"}
+    assert 600 <= int(_package()[2]["exec-clean-up"]["activeDeadlineSeconds"]) <= 3600
+
+
 def _dags(specification):
     return [
         specification["root"]["dag"],
