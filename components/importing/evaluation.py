@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from lossmap.components.config.manifest import Manifest
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.data.batches import as_inputs
+from lossmap.components.importing.batch_losses import BatchCall
+from lossmap.components.landscape.calls import call_of
 from lossmap.components.landscape.forward import detached_outputs
-from lossmap.components.landscape.losses.checks import check_loss
+from lossmap.components.landscape.losses.checks import check_average, check_loss
 from lossmap.components.landscape.losses.loss import IGNORED, Loss
 from lossmap.components.landscape.objective import like_parameters
 
@@ -63,9 +65,14 @@ class Evaluation:
         check_loss(self._loss, self._outputs(inputs[few]), targets[few].to(self.device))
         return size
 
-    def _batch(self, loss: Loss, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
-        outputs, targets = self._outputs(inputs), targets.to(self.device)
+    def _batch(self, loss: Loss, packed: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        inputs, targets = self._inputs(packed), targets.to(self.device)
+        outputs = detached_outputs(self._network, inputs)
         losses, missed = loss(outputs, targets), loss.errors(outputs, targets)
+        check_average(loss, outputs, targets, losses)
+        call = call_of(self._network)
+        if isinstance(call, BatchCall):
+            call.check_average(self._network, inputs, outputs)
         self._done += len(targets)
         self._progress(self._done, self._manifest.count("train") + self._manifest.count("test"), "")
         return losses.cpu(), None if missed is None else missed.cpu()
@@ -76,8 +83,10 @@ class Evaluation:
         return float(torch.cat(known).sum()) / answers if len(known) == len(missed) and answers else None
 
     def _outputs(self, packed: Tensor) -> Tensor:
-        inputs = like_parameters(as_inputs(packed.to(self.device), self._manifest), self._network)
-        return detached_outputs(self._network, inputs)
+        return detached_outputs(self._network, self._inputs(packed))
+
+    def _inputs(self, packed: Tensor) -> Tensor:
+        return like_parameters(as_inputs(packed.to(self.device), self._manifest), self._network)
 
 
 def _some(targets: Tensor, count: int) -> Tensor:

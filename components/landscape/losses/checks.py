@@ -36,9 +36,27 @@ def check_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
     for size in (1, 2):
         if len(targets) > size:
             trial.check_batches(values, size, tolerance)
-    trial.check_number(tolerance / loss.scale)
+    trial.check_number(values, tolerance)
     if isinstance(loss, OwnLoss) and not targets.is_floating_point():
         _check_ignored(loss, outputs, targets)
+
+
+@torch.no_grad()
+def check_average(loss: Loss, outputs: Tensor, targets: Tensor, values: Tensor) -> None:
+    """Whether the loss's own number for a batch is the mean of what it gives its samples, to 20 roundings of
+    the largest loss and output. check_loss tries few samples; those that weigh otherwise may be rare.
+
+    Args:
+        loss: with any scale.
+        outputs: N x …
+        targets: N x …
+        values: the loss of each: (N,).
+
+    Raises:
+        ExperimentError: it is not.
+    """
+    trial = _Trial(loss, outputs, targets, described(outputs, targets))
+    trial.check_number(values, trial.tolerance(values))
 
 
 @dataclass(frozen=True)
@@ -93,13 +111,13 @@ class _Trial:
                 f" the others in its batch, expected that it does not; {EACH}, from its own outputs alone"
             )
 
-    def check_number(self, tolerance: float) -> None:
-        """Whether the loss's own number is the mean."""
+    def check_number(self, values: Tensor, tolerance: float) -> None:
+        """Whether the loss's own number is the mean of these losses of the samples."""
         total = float(self.loss.weights(self.targets).sum())
         number = self.loss.own_number(self.outputs, self.targets)
         if number is None or not total:
             return
-        mean = float(self.loss(self.outputs, self.targets).sum()) / total
+        mean, tolerance = float(values.sum()) / total, tolerance / self.loss.scale
         if abs(number - mean) <= tolerance or number == mean or (math.isnan(number) and math.isnan(mean)):
             return
         raise ExperimentError(

@@ -5,7 +5,11 @@ from reference.manifests import manifest
 from torch import nn
 
 from lossmap.components.core.errors import ExperimentError
+from lossmap.components.importing.averages import Weight
+from lossmap.components.importing.batch_losses import BatchCall, BatchLoss
 from lossmap.components.importing.evaluation import Evaluation
+from lossmap.components.importing.rows import rows_of
+from lossmap.components.landscape.calls import call_by
 from lossmap.components.landscape.objective import named_loss, users_loss
 
 TENSORS = manifest().model_copy(update={"kind": "tensors"})
@@ -22,6 +26,33 @@ def test_a_loss_with_weights_of_its_own_is_seen_in_a_split_that_is_sorted_by_cla
     )
     with pytest.raises(ExperimentError, match=r"^the loss own gives .* for 64 samples at once, and the mean"):
         _evaluated(own, torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)), targets)
+
+
+def _rare_ones_count_more(outputs, targets):
+    weights = torch.where(targets > 5, 100.0, 1.0)
+    return (weights * (outputs - targets) ** 2).sum() / weights.sum()
+
+
+def test_a_loss_that_weighs_one_sample_in_a_thousand_is_seen():
+    targets = torch.zeros(1000, 1)
+    targets[780] = 9
+    with pytest.raises(
+        ExperimentError, match=r"^the loss own gives .* for 232 samples at once, and the mean"
+    ):
+        _evaluated(users_loss(_rare_ones_count_more, "own"), torch.zeros(1000, 1), targets)
+
+
+def test_a_loss_of_network_and_batch_that_weighs_one_sample_in_a_thousand_is_seen():
+    x, y = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0)), torch.zeros(1000, 1)
+    y[777] = 9
+    rows = rows_of([(x, y)])
+    call = BatchCall(
+        rows, lambda network, batch: _rare_ones_count_more(network(batch[0]), batch[1]), "own", None, Weight()
+    )
+    network = nn.Identity()
+    call_by(network, call)
+    with pytest.raises(ExperimentError, match=r"^the loss own gives .* for 15 samples at once, and the mean"):
+        Evaluation(network, BatchLoss(name="own"), TENSORS).of(rows.packed([(x, y)]), torch.ones(1000))
 
 
 def test_ignored_targets_are_seen_wherever_they_are():

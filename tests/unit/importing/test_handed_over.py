@@ -445,6 +445,7 @@ def half_quantized():
         return nn.Sequential(torch.ao.nn.quantized.dynamic.Linear(4, 5), nn.Linear(5, 3))
 
 
+RARE = (2 * (torch.arange(20 * N) % 2)).index_fill(0, torch.tensor([123, 457]), 1)
 RANDOM = "what draws at random, as augmentation, masking"
 SEVERAL = "expected every sample once; hand over its Dataset"
 REFUSED = {
@@ -567,6 +568,15 @@ REFUSED = {
     ),
     "weights of classes within": (
         Given(linear(), lambda network, b: F.cross_entropy(network(b[0]), b[1], WEIGHTS.to(b[0])), SAMPLES),
+        "the loss in process <lambda> gives ",
+        "let it return a pair of tensors, the values v and the weights w of each sample",
+    ),
+    "a weight of a class that two samples in 800 have": (
+        Given(
+            linear(),
+            lambda network, b: F.cross_entropy(network(b[0]), b[1], torch.tensor([1.0, 50.0, 1.0]).to(b[0])),
+            (X.repeat(20, 1), RARE),
+        ),
         "the loss in process <lambda> gives ",
         "let it return a pair of tensors, the values v and the weights w of each sample",
     ),
