@@ -102,20 +102,19 @@ class BatchCall(Call):
         if self.weight is None:
             return
         for part in self.parts(network, inputs):
-            count = -(-len(part.places) // _TOGETHER)
-            for first in range(count):
-                self._check_few(
-                    network, self.rows.some(part, list(range(first, len(part.places), count))), pairs
-                )
+            size = len(part.places)
+            step = -(-size // _TOGETHER)
+            for first in range(step):
+                few = self.rows.some(part, list(range(first, size, step)))
+                self._check_few(network, few, pairs)
 
     def _check_few(self, network: nn.Module, part: Part, pairs: Tensor) -> None:
         values, weights = pairs[part.places].double().unbind(1)
         if len(values) == 1 or not weights.any():
             return
-        everything = list(range(len(values)))
-        number = float(
-            without_gradients(network, lambda: self.one_number(network, part, everything)).detach()
-        )
+        every = list(range(len(values)))
+        found = without_gradients(network, lambda: self.one_number(network, part, every))
+        number = float(found.detach())
         mean = float(values.sum() / weights.sum())
         largest = float((values / weights).nan_to_num(0, 0, 0).abs().max())
         tolerance = torch.finfo(pairs.dtype).eps ** 0.5 * largest
