@@ -36,9 +36,7 @@ def _rare_ones_count_more(outputs, targets):
 def test_a_loss_that_weighs_one_sample_in_a_thousand_is_seen():
     targets = torch.zeros(1000, 1)
     targets[780] = 9
-    with pytest.raises(
-        ExperimentError, match=r"^the loss own gives .* for 232 samples at once, and the"
-    ):
+    with pytest.raises(ExperimentError, match=r"^the loss own gives .* for 232 samples at once, and the"):
         _evaluated(users_loss(_rare_ones_count_more, "own"), torch.zeros(1000, 1), targets)
 
 
