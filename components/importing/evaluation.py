@@ -2,6 +2,8 @@
 one line.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,23 @@ _BATCH_NUMBERS = 2**24
 _CHECKED = 64  # samples on which it is seen whether the loss is a mean over samples
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """A network's loss on samples.
+
+    Attributes:
+        loss: the mean.
+        error: share of wrong answers; None where targets are no classes.
+        count: number of samples.
+        losses: what each sample adds to the loss, of scale 1: (count,), float64.
+    """
+
+    loss: float | None
+    error: float | None
+    count: int
+    losses: Tensor
+
+
 class Evaluation:
     """Mean loss and share of wrong answers, computed on a GPU where there is one.
 
@@ -36,26 +55,25 @@ class Evaluation:
         self._manifest, self._progress = manifest, progress
         self._done = 0
 
-    def of(self, inputs: Tensor, targets: Tensor) -> dict[str, float | None]:
-        """Loss, error and count of a split as it was packed; the error is None where targets are no classes.
+    def of(self, inputs: Tensor, targets: Tensor) -> Evaluated:
+        """On samples as they were packed.
 
         Raises:
             ExperimentError: network, loss and data do not fit together, or the loss is no mean over samples.
         """
         size = self._batch_size(inputs, targets)
         loss = self._loss.over(targets)
-        losses, missed = zip(
+        parts, missed = zip(
             *(
                 self._batch(loss, *batch)
                 for batch in zip(inputs.split(size), targets.split(size), strict=True)
             ),
             strict=True,
         )
-        return {
-            "loss": float(torch.cat(losses).mean()),
-            "error": self._error(missed, targets),
-            "count": len(targets),
-        }
+        losses = torch.cat(parts)
+        return Evaluated(
+            float(losses.mean()), self._error(missed, targets), len(targets), losses / loss.scale
+        )
 
     def _batch_size(self, inputs: Tensor, targets: Tensor) -> int:
         """After a try with one sample, and one with a few."""

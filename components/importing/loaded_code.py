@@ -15,8 +15,9 @@ from torch.nn.parameter import is_lazy
 
 from lossmap.components.core.code import is_own
 
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in memory, which says nothing of the object
+_ADDRESS = re.compile(r"\b0x[0-9a-f]+")  # in memory, which says nothing of the object
 _TORCHS = frozenset(vars(nn.Module()))  # attributes that every module has
+_PROTOCOL = 2  # of pickle, the first that takes slots along; nothing is pickled
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -72,17 +73,21 @@ class _LoadedCode:
             self.add_all(value)
         else:
             self.parts.append(_described(value))
-            self.add_all([type(value), *getattr(value, "__dict__", {}).values()])
+            self.add_all([type(value), *_made_of(value)])
 
     def _add_module(self, module: nn.Module) -> None:
-        """By its class, and by what it holds besides parameters."""
+        """By its class, its parts, what is called along with it, and what it holds besides parameters."""
         own = {name: each for name, each in vars(module).items() if name not in _TORCHS}
-        self.add_all([type(module), *module.children()])
+        self.add_all([type(module), *module._forward_pre_hooks.values(), *module._forward_hooks.values()])
+        for name, part in module.named_modules(remove_duplicate=False):
+            self.parts.append(f"{name} {_named(type(part))}")
+        self.add_all(module.children())
         for name, each in sorted({**own, **module._buffers}.items()):
             self.parts.append(name)
             self.add_all([each])
 
     def _add_class(self, kind: type) -> None:
+        self.parts.append(_named(kind))
         for each in kind.__mro__:
             if is_own(each.__module__):
                 self.parts.append(each.__qualname__)
@@ -112,6 +117,23 @@ def _values(function: FunctionType) -> Iterator[Any]:
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
     yield getattr(function, "__wrapped__", None)
+
+
+def _named(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _made_of(value: Any) -> list[Any]:
+    """What copy.copy makes an object of; of one that cannot be copied, its attributes."""
+    if isinstance(value, Tensor | np.ndarray):
+        return list(getattr(value, "__dict__", {}).values())
+    try:
+        made = value.__reduce_ex__(_PROTOCOL)
+    except Exception:  # whatever holds on to something outside of Python
+        return list(getattr(value, "__dict__", {}).values())
+    if isinstance(made, str):  # the name of something that there is once
+        return []
+    return [list(part) if isinstance(part, Iterator) else part for part in made[1:]]
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
