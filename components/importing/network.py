@@ -19,7 +19,7 @@ from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress, silent
 from lossmap.components.data.batches import as_inputs, load_packed
 from lossmap.components.data.samples import keep_samples, load_survey_samples
-from lossmap.components.importing.checks import check_function
+from lossmap.components.importing.checks import check_function, check_kept, kept_tensors
 from lossmap.components.importing.evaluation import Evaluated, Evaluation
 from lossmap.components.importing.loaded_code import loaded_code_sha256
 from lossmap.components.importing.trajectories import import_trajectories, read_weights
@@ -62,11 +62,13 @@ def _import(run: Run, progress: Progress) -> None:
     network = load_network(model, run.manifest)
     check_layers(network)
     moving_parameters(network)  # refuses a network without any; lazy ones are counted after their first call
+    before = kept_tensors(network)
     import_trajectories(run.store, run.training, model, network)
     evaluation = Evaluation(network, experiment_loss(run.experiment, run.manifest), run.manifest, progress)
     found: dict[Split, Evaluated] = {
         split: _evaluated(run, split, network, evaluation) for split in ("train", "test")
     }
+    check_kept(network, before, type(network).__name__)
     result: dict[str, Any] = {
         **{split: {name: getattr(each, name) for name in _SUMMARY} for split, each in found.items()},
         "parameters": count_parameters(network),
