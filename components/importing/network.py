@@ -79,7 +79,7 @@ def _import(run: Run, progress: Progress) -> None:
         "narrow_types": narrow_types(network.state_dict()),
     }
     run.store.write(layout.weights(run.training), sealed(network_bytes(network)))
-    losses = {split: each.losses for split, each in found.items()}
+    losses: dict[str, Tensor] = {split: each.losses for split, each in found.items()}
     run.store.write(layout.sample_losses(run.training), sealed(save(losses)))
     write_json(run.store, layout.training_result(run.training), result)
 
