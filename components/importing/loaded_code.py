@@ -4,13 +4,13 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
 from lossmap.components.core.code import is_own
@@ -42,65 +42,73 @@ class _LoadedCode:
     def __init__(self) -> None:
         self.parts: list[str] = []
         self._seen: dict[int, Any] = {}  # the objects, so that no other gets the number of one that is gone
+        self._kinds: tuple[tuple[Any, Callable[[Any], Iterable[Any]]], ...] = (
+            # a logger knows all others of its process
+            (
+                ModuleType | logging.Logger,
+                lambda value: vars(value).values() if _is_own_module(value) else (),
+            ),
+            (functools.partial, lambda value: [value.func, value.args, value.keywords]),
+            (MethodType, lambda value: [value.__self__, value.__func__]),
+            (FunctionType, self._add_function),
+            (type, self._add_class),
+            (property, lambda value: [value.fget]),
+            (staticmethod | classmethod, lambda value: [value.__func__]),
+            (nn.Module, self._add_module),
+            (Mapping, lambda value: [*value.keys(), *value.values()]),
+            (list | tuple, lambda value: value),
+            (fx.Graph, self._add_graph),
+        )
 
     def add_all(self, values: Iterable[Any]) -> None:
-        """Note objects, and what they refer to."""
-        for value in values:
+        """Note objects, and what they refer to: a list of those that wait, as chains of them may be long."""
+        waiting = [*values][::-1]
+        while waiting:
+            value = waiting.pop()
             if isinstance(value, _SIMPLE):
                 self.parts.append(repr(value))
             elif id(value) not in self._seen:
                 self._seen[id(value)] = value
-                self._add(value)
+                waiting += [*self._add(value)][::-1]
 
-    def _add(self, value: Any) -> None:
-        if isinstance(value, ModuleType | logging.Logger):  # a logger knows all others of its process
-            self.add_all(vars(value).values() if _is_own_module(value) else ())
-        elif isinstance(value, functools.partial):
-            self.add_all([value.func, *value.args, *value.keywords, *value.keywords.values()])
-        elif isinstance(value, MethodType):
-            self.add_all([value.__self__, value.__func__])
-        elif isinstance(value, FunctionType):
-            self._add_function(value)
-        elif isinstance(value, type):
-            self._add_class(value)
-        elif isinstance(value, property | staticmethod | classmethod):
-            self.add_all(getattr(value, name, None) for name in ("fget", "__func__"))
-        elif isinstance(value, nn.Module):
-            self._add_module(value)
-        elif isinstance(value, Mapping):
-            self.add_all([*value.keys(), *value.values()])
-        elif isinstance(value, list | tuple):
-            self.add_all(value)
-        else:
-            self.parts.append(_described(value))
-            self.add_all([type(value), *_made_of(value)])
+    def _add(self, value: Any) -> Iterable[Any]:
+        """Note one; returns what it refers to."""
+        for kind, add in self._kinds:
+            if isinstance(value, kind):
+                return add(value)
+        self.parts.append(_described(value))
+        return [type(value), *_made_of(value)]
 
-    def _add_module(self, module: nn.Module) -> None:
+    def _add_graph(self, graph: fx.Graph) -> Iterable[Any]:
+        """Of torch.fx, whose nodes are a chain."""
+        self.parts.append(_ADDRESS.sub("", str(graph)))
+        return [node.target for node in graph.nodes]
+
+    def _add_module(self, module: nn.Module) -> Iterable[Any]:
         """By its class, its parts, what is called along with it, and what it holds besides parameters."""
-        own = {name: each for name, each in vars(module).items() if name not in _TORCHS}
-        self.add_all([type(module), *module._forward_pre_hooks.values(), *module._forward_hooks.values()])
         for name, part in module.named_modules(remove_duplicate=False):
             self.parts.append(f"{name} {_named(type(part))}")
-        self.add_all(module.children())
-        for name, each in sorted({**own, **module._buffers}.items()):
-            self.parts.append(name)
-            self.add_all([each])
+        own = {name: each for name, each in vars(module).items() if name not in _TORCHS}
+        held = sorted({**own, **module._buffers}.items())
+        hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+        return [type(module), *hooks, *module.children(), *(each for pair in held for each in pair)]
 
-    def _add_class(self, kind: type) -> None:
+    def _add_class(self, kind: type) -> Iterable[Any]:
         self.parts.append(_named(kind))
-        for each in kind.__mro__:
-            if is_own(each.__module__):
-                self.parts.append(each.__qualname__)
-                self.add_all(vars(each).values())
+        own = [each for each in kind.__mro__ if is_own(each.__module__)]
+        self.parts += [each.__qualname__ for each in own]
+        return [value for each in own for value in vars(each).values()]
 
-    def _add_function(self, function: FunctionType) -> None:
-        self.add_all(_values(function))
+    def _add_function(self, function: FunctionType) -> Iterable[Any]:
+        reached = list(_values(function))
         if not is_own(function.__module__ or "__main__"):
-            return
+            return reached
         for code in _codes(function.__code__):
             constants = [value for value in code.co_consts if not isinstance(value, CodeType)]
             self.parts.append(f"{code.co_name} {code.co_code.hex()} {_described(constants)} {code.co_names}")
-            self.add_all(function.__globals__[name] for name in code.co_names if name in function.__globals__)
+            known = function.__globals__
+            reached += [known[name] for name in code.co_names if name in known]
+        return reached
 
 
 def _is_own_module(value: ModuleType | logging.Logger) -> bool:
@@ -145,12 +153,8 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def _described(value: Any) -> str:
     """A value as text, the same in every process; of an object that says nothing of itself, its type."""
-    if isinstance(value, Tensor) and (is_lazy(value) or value.is_meta):
-        return type(value).__qualname__
     if isinstance(value, Tensor):
-        value = value.dequantize() if value.is_quantized else value.to_dense()
-        numbers = value.detach().cpu().reshape(-1).view(torch.uint8).numpy()
-        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(numbers.tobytes()).hexdigest()}"
+        return _described_tensor(value)
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
     if isinstance(value, set | frozenset):
@@ -159,3 +163,15 @@ def _described(value: Any) -> str:
         return f"{[_described(each) for each in value]}"
     text = repr(value)
     return type(value).__qualname__ if _ADDRESS.search(text) else text
+
+
+def _described_tensor(value: Tensor) -> str:
+    if is_lazy(value) or value.is_meta:
+        return type(value).__qualname__
+    kind = f"{value.dtype} {tuple(value.shape)}"
+    try:
+        dense = value.dequantize() if value.is_quantized else value.to_dense()
+        numbers = dense.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+    except RuntimeError:  # it has no numbers, as those with which graphs are traced
+        return f"{type(value).__qualname__} {kind}"
+    return f"{kind} {hashlib.sha256(numbers.tobytes()).hexdigest()}"

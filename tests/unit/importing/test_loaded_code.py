@@ -132,6 +132,33 @@ def test_what_a_network_is_made_of_counts_in_its_order():
     assert loaded_code_sha256([_hooked(1.5)]) == loaded_code_sha256([_hooked(1.5)])
 
 
+class Link:
+    def __init__(self, following):
+        self.following = following
+
+
+def test_what_is_linked_in_a_long_chain_counts_to_its_end():
+    def chain(end):
+        for _ in range(2000):
+            end = Link(end)
+        return end
+
+    assert loaded_code_sha256([chain(1)]) == loaded_code_sha256([chain(1)]) != loaded_code_sha256([chain(2)])
+
+
+def test_a_traced_network_counts_by_its_graph():
+    def traced(function):
+        graph = torch.fx.Graph()
+        node = graph.placeholder("x")
+        for _ in range(1000):
+            node = graph.call_function(function, (node,))
+        graph.output(node)
+        return torch.fx.GraphModule(nn.Module(), graph)
+
+    sine, same, cosine = (loaded_code_sha256([traced(each)]) for each in (torch.sin, torch.sin, torch.cos))
+    assert sine == same != cosine
+
+
 def test_installed_code_and_weights_do_not_count():
     assert loaded_code_sha256([nn.Linear(2, 3), F.mse_loss]) == loaded_code_sha256(
         [nn.Linear(2, 3), F.mse_loss]
