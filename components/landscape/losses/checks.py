@@ -11,6 +11,8 @@ from lossmap.components.landscape.losses.arrangement import classes_second, has_
 from lossmap.components.landscape.losses.loss import IGNORED, Loss, described
 from lossmap.components.landscape.losses.own import EACH, OwnLoss
 
+_ROUNDINGS = 20  # of the largest loss and output, by which two numbers that are equal may differ
+
 
 @torch.no_grad()
 def check_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
@@ -43,8 +45,9 @@ def check_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
 
 @torch.no_grad()
 def check_average(loss: Loss, outputs: Tensor, targets: Tensor, values: Tensor) -> None:
-    """Whether the loss's own number for a batch is the mean of what it gives its samples, to 20 roundings of
-    the largest loss and output. check_loss tries few samples; those that weigh otherwise may be rare.
+    """Whether the loss's own number for a batch is the mean of what it gives its samples, to a rounding of
+    the largest loss and output for each sample that is added, and 20 at least. check_loss tries few samples;
+    those that weigh otherwise may be rare.
 
     Args:
         loss: with any scale.
@@ -56,7 +59,7 @@ def check_average(loss: Loss, outputs: Tensor, targets: Tensor, values: Tensor) 
         ExperimentError: it is not.
     """
     trial = _Trial(loss, outputs, targets, described(outputs, targets))
-    trial.check_number(values, trial.tolerance(values))
+    trial.check_number(values, trial.tolerance(values) * max(1, len(values) / _ROUNDINGS))
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class _Trial:
         if self.outputs.dtype == torch.float64:
             return 1e-9 * largest
         kind = self.outputs.dtype if self.outputs.is_floating_point() else torch.float32
-        return 20 * torch.finfo(kind).eps * (largest + _largest(self.outputs))
+        return _ROUNDINGS * torch.finfo(kind).eps * (largest + _largest(self.outputs))
 
     def check_batches(self, values: Tensor, size: int, tolerance: float) -> None:
         """Whether the losses are the same in small batches."""
@@ -129,7 +132,9 @@ class _Trial:
 
 
 def _in_float64(trial: _Trial) -> _Trial | None:
-    """None where the loss does not take it, for instance because it has weights in float32."""
+    """None where the loss does not take it, for instance because it has weights in float32, or answers in
+    less.
+    """
     if trial.outputs.is_complex():
         return None
     outputs, targets = trial.outputs.double(), trial.targets
@@ -138,6 +143,10 @@ def _in_float64(trial: _Trial) -> _Trial | None:
         for part in (slice(None), slice(1)):
             trial.loss(outputs[part].clone(), targets[part].clone())
         trial.loss.own_number(outputs.clone(), targets.clone())
+        if isinstance(trial.loss, OwnLoss):
+            answer = trial.loss.elements(outputs[:1].clone(), targets[:1].clone())
+            if answer.dtype != torch.float64:
+                return None
     except ExperimentError:
         return None
     return _Trial(trial.loss, outputs, targets, trial.what)

@@ -40,6 +40,20 @@ def test_a_loss_that_weighs_one_sample_in_a_thousand_is_seen():
         _evaluated(users_loss(_rare_ones_count_more, "own"), torch.zeros(1000, 1), targets)
 
 
+def test_a_mean_that_is_added_up_one_by_one_in_float32_is_taken():
+    def added(outputs, targets):
+        total = outputs.new_zeros((), dtype=torch.float32)
+        for output, target in zip(outputs, targets, strict=True):
+            total = total + (output - target).square().sum().float()
+        return total / len(outputs)
+
+    generator = torch.Generator().manual_seed(0)
+    outputs, targets = torch.rand(4000, 1, generator=generator), torch.rand(4000, 1, generator=generator)
+    expected = float((outputs.double() - targets).square().mean())
+    found = _evaluated(users_loss(added, "own"), outputs, targets).loss
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_loss_of_network_and_batch_that_weighs_one_sample_in_a_thousand_is_seen():
     x, y = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0)), torch.zeros(1000, 1)
     y[777] = 9
