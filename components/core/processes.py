@@ -162,8 +162,7 @@ def interrupts() -> Callable[[int, FrameType | None], None]:
         now = time.monotonic()
         since = now if since is None else since
         if now < since + _LONGEST_IMPORT and _imports(frame):
-            main = threading.main_thread().ident
-            again = threading.Timer(0.02, lambda: main and signal.pthread_kill(main, number))
+            again = threading.Timer(0.02, signal.pthread_kill, (threading.main_thread().ident, number))
             again.daemon = True
             again.start()
             return

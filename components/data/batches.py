@@ -51,13 +51,6 @@ def load_packed(store: Store, manifest: Manifest, split: Split) -> Packed:
     return whole[0], whole[1]
 
 
-def load_first(store: Store, manifest: Manifest, split: Split, count: int) -> Packed:
-    """The first samples of a split, which has some: those of its first shard, `count` at most."""
-    inputs, targets = ("images", "labels") if manifest.kind == "images" else ("inputs", "targets")
-    shard = _load_shard(store, manifest.shards(split)[0])
-    return shard[inputs][:count], shard[targets][:count]
-
-
 def as_inputs(packed: Tensor, manifest: Manifest) -> Tensor:
     """What a network gets: images normalised, float32; tensors and the rows of tasks as they are."""
     return normalize(packed, manifest) if manifest.kind == "images" else packed

@@ -37,6 +37,11 @@ class SurveySamples:
     run: Run
     packed: Packed
 
+    @property
+    def places(self) -> Tensor:
+        """Where they are in their split, rising."""
+        return _places(self.run)
+
     def part(self, count: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of some of them: N x …, as a network and a loss get them. Fewer samples are a
         part of more samples.
@@ -65,9 +70,14 @@ def _drawn(run: Run, split: Packed | None = None) -> Packed:
     if not manifest.count(landscape.split):
         raise DataError(f"{manifest.source} has no {landscape.split} samples; set landscape.split=train")
     inputs, targets = split or load_packed(run.store, manifest, landscape.split)
-    start = manifest.rows(landscape.split, landscape.task).start
-    chosen = start + _indices(run, run.most_samples)
+    chosen = _places(run)
     return inputs[chosen], targets[chosen]
+
+
+def _places(run: Run) -> Tensor:
+    landscape = run.experiment.landscape
+    start = run.manifest.rows(landscape.split, landscape.task).start
+    return start + _indices(run, run.most_samples)
 
 
 def _indices(run: Run, count: int) -> Tensor:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _KINDS = 8  # kinds of shapes that are tried at most
 _TRIED = 10  # samples of each, besides those in which two candidates differ most
+_DISTINCT = 24  # values of each tensor of whole numbers, such as classes, a sample of each of which is tried
 _CHUNK = 4096  # samples whose weights are counted at a time
 _MOVE = 0.2  # of a weight's mean magnitude
 _SAME = 1e-9  # relative, of counts
@@ -179,12 +180,29 @@ def _move(network: nn.Module) -> None:
 
 
 def _chosen(rows: Rows, packed: Tensor, weights: list[Tensor]) -> list[Tensor]:
-    """Places of a few samples of each of some kinds: from everywhere, and those whose weights are the least
-    and the greatest.
+    """Places of a few samples of each of some kinds: from everywhere, those whose weights are the least and
+    the greatest, and one with each class, which may be rare.
     """
     kinds = sorted(rows.alike(packed), key=len, reverse=True)
     several = [kind for kind in kinds if len(kind) > 1] or kinds
-    return [_some(kind, weights) for kind in several[:_KINDS]]
+    return [
+        torch.cat([_some(kind, weights), _distinct(rows, packed, kind)]).unique() for kind in several[:_KINDS]
+    ]
+
+
+def _distinct(rows: Rows, packed: Tensor, places: Tensor) -> Tensor:
+    """The first of these places for each of the first values of every tensor of whole numbers."""
+    found: list[dict[int, int]] = [{} for _ in rows.fields]
+    for chunk in places.split(_CHUNK):
+        [part] = rows.parts(packed[chunk])
+        for known, field, tensor in zip(found, rows.fields, part.tensors, strict=True):
+            if field.dtype.is_floating_point or field.dtype.is_complex or not tensor.numel():
+                continue
+            each = tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None]
+            for value in set(each.unique()[:_DISTINCT].tolist()) - set(known):
+                if len(known) < _DISTINCT:
+                    known[value] = int(chunk[(each == value).any(dim=1).nonzero()[0, 0]])
+    return torch.tensor([place for known in found for place in known.values()], dtype=torch.int64)
 
 
 def _some(places: Tensor, weights: list[Tensor]) -> Tensor:

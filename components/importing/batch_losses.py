@@ -26,6 +26,7 @@ PAIR = (
 )
 BatchFunction = Callable[[nn.Module, Any], Any]
 _ALIKE = 1e-5  # of weights in float32
+_TOGETHER = 16  # samples that are asked at once, where the mean over them is checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,44 @@ class BatchCall(Call):
                 f" {reason(error)}"
             ) from None
         return result(found, self.name)
+
+    def check_average(self, network: nn.Module, inputs: Tensor, pairs: Tensor) -> None:
+        """Whether what the function gives for a few samples at once is the mean of what it gave for each
+        alone, to half of the digits of the largest: those that weigh otherwise may be rare.
+
+        Args:
+            network: in evaluation mode.
+            inputs: rows of samples.
+            pairs: what a call made of them, N x 2.
+
+        Raises:
+            ExperimentError: it is not.
+        """
+        if self.weight is None:
+            return
+        for part in self.parts(network, inputs):
+            size = len(part.places)
+            step = -(-size // _TOGETHER)
+            for first in range(step):
+                few = self.rows.some(part, list(range(first, size, step)))
+                self._check_few(network, few, pairs)
+
+    def _check_few(self, network: nn.Module, part: Part, pairs: Tensor) -> None:
+        values, weights = pairs[part.places].double().unbind(1)
+        if len(values) == 1 or not weights.any():
+            return
+        every = list(range(len(values)))
+        found = without_gradients(network, lambda: self.one_number(network, part, every))
+        number = float(found.detach())
+        mean = float(values.sum() / weights.sum())
+        largest = float((values / weights).nan_to_num(0, 0, 0).abs().max())
+        tolerance = torch.finfo(pairs.dtype).eps ** 0.5 * largest
+        if abs(number - mean) > tolerance and number != mean:
+            raise ExperimentError(
+                f"the loss {self.name} gives {number:.6g} for {len(values)} samples at once, and the mean of"
+                f" its numbers for each alone is {mean:.6g}: it weighs some samples in another way, or a"
+                f" sample's loss depends on the others in its batch; {PAIR}"
+            )
 
     def _pairs(self, network: nn.Module, part: Part) -> Tensor:
         if self.weight is None:

@@ -2,13 +2,14 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from lossmap.components.core.errors import ExperimentError
@@ -63,14 +64,9 @@ def check_function(builds: Sequence[Build], inputs: Tensor, name: str) -> None:
     """
     network = builds[0]()
     _refuse_shared_memory(network, name)
-    before = {key: tensor.clone() for key, tensor in _tensors(network).items()}
+    before = kept_tensors(network)
     outputs = _outputs(network, inputs)
-    for key, tensor in _tensors(network).items():
-        if not _same(tensor, before[key]):
-            raise ExperimentError(
-                f"{name} changes {key} in a forward pass in evaluation mode, so that no two passes are alike;"
-                " let it change only while self.training"
-            )
+    check_kept(network, before, name)
     _compare_passes(network, inputs, outputs, name)
     _compare_batches(network, inputs, outputs, name)
     again = inputs[:_FEW_LARGE] if inputs.numel() > _LARGE else inputs
@@ -78,6 +74,32 @@ def check_function(builds: Sequence[Build], inputs: Tensor, name: str) -> None:
     _expect(found, outputs[: len(again)], f"two networks of {name} with the same weights", _HIDDEN)
     _compare_moved(network, builds[0](), again, name)
     _check_graph(widen(builds[0]()), inputs[:_TRACED], name)
+
+
+def kept_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of its parameters and buffers by name, without those that its first call makes."""
+    tensors = {name: tensor for name, tensor in _tensors(network).items() if not is_lazy(tensor)}
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def check_kept(network: nn.Module, before: Mapping[str, Tensor], name: str) -> None:
+    """Refuse a network whose forward passes, in evaluation mode, changed its parameters or buffers.
+
+    Args:
+        network: after them.
+        before: its kept_tensors.
+        name: of the network, for messages.
+
+    Raises:
+        ExperimentError: with the first that is another.
+    """
+    for key, tensor in _tensors(network).items():
+        if key in before and not _same(tensor.to(before[key].device), before[key]):
+            raise ExperimentError(
+                f"{name} changes {key} in a forward pass in evaluation mode, so that no two passes are alike,"
+                " or it is surveyed around other weights than its own; let it change only while"
+                " self.training, or, where a pass projects the weights (max_norm), give those that it leaves"
+            )
 
 
 def _refuse_shared_memory(network: nn.Module, name: str) -> None:
@@ -206,7 +228,10 @@ def _leaves(outputs: Tensor) -> list[Tensor]:
 
 
 def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:
-    return detached_outputs(network, inputs).clone()  # which may be a buffer of the network
+    """As exact as its coarsest weights, in memory of their own: they may be a buffer of the network."""
+    found = detached_outputs(network, inputs).clone()
+    kinds = {each.dtype for each in network.parameters() if each.is_floating_point()}
+    return found.float() if found.dtype == torch.float64 and kinds - {torch.float64} else found
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

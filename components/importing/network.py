@@ -1,11 +1,13 @@
 """Networks that lossmap did not train: loaded, evaluated once, and kept as if it had."""
 
 import hashlib
+import math
 import time
 from functools import partial
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -15,13 +17,12 @@ from lossmap.components.core.errors import ExperimentError
 from lossmap.components.core.imports import python_object
 from lossmap.components.core.notes import tell
 from lossmap.components.core.progress import Progress, silent
-from lossmap.components.data.batches import as_inputs, load_first, load_packed
-from lossmap.components.data.samples import keep_samples
-from lossmap.components.importing.checks import check_function
-from lossmap.components.importing.evaluation import Evaluation
+from lossmap.components.data.batches import as_inputs, load_packed
+from lossmap.components.data.samples import keep_samples, load_survey_samples
+from lossmap.components.importing.checks import check_function, check_kept, kept_tensors
+from lossmap.components.importing.evaluation import Evaluated, Evaluation
 from lossmap.components.importing.loaded_code import loaded_code_sha256
 from lossmap.components.importing.trajectories import import_trajectories, read_weights
-from lossmap.components.landscape.forward import detached_outputs
 from lossmap.components.landscape.layers import check_layers
 from lossmap.components.landscape.moving import count_parameters, moving_parameters
 from lossmap.components.landscape.objective import experiment_loss, like_parameters
@@ -31,11 +32,12 @@ from lossmap.components.models import build
 from lossmap.components.models.imported import in_one_line
 from lossmap.components.models.state import check_finite, load_state, network_bytes
 from lossmap.components.stores import layout
-from lossmap.components.stores.documents import sealed, write_json
+from lossmap.components.stores.documents import load_tensors, sealed, write_json
 from lossmap.components.stores.runs import Run
 
-_UNCHANGED = 1e-3  # of the greatest loss: far above what another processor rounds
-_FIRST = 4  # samples whose losses are kept, to see later whether the network computes what it did
+_ROUNDED = 1e-4  # of the greatest loss: far above what another processor rounds
+_ROUNDED_ELSEWHERE = 1e-3  # and a GPU, whose convolutions have 10 bits
+_SUMMARY = ("loss", "error", "count")
 
 
 def import_network(run: Run, progress: Progress = silent) -> None:
@@ -60,20 +62,25 @@ def _import(run: Run, progress: Progress) -> None:
     network = load_network(model, run.manifest)
     check_layers(network)
     moving_parameters(network)  # refuses a network without any; lazy ones are counted after their first call
+    before = kept_tensors(network)
     import_trajectories(run.store, run.training, model, network)
     evaluation = Evaluation(network, experiment_loss(run.experiment, run.manifest), run.manifest, progress)
+    found: dict[Split, Evaluated] = {
+        split: _evaluated(run, split, network, evaluation) for split in ("train", "test")
+    }
+    check_kept(network, before, type(network).__name__)
     result: dict[str, Any] = {
-        "train": _evaluated(run, "train", network, evaluation),
-        "test": _evaluated(run, "test", network, evaluation),
+        **{split: {name: getattr(each, name) for name in _SUMMARY} for split, each in found.items()},
         "parameters": count_parameters(network),
         "seconds": time.monotonic() - start,
         "processes": 1,
         "device": evaluation.device,
         "torch": torch.__version__,
-        "first_losses": _first_losses(run, network).tolist(),
         "narrow_types": narrow_types(network.state_dict()),
     }
     run.store.write(layout.weights(run.training), sealed(network_bytes(network)))
+    losses: dict[str, Tensor] = {split: each.losses for split, each in found.items()}
+    run.store.write(layout.sample_losses(run.training), sealed(save(losses)))
     write_json(run.store, layout.training_result(run.training), result)
 
 
@@ -81,36 +88,32 @@ def check_unchanged(run: Run) -> None:
     """Refuse an imported network that computes something else than when it was taken in.
 
     Raises:
-        ExperimentError: the losses of the first samples differ by more than 1e-3 of the greatest.
+        ExperimentError: the loss of any of the survey's samples differs, by more than another processor
+            rounds.
     """
-    with in_one_line(run.experiment.model, "the look at its first samples"):
-        model = _imported(run.experiment.model)
-        found = _first_losses(run, load_network(model, run.manifest))
-    kept = torch.tensor(run.training_result["first_losses"], dtype=torch.float64)
-    if not are_close(found, kept, _UNCHANGED):
+    model, split = _imported(run.experiment.model), run.experiment.landscape.split
+    samples = load_survey_samples(run)
+    with in_one_line(model, "the look at the survey's samples"):
+        loss = experiment_loss(run.experiment, run.manifest)
+        evaluation = Evaluation(load_network(model, run.manifest), loss, run.manifest)
+        found = evaluation.of(*samples.packed).losses
+    kept = load_tensors(run.store, layout.sample_losses(run.training))[split][samples.places]
+    same = "cpu" == evaluation.device == run.training_result["device"]
+    if not are_close(found, kept, _ROUNDED if same else _ROUNDED_ELSEWHERE):
+        place = int((found - kept).abs().nan_to_num(math.inf, math.inf).argmax())
         raise ExperimentError(
-            f"{model.factory} with the loss {model.loss} gives the first samples {_listed(found)}, and gave"
-            f" them {_listed(kept)} when the store got it, though its code and its weights are the same: they"
-            " read something while they compute, such as a file or a variable of the environment; let the"
-            " factory take it as an argument (model.arguments), so that it counts"
+            f"{model.factory} with the loss {model.loss} gives {split} sample"
+            f" {int(samples.places[place])} the loss {float(found[place]):.6g}, and gave it"
+            f" {float(kept[place]):.6g} when the store got it,"
+            " though its code and its weights are the same: they read something while they compute, such as a"
+            " file or a variable of the environment; read it where the module is imported, or let the factory"
+            " take it as an argument (model.arguments), so that it counts"
         )
 
 
-def _first_losses(run: Run, network: nn.Module) -> Tensor:
-    """Of the first training samples, float64."""
-    packed, targets = load_first(run.store, run.manifest, "train", _FIRST)
-    network = network.cpu()
-    inputs = like_parameters(as_inputs(packed, run.manifest), network)
-    return experiment_loss(run.experiment, run.manifest)(detached_outputs(network, inputs), targets).detach()
-
-
-def _listed(values: Tensor) -> str:
-    return ", ".join(f"{value:.6g}" for value in values.tolist())
-
-
-def _evaluated(run: Run, split: Split, network: nn.Module, evaluation: Evaluation) -> dict[str, float | None]:
+def _evaluated(run: Run, split: Split, network: nn.Module, evaluation: Evaluation) -> Evaluated:
     if not run.manifest.count(split):
-        return {"loss": None, "error": None, "count": 0}
+        return Evaluated(None, None, 0, torch.zeros(0, dtype=torch.float64))
     packed = load_packed(run.store, run.manifest, split)
     result = evaluation.of(*packed)
     landscape = run.experiment.landscape

@@ -31,9 +31,14 @@ def call_by(network: nn.Module, call: Call) -> None:
     vars(network)[_NAME] = call
 
 
+def call_of(network: nn.Module) -> Call | None:
+    """How it is called; None: with one tensor."""
+    return vars(network).get(_NAME)
+
+
 def called(network: nn.Module, inputs: Tensor, weights: Mapping[str, Tensor] | None = None) -> Any:
     """The network's answer; with other weights in place of its own, by name."""
-    call = vars(network).get(_NAME)
+    call = call_of(network)
     if weights is None:
         return call(network, inputs) if call else network(inputs)
     if call is None:

@@ -6,6 +6,7 @@ import io
 import pathlib
 import types
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -122,25 +123,51 @@ def read_checkpoint(content: bytes, name: str, key: str | None = None) -> Checkp
             raise ExperimentError(
                 f"{name} is a pointer of Git LFS, expected the file that it stands for: git lfs pull"
             ) from None
-        if "TorchScript" in str(error):
-            raise ExperimentError(
-                f"{name} is a TorchScript archive, which holds code besides its weights; write these alone:"
-                " torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
-            ) from None
-        is_pickle = type(error).__name__ == "UnpicklingError"
-        if is_pickle and content.startswith(_PICKLES):
+        if what := _other_archive(content):
+            raise ExperimentError(f"{name} is {what}") from None
+        begins_well = content.startswith(_PICKLES)
+        if type(error).__name__ == "UnpicklingError" and begins_well:
             raise ExperimentError(
                 f"{name} holds more than tensors, and to read it could run code that is hidden in it; where"
                 " you trust it, write its weights alone: torch.save(model.state_dict(), FILE) or"
                 " safetensors.torch.save_model(model, FILE)"
             ) from None
-        cause = f"it begins with {content[:12]!r}" if is_pickle else reason(error)
+        is_torchs = begins_well or name.lower().endswith(".safetensors")
+        cause = reason(error) if is_torchs else f"it begins with {content[:12]!r}"
         raise ExperimentError(
             f"{name} cannot be read as weights: {cause}; expected .safetensors, or what torch.save"
             " writes of a state dict"
         ) from None
     checkpoint = held(found, name)
     return checkpoint if key is None else checkpoint.below(key, name)
+
+
+def _other_archive(content: bytes) -> str | None:
+    """What a zip is that torch.save did not write, and how weights are made of it."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return None
+    inner = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inner:
+        return (
+            "a TorchScript archive, which holds code besides its weights; write these alone:"
+            " torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+        )
+    if "data.pkl" in inner:
+        return None
+    if "models/model.json" in inner:
+        return (
+            "what torch.export wrote, a graph besides its weights; write these alone:"
+            " torch.save(torch.export.load(FILE).state_dict, OTHER)"
+        )
+    if names and all(name.endswith(".npy") for name in names):
+        return (
+            "an archive of numpy's; where its names are those of the network's weights, write"
+            " torch.save({name: torch.from_numpy(each) for name, each in numpy.load(FILE).items()}, OTHER)"
+        )
+    listed = ", ".join(names[:_SHOWN]) or "nothing"
+    return f"a zip archive that torch.save did not write ({listed}), expected the file of weights alone"
 
 
 def _load(content: bytes, name: str) -> Any:

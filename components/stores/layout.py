@@ -113,6 +113,11 @@ def weights(address: str) -> str:
     return training(address, "weights.safetensors")
 
 
+def sample_losses(address: str) -> str:
+    """What each sample adds to an imported network's loss, by its split."""
+    return training(address, "losses.safetensors")
+
+
 def training_result(address: str) -> str:
     """The metrics of the trained network; written last, so that its presence means that training is
     complete.

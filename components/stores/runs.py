@@ -153,6 +153,8 @@ class Run:
         """
         load_json(self.store, layout.training_result(self.training))
         load_tensors(self.store, layout.weights(self.training))
+        if not self.experiment.training:
+            load_tensors(self.store, layout.sample_losses(self.training))
 
     @cached_property
     def training_result(self) -> dict[str, Any]:

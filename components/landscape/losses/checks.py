@@ -11,6 +11,8 @@ from lossmap.components.landscape.losses.arrangement import classes_second, has_
 from lossmap.components.landscape.losses.loss import IGNORED, Loss, described
 from lossmap.components.landscape.losses.own import EACH, OwnLoss
 
+_ROUNDINGS = 20  # of the largest loss and output, by which two numbers that are equal may differ
+
 
 @torch.no_grad()
 def check_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
@@ -36,9 +38,28 @@ def check_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> None:
     for size in (1, 2):
         if len(targets) > size:
             trial.check_batches(values, size, tolerance)
-    trial.check_number(tolerance / loss.scale)
+    trial.check_number(values, tolerance)
     if isinstance(loss, OwnLoss) and not targets.is_floating_point():
         _check_ignored(loss, outputs, targets)
+
+
+@torch.no_grad()
+def check_average(loss: Loss, outputs: Tensor, targets: Tensor, values: Tensor) -> None:
+    """Whether the loss's own number for a batch is the mean of what it gives its samples, to a rounding of
+    the largest loss and output for each sample that is added, and 20 at least. check_loss tries few samples;
+    those that weigh otherwise may be rare.
+
+    Args:
+        loss: with any scale.
+        outputs: N x …
+        targets: N x …
+        values: the loss of each: (N,).
+
+    Raises:
+        ExperimentError: it is not.
+    """
+    trial = _Trial(loss, outputs, targets, described(outputs, targets))
+    trial.check_number(values, trial.tolerance(values) * max(1, len(values) / _ROUNDINGS))
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,7 @@ class _Trial:
         if self.outputs.dtype == torch.float64:
             return 1e-9 * largest
         kind = self.outputs.dtype if self.outputs.is_floating_point() else torch.float32
-        return 20 * torch.finfo(kind).eps * (largest + _largest(self.outputs))
+        return _ROUNDINGS * torch.finfo(kind).eps * (largest + _largest(self.outputs))
 
     def check_batches(self, values: Tensor, size: int, tolerance: float) -> None:
         """Whether the losses are the same in small batches."""
@@ -93,13 +114,13 @@ class _Trial:
                 f" the others in its batch, expected that it does not; {EACH}, from its own outputs alone"
             )
 
-    def check_number(self, tolerance: float) -> None:
-        """Whether the loss's own number is the mean."""
+    def check_number(self, values: Tensor, tolerance: float) -> None:
+        """Whether the loss's own number is the mean of these losses of the samples."""
         total = float(self.loss.weights(self.targets).sum())
         number = self.loss.own_number(self.outputs, self.targets)
         if number is None or not total:
             return
-        mean = float(self.loss(self.outputs, self.targets).sum()) / total
+        mean, tolerance = float(values.sum()) / total, tolerance / self.loss.scale
         if abs(number - mean) <= tolerance or number == mean or (math.isnan(number) and math.isnan(mean)):
             return
         raise ExperimentError(
@@ -111,7 +132,9 @@ class _Trial:
 
 
 def _in_float64(trial: _Trial) -> _Trial | None:
-    """None where the loss does not take it, for instance because it has weights in float32."""
+    """None where the loss does not take it, for instance because it has weights in float32, or answers in
+    less.
+    """
     if trial.outputs.is_complex():
         return None
     outputs, targets = trial.outputs.double(), trial.targets
@@ -120,6 +143,10 @@ def _in_float64(trial: _Trial) -> _Trial | None:
         for part in (slice(None), slice(1)):
             trial.loss(outputs[part].clone(), targets[part].clone())
         trial.loss.own_number(outputs.clone(), targets.clone())
+        if isinstance(trial.loss, OwnLoss):
+            answer = trial.loss.elements(outputs[:1].clone(), targets[:1].clone())
+            if answer.dtype != torch.float64:
+                return None
     except ExperimentError:
         return None
     return _Trial(trial.loss, outputs, targets, trial.what)

@@ -254,10 +254,16 @@ def _function(loss: Any) -> tuple[Any, dict[str, Any]]:
     if not isinstance(loss, nn.Module):
         return loss if callable(loss) else None, {}
     function = next((known for kind, known in _MODULES.items() if type(loss).forward is kind.forward), None)
-    if function is None:
+    if function is None or not _is_called_plainly(loss):
         return None, {}
     takes = set(signature(function).parameters) - _OLD_REDUCTIONS
     return function, {name: getattr(loss, name) for name in takes if hasattr(loss, name)}
+
+
+def _is_called_plainly(module: nn.Module) -> bool:
+    """Whether a call of it is its class's `forward`, and nothing besides."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return type(module).__call__ is nn.Module.__call__ and "forward" not in vars(module) and not hooks
 
 
 def _reason(reduction: str) -> str:

@@ -185,6 +185,13 @@ def _first_call(network, x):
     return x + network.positions
 
 
+class _Doubled(nn.Module):
+    """What follows has 53 bits, of which 24 mean something."""
+
+    def forward(self, x):
+        return x.double()
+
+
 def _slices_of_one():
     network = Own()
     both = torch.randn(3, 12)
@@ -210,6 +217,7 @@ def _slices_of_one():
         lambda: Own(lambda _, x: x + torch.ones(6).half().float()),  # of no weight
         lambda: Own().double(),
         lambda: Own().to(torch.bfloat16),
+        lambda: nn.Sequential(nn.Linear(4, 64), nn.Tanh(), _Doubled(), nn.Linear(64, 3).double()),
         lambda: nn.Sequential(nn.Unflatten(1, (4, 1)), nn.LSTM(1, 3, batch_first=True), _First()),
     ],
 )

@@ -107,6 +107,18 @@ ITEMS = [{"input_ids": ids, "labels": label} for ids, label in zip(TOKENS, Y, st
 PROMPTED, CLASSIFIED = padded(ITEMS), classified(ITEMS)
 
 
+WORDS = torch.arange(N) % 9
+
+
+def projecting(projected):
+    """Each pass scales the words that it meets to the length 1/2 at most."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Embedding(9, 4, max_norm=0.5), nn.Linear(4, 3))
+    if projected:
+        network(WORDS)
+    return network
+
+
 def linear():
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
@@ -256,6 +268,10 @@ TAKEN = {
     "data frames": (
         Given(linear(), "cross-entropy", pandas.DataFrame(X.numpy()), pandas.Series(Y.numpy())),
         lambda network: F.cross_entropy(network(X.double()), Y),
+    ),
+    "weights that a pass has projected": (
+        Given(projecting(projected=True), "cross-entropy", (WORDS, Y)),
+        lambda network: F.cross_entropy(network(WORDS), Y),
     ),
     "numbers": (
         Given(linear(), "mse", DataLoader(TensorDataset(X, Z[:, :3]), 7)),
@@ -445,6 +461,7 @@ def half_quantized():
         return nn.Sequential(torch.ao.nn.quantized.dynamic.Linear(4, 5), nn.Linear(5, 3))
 
 
+RARE = (2 * (torch.arange(20 * N) % 2)).index_fill(0, torch.tensor([123, 457]), 1)
 RANDOM = "what draws at random, as augmentation, masking"
 SEVERAL = "expected every sample once; hand over its Dataset"
 REFUSED = {
@@ -570,10 +587,24 @@ REFUSED = {
         "the loss in process <lambda> gives ",
         "let it return a pair of tensors, the values v and the weights w of each sample",
     ),
+    "a weight of a class that two samples in 800 have": (
+        Given(
+            linear(),
+            lambda network, b: F.cross_entropy(network(b[0]), b[1], torch.tensor([1.0, 50.0, 1.0]).to(b[0])),
+            (X.repeat(20, 1), RARE),
+        ),
+        "the loss in process <lambda> gives ",
+        "let it return a pair of tensors, the values v and the weights w of each sample",
+    ),
     "lengths without padding": (
         Given(language(), squeezed, [{"input_ids": ids, "labels": ids} for ids in TOKENS]),
         "how the loss in process squeezed weighs samples cannot be seen: samples count alike, or",
         "a DataLoader whose collate_fn pads them",
+    ),
+    "weights that a pass projects": (
+        Given(projecting(projected=False), "cross-entropy", (WORDS, Y)),
+        "Sequential changes 0.weight in a forward pass in evaluation mode",
+        "where a pass projects the weights (max_norm), give those that it leaves",
     ),
     "weights of the network": (
         Given(linear(), learnt_weights, SAMPLES),

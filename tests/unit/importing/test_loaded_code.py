@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import pandas
 import pytest
 import torch
 import torch.nn.functional as F
@@ -101,6 +102,63 @@ def test_what_a_module_holds_besides_its_parameters_counts():
     assert len({with_(), with_(), with_(weight=3.0), with_(mask=0.0), with_(steps=2)}) == 4
 
 
+def _hooked(factor):
+    network = nn.Linear(2, 2)
+    network.register_forward_hook(Configured(factor))
+    return network
+
+
+class Configured:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, _module, _inputs, outputs):
+        return outputs * self.factor
+
+
+def test_what_a_network_is_made_of_counts_in_its_order():
+    tanh = nn.Tanh()
+    networks = [
+        nn.Sequential(nn.Linear(2, 2), nn.Tanh()),
+        nn.Sequential(nn.Linear(2, 2), nn.Sigmoid()),
+        nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Tanh()),
+        nn.Sequential(nn.Linear(2, 2), tanh, tanh, tanh),
+        nn.Sequential(nn.Tanh(), nn.Linear(2, 2)),
+        nn.Linear(2, 2),
+        _hooked(1.5),
+        _hooked(2.5),
+    ]
+    assert len({loaded_code_sha256([network]) for network in networks}) == len(networks)
+    assert loaded_code_sha256([_hooked(1.5)]) == loaded_code_sha256([_hooked(1.5)])
+
+
+class Link:
+    def __init__(self, following):
+        self.following = following
+
+
+def test_what_is_linked_in_a_long_chain_counts_to_its_end():
+    def chain(end):
+        for _ in range(2000):
+            end = Link(end)
+        return end
+
+    assert loaded_code_sha256([chain(1)]) == loaded_code_sha256([chain(1)]) != loaded_code_sha256([chain(2)])
+
+
+def test_a_traced_network_counts_by_its_graph():
+    def traced(function):
+        graph = torch.fx.Graph()
+        node = graph.placeholder("x")
+        for _ in range(1000):
+            node = graph.call_function(function, (node,))
+        graph.output(node)
+        return torch.fx.GraphModule(nn.Module(), graph)
+
+    sine, same, cosine = (loaded_code_sha256([traced(each)]) for each in (torch.sin, torch.sin, torch.cos))
+    assert sine == same != cosine
+
+
 def test_installed_code_and_weights_do_not_count():
     assert loaded_code_sha256([nn.Linear(2, 3), F.mse_loss]) == loaded_code_sha256(
         [nn.Linear(2, 3), F.mse_loss]
@@ -112,11 +170,24 @@ class Configuration:
         self.rate, self.names = rate, {"a", "b", "c"}
 
 
+class Slotted:
+    __slots__ = ("rate",)
+
+    def __init__(self, rate):
+        self.rate = rate
+
+
+def _table(number):
+    return pandas.DataFrame({"w": [1.0] * 100 + [number] + [1.0] * 200})  # which shows its ends alone
+
+
 @pytest.mark.parametrize(
     ("one", "same", "other"),
     [
         ((number for number in "ab"), (number for number in "cd"), None),
         (Configuration(1.5), Configuration(1.5), Configuration(2.5)),
+        (Slotted(1.5), Slotted(1.5), Slotted(2.5)),
+        (_table(2.0), _table(2.0), _table(3.0)),
         (np.arange(3.0), np.arange(3.0), np.arange(3)),
         ({1: [torch.ones(2)]}, {1: [torch.ones(2)]}, {1: [torch.zeros(2)]}),
         (torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.bfloat16), torch.ones(2)),

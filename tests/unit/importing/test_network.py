@@ -37,6 +37,7 @@ from lossmap.pipelines.local import open_run
 
 GREY = Data(source="blobs", blobs=Blobs(train_per_class=70, test_per_class=5))
 RANDOM = np.random.default_rng(3)
+EVEN = np.arange(300) % 2
 ROWS = {"inputs": RANDOM.normal(size=(300, 4)), "targets": RANDOM.integers(0, 3, 300)}
 
 
@@ -459,7 +460,9 @@ def make():
     return nn.Sequential(nn.Linear(4, 6), Slope(), nn.Linear(6, 3))
 
 def loss(outputs, targets):
-    return SCALE * nn.functional.cross_entropy(outputs, targets, reduction="none")
+    with open("rare.json") as file:
+        factor = 1 + json.load(file) * (targets == 2)
+    return SCALE * factor * nn.functional.cross_entropy(outputs, targets, reduction="none")
 
 with open("scale.json") as file:
     SCALE = json.load(file)
@@ -468,7 +471,9 @@ with open("scale.json") as file:
 
 @pytest.fixture
 def module_that_reads(tmp_path, monkeypatch):
-    """A module of the user's whose factory reads the environment, and whose loss reads a file."""
+    """A module of the user's whose factory reads the environment, and whose loss reads a file when it is
+    imported and another in every call, for one sample of 300.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "reading.py").write_text(SLOPE)
@@ -477,7 +482,8 @@ def module_that_reads(tmp_path, monkeypatch):
         sys.modules.pop("reading", None)
         monkeypatch.setenv("SLOPE", slope)
         (tmp_path / "scale.json").write_text(scale)
-        np.savez("data.npz", **ROWS)
+        (tmp_path / "rare.json").write_text("0")
+        np.savez("data.npz", inputs=ROWS["inputs"], targets=np.where(np.arange(300) == 250, 2, EVEN))
         model = Imported(factory="reading:make", loss="reading:loss")
         return with_digests(Experiment(data=Data(source="data.npz"), model=model))
 
@@ -492,7 +498,7 @@ def test_what_factory_and_loss_read_of_files_and_of_the_environment_counts(modul
 
 
 def test_a_network_that_computes_something_else_than_the_one_in_the_store_is_refused(
-    module_that_reads, settings, monkeypatch
+    module_that_reads, settings, monkeypatch, tmp_path
 ):
     run = open_run("run", settings)
     steps.prepare(run, module_that_reads())
@@ -500,5 +506,12 @@ def test_a_network_that_computes_something_else_than_the_one_in_the_store_is_ref
     steps.train(run, settings)  # found in the store
     monkeypatch.setenv("MORE", "0.5")
     line = _refused(steps.train, run, settings)
-    assert line.startswith("reading:make with the loss reading:loss gives the first samples ")
-    assert line.endswith("let the factory take it as an argument (model.arguments), so that it counts")
+    assert line.startswith("reading:make with the loss reading:loss gives train sample ")
+    assert line.endswith(
+        "read it where the module is imported, or let the factory take it as an argument (model.arguments),"
+        " so that it counts"
+    )
+    monkeypatch.delenv("MORE")
+    steps.train(run, settings)
+    (tmp_path / "rare.json").write_text("0.01")
+    assert " gives train sample 250 the loss " in _refused(steps.train, run, settings)

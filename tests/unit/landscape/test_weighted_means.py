@@ -55,7 +55,7 @@ def test_import_survey_and_paths_have_torchs_own_number(name):
     loss = named_loss(criterion) if isinstance(criterion, str) else users_loss(criterion, "own")
     tensors = manifest().model_copy(update={"kind": "tensors"})
     imported = Evaluation(Shift(), loss, tensors).of(outputs, targets)
-    assert imported["loss"] == pytest.approx(expected, rel=1e-12)
+    assert imported.loss == pytest.approx(expected, rel=1e-12)
     for size in (1, 5, 64):
         samples, network = Samples(outputs, targets, size), Shift()
         found = Evaluator(Problem(network, loss, samples), _still(network), "frozen")(0.0, 0.0)
@@ -63,9 +63,9 @@ def test_import_survey_and_paths_have_torchs_own_number(name):
         along = evaluate((network, loss), {"train": samples}, path, (0.0, 1.0), lambda *_: None)["train"]
         assert (found.loss, along.loss[0]) == pytest.approx((expected, expected), rel=1e-12)
         assert found.error == pytest.approx(
-            math.nan if imported["error"] is None else imported["error"], rel=1e-12, nan_ok=True
+            math.nan if imported.error is None else imported.error, rel=1e-12, nan_ok=True
         )
-        assert along.error_standard_error[0] >= 0 or imported["error"] is None
+        assert along.error_standard_error[0] >= 0 or imported.error is None
         value, _ = value_and_gradient(Parameters(Problem(Shift(), loss, samples)))
         assert value == pytest.approx(expected, rel=1e-12)
 
@@ -211,7 +211,7 @@ def test_a_batch_of_one_sample_that_is_squeezed_is_one_sample(count, size):
     expected = float(((network.layer(inputs)[:, 0] - targets) ** 2).mean().detach())
     problem = Problem(network, named_loss("mse"), Samples(inputs, targets, size))
     tensors = manifest().model_copy(update={"kind": "tensors"})
-    imported = Evaluation(network, named_loss("mse"), tensors).of(inputs, targets)["loss"]
+    imported = Evaluation(network, named_loss("mse"), tensors).of(inputs, targets).loss
     value, _ = value_and_gradient(Parameters(problem))
     centre = Evaluator(problem, _still(network), "frozen")(0.0, 0.0).loss
     assert (imported, value, centre) == pytest.approx((expected,) * 3, rel=1e-12)

@@ -4,6 +4,7 @@ import pickle
 import re
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,20 @@ def _scripted(network):
     file = io.BytesIO()
     with warnings.catch_warnings(action="ignore"):  # torch.jit is deprecated, and its files are there
         torch.jit.save(torch.jit.script(network), file)
+    return file.getvalue()
+
+
+def _arrays(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def _zipped(*names):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
     return file.getvalue()
 
 
@@ -500,7 +515,6 @@ def test_a_file_that_needs_pickle_is_refused_with_the_cure_and_nothing_of_it_run
     [
         (save(STATE)[:50], "a.safetensors", "a.safetensors cannot be read as weights: SafetensorError: "),
         (_saved(STATE)[:200], "a.pt", "a.pt cannot be read as weights: "),
-        (b"", "a.pt", "a.pt cannot be read as weights: EOFError"),
         (
             _saved({"epoch": 3}),
             "a.pt",
@@ -518,6 +532,20 @@ def test_a_file_that_needs_pickle_is_refused_with_the_cure_and_nothing_of_it_run
             for name in ("a.pt", "a.safetensors")
         ),
         (_scripted(nn.Linear(2, 1)), "a.pt", "a.pt is a TorchScript archive, which holds code besides its"),
+        (_arrays(weight=np.ones(2)), "a.npz", "a.npz is an archive of numpy's; where its names are those of"),
+        (
+            _zipped("x/notes.txt"),
+            "a.pt",
+            "a.pt is a zip archive that torch.save did not write (x/notes.txt),",
+        ),
+        (_zipped(), "a.pt", "a.pt is a zip archive that torch.save did not write (nothing), expected the"),
+        (_zipped("a/models/model.json"), "a.pt2", "a.pt2 is what torch.export wrote, a graph besides its"),
+        (
+            b"a: 1",
+            "a.pt",
+            "a.pt cannot be read as weights: it begins with b'a: 1'; expected .safetensors, or",
+        ),
+        (b"", "a.pt", "a.pt cannot be read as weights: it begins with b''; expected .safetensors, or what"),
         (
             _saved({"weight": torch.zeros(1, device="meta")}),
             "a.pt",

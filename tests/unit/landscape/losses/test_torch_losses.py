@@ -63,6 +63,35 @@ def test_every_loss_of_torch_is_known_or_refused():
     }
 
 
+class Fivefold(nn.CrossEntropyLoss):
+    def __call__(self, outputs, targets):
+        return 5 * super().__call__(outputs, targets)
+
+
+def _hooked(change):
+    criterion = nn.CrossEntropyLoss()
+    change(criterion)
+    return criterion
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        Fivefold(),
+        _hooked(lambda loss: loss.register_forward_hook(lambda *_: 5 * _[-1])),
+        _hooked(lambda loss: loss.register_forward_pre_hook(lambda _, pair: (2 * pair[0], pair[1]))),
+        _hooked(lambda loss: setattr(loss, "forward", lambda *pair: 5 * F.cross_entropy(*pair))),
+    ],
+    ids=["call", "hook", "hook before", "forward"],
+)
+def test_a_loss_of_torch_that_is_called_in_another_way_is_taken_as_it_is_called(criterion):
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(9, 3, generator=generator, dtype=torch.float64)
+    targets = torch.randint(3, (9,), generator=generator)
+    found = float(users_loss(criterion, "own")(outputs, targets).mean())
+    assert found == pytest.approx(float(criterion(outputs, targets)), rel=1e-12)
+
+
 def test_a_weighted_mean_written_out():
     weights, classes = [0.2, 3.0], torch.tensor([0, 1, 1, -100])
     outputs = torch.tensor([[1.0, 2.0], [0.5, 0.5], [3.0, 1.0], [9.0, 9.0]], dtype=torch.float64)
