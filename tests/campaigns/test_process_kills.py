@@ -125,7 +125,9 @@ def _comes(moment, process, run, generator):
         if process.poll() is not None:
             return False
         time.sleep(0.001)
-    time.sleep({"start-up": 4.0, "step": 0.05, "checkpoint": 0.002, "last epoch": 0.1}.get(moment, 0.5) * delay)
+    time.sleep(
+        {"start-up": 4.0, "step": 0.05, "checkpoint": 0.002, "last epoch": 0.1}.get(moment, 0.5) * delay
+    )
     return process.poll() is None
 
 

@@ -150,9 +150,7 @@ def test_another_seed_runs_its_own_cells_only_beside_each_other_and_json_has_all
         ),
     )
     away = ("--tracking", "http://127.0.0.1:9")
-    ended = lossmap(
-        "study", "tiny.yaml", "--seeds", "2", "--parallel", "2", "--json", *away, cwd=folder
-    )
+    ended = lossmap("study", "tiny.yaml", "--seeds", "2", "--parallel", "2", "--json", *away, cwd=folder)
     record = json.loads(ended.stdout)
     runs = {run["run"] for run in record["runs"]}
     for run in runs - first:  # by processes of their own

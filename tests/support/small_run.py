@@ -61,9 +61,7 @@ def found(run: Run) -> tuple[Any, ...]:
 
 
 def _untimed(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value for name, value in numbers.items() if "second" not in name and name != "timestamp"
-    }
+    return {name: value for name, value in numbers.items() if "second" not in name and name != "timestamp"}
 
 
 def same(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:
