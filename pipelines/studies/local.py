@@ -80,7 +80,7 @@ def run_in_parallel(
         stage: opens the display, which hears how many have ended and which go on.
         say: hears what failed.
     """
-    failed, untracked = dict[str, str](), list[str]()
+    endings: dict[str, _Ending] = {}
     waiting, processes = list(missing), dict[str, _CellProcess]()
     try:
         with stage("cells") as progress:
@@ -91,27 +91,23 @@ def run_in_parallel(
                     try:
                         processes[cell.run] = _CellProcess(cell, settings)
                     except LossmapError as error:
-                        failed[cell.run] = str(error)
+                        endings[cell.run] = _Ending(reason=str(error))
                 progress(len(missing) - len(waiting) - len(processes), len(missing), ", ".join(processes))
                 for run in _wait_for_end(processes):
-                    ended = processes.pop(run).ending(settings)
-                    if ended.reason:
-                        failed[run] = ended.reason
-                    if ended.untracked:
-                        untracked.append(ended.untracked)
+                    endings[run] = processes.pop(run).ending(settings)
             progress(len(missing), len(missing), "")
     except (KeyboardInterrupt, Interrupted):
-        raise _interrupted(len(missing) - len(waiting) - len(processes) - len(failed), len(missing)) from None
+        finished = sum(not ending.reason for ending in endings.values())
+        raise _interrupted(finished, len(missing)) from None
     finally:
         for process in processes.values():
             process.terminate()
         for process in processes.values():
             process.close()
-    for run, reason in failed.items():
-        say(f"{run} failed: {reason}")
-    for line in untracked:
-        say(line)
-    return failed
+    for run, ending in endings.items():
+        if line := ending.untracked or (ending.reason and f"{run} failed: {ending.reason}"):
+            say(line)
+    return {run: ending.reason for run, ending in endings.items() if ending.reason}
 
 
 class _CellProcess:

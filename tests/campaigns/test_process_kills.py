@@ -1,9 +1,10 @@
-"""Real processes killed or asked to stop at seeded moments, one or all, once and again: the same command goes on
-to the bits of an undisturbed run, and no process is left.
+"""Real processes killed or asked to stop at seeded moments, one or all, once and again: the same command
+goes on to the bits of an undisturbed run, and no process is left.
 """
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,15 +13,19 @@ import psutil
 import pytest
 from support.campaigns import cases, check_line, draws, outcomes
 from support.command_line import LOSSMAP, environment
+from support.processes import as_ranks
 from support.small_run import EXPERIMENT, found, same
 
 from lossmap.components import steps
+from lossmap.components.config.settings import Settings
+from lossmap.components.core.errors import LossmapError
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
 
 _EPOCHS = 12
 _MOST_SECONDS = 150
+_LATEST = {"start-up": 4.0, "step": 0.05, "checkpoint": 0.002, "last epoch": 0.1, "survey": 0.5}  # s after
 _TRAINED = EXPERIMENT.model_copy(
     update={
         "training": EXPERIMENT.training.model_copy(update={"processes": 2, "epochs": _EPOCHS}),
@@ -48,6 +53,60 @@ def test_a_run_goes_on_whatever_process_is_killed(undisturbed, tmp_path):
             outcomes[f"process: {told[-1]}; then the same bits"] += 1
         _finish(run)
         assert same(found(Run(run.store, run.name)), undisturbed), told
+
+
+def test_a_survey_goes_on_whatever_worker_is_killed(undisturbed, tmp_path):
+    trained = _begun(tmp_path / "trained")
+    steps.train(trained, Settings(store=trained.store.uri, tracking="none"))
+    steps.plan(trained)
+    for case, generator in enumerate(draws("workers", cases(1, cost=100))):
+        shutil.copytree(trained.store.folder, tmp_path / str(case))
+        run, kills = Run(open_store(str(tmp_path / str(case))), "run"), generator.randrange(1, 4)
+        told = sum(not _survived(run, generator) for _ in range(kills))
+        as_ranks(2, _merge_and_report, run.store.uri)
+        together = _content(run.store)
+        _merge_and_report(0, run.store.uri)
+        assert _content(run.store) == together
+        assert same(found(Run(run.store, "run")), undisturbed)
+        outcomes["survey, worker killed: told, then the same bits"] += told
+        outcomes["survey, worker killed: done all the same"] += kills - told
+        outcomes["two merges, two reports at once: both end, the same bytes"] += 1
+        assert not _workers()
+
+
+def _survived(run, generator):
+    """Evaluate, with a worker killed at a moment; whether that ended well."""
+    moment, kind = generator.randrange(8), generator.choice(_SIGNALS)
+    delay = generator.random() * 0.01
+
+    def disturb(done, _total, _detail):
+        workers = _workers()
+        if done == moment and workers:
+            time.sleep(delay)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                generator.choice(workers).send_signal(kind)
+
+    try:
+        steps.evaluate(Run(run.store, "run"), disturb)
+    except LossmapError as error:
+        check_line(str(error))
+        assert "--resume run" in str(error)
+        return False
+    return True
+
+
+def _merge_and_report(_rank, uri):
+    steps.merge(Run(open_store(uri), "run"))
+    steps.report(Run(open_store(uri), "run"), Settings(store=uri, tracking="none"))
+
+
+def _content(store):
+    return {key: store.read(key) for key in store.keys("")}
+
+
+def _workers():
+    """The children of this process's fork server."""
+    return [child for server in psutil.Process().children() for child in server.children()]
 
 
 def _begun(folder):
@@ -125,9 +184,7 @@ def _comes(moment, process, run, generator):
         if process.poll() is not None:
             return False
         time.sleep(0.001)
-    time.sleep(
-        {"start-up": 4.0, "step": 0.05, "checkpoint": 0.002, "last epoch": 0.1}.get(moment, 0.5) * delay
-    )
+    time.sleep(_LATEST[moment] * delay)
     return process.poll() is None
 
 
