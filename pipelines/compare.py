@@ -1,9 +1,10 @@
 """Runs side by side: the table, and the page."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.config.pictures import Pictures
@@ -11,7 +12,7 @@ from lossmap.components.config.settings import Settings
 from lossmap.components.core.serialization import as_csv
 from lossmap.components.stores import layout
 from lossmap.components.stores.objects import Store
-from lossmap.components.stores.runs import Run, list_runs
+from lossmap.components.stores.runs import Run, list_finished
 
 if TYPE_CHECKING:
     from lossmap.components.figures.comparison.contrasts import Comparison
@@ -32,8 +33,8 @@ class Row:
 
 def finished_runs(store: Store, study: str) -> list[Run]:
     """The finished runs of a study, oldest first."""
-    runs = [Run(store, name) for name in list_runs(store)]
-    return [run for run in runs if run.is_finished() and run.experiment.study == study]
+    runs = [Run(store, name) for name in list_finished(store)]
+    return [run for run in runs if run.experiment.study == study]
 
 
 def rows(runs: Sequence[Run]) -> list[Row]:
@@ -67,13 +68,12 @@ def as_records(rows: Sequence[Row], comparison: "Comparison") -> list[dict[str, 
     from lossmap.components.figures.comparison import sentences
 
     together = {"answer": sentences.answer(comparison), "caveats": sentences.caveats(comparison)}
+    differences = defaultdict[str, list[dict[str, Any]]](list)
+    for contrast in comparison.contrasts:
+        differences[contrast.second].append(contrast.record())
     return [
-        {
-            **record,
-            "differences": [each.record() for each in comparison.contrasts if each.second == record["run"]],
-            **together,
-        }
-        for record in row_records(rows)
+        {**record, "differences": differences[row.run.name], **together}
+        for row, record in zip(rows, row_records(rows), strict=True)
     ]
 
 

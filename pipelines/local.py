@@ -15,6 +15,7 @@ from lossmap.components.stores.runs import Run
 from lossmap.pipelines.stages import Stage
 
 STAGES = ("prepare", "train", "survey", "report")
+UNTRACKED = "MLflow did not get this run: "
 
 
 def new_name(experiment: Experiment) -> str:
@@ -35,6 +36,11 @@ def place(store: str, key: str) -> str:
     """Where an object is, for people: its path in a folder, else its URI."""
     folder = unquote(store.removeprefix("file://")) if store.startswith("file://") else store
     return f"{folder}/{key}"
+
+
+def untracked(run: str, error: TrackingError) -> str:
+    """What a finished run says that MLflow did not get."""
+    return f"{UNTRACKED}{error}; the report is complete, and `lossmap sync {run}` sends it"
 
 
 def run(

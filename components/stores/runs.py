@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cached_property
 from typing import Any
 
@@ -78,8 +78,13 @@ class Run:
         Raises:
             StoreError: the store has no such run; the message names some that it has.
         """
-        self.check_begun()
-        return load_document(self.store, layout.experiment(self.name), Experiment)
+        try:
+            return load_document(self.store, layout.experiment(self.name), Experiment)
+        except Damaged:
+            raise
+        except StoreError:
+            self.check_begun()
+            raise
 
     def has_data(self) -> bool:
         """Whether its data set is packed."""
@@ -253,12 +258,18 @@ def list_runs(store: Store) -> list[str]:
     """Names of all runs: those of studies, whose names have no time, in their order, then the others,
     oldest first.
     """
-    names = [
-        key.split("/")[1]
-        for key in store.keys("runs/")
-        if key.endswith("/experiment.json") and key.count("/") == 2
-    ]
-    return sorted(names, key=_age)
+    return _names_of(set(store.keys("runs/")))
+
+
+def list_finished(store: Store) -> list[str]:
+    """The same of those whose report is complete; the store is asked for one list, whatever their number."""
+    keys = set(store.keys("runs/"))
+    return [name for name in _names_of(keys) if layout.scalars(name) in keys]
+
+
+def _names_of(keys: Set[str]) -> list[str]:
+    names = {key.split("/")[1] for key in keys}
+    return sorted((name for name in names if layout.experiment(name) in keys), key=_age)
 
 
 def _age(run: str) -> tuple[str, str]:

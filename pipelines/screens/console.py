@@ -58,12 +58,7 @@ def run_experiment(run: Run, experiment: Experiment, settings: Settings) -> None
     try:
         local.run(run, experiment, settings, progress_bar)
     except TrackingError as error:
-        console.print(
-            f"  MLflow did not get this run: {error}; the report is complete, and `lossmap sync {run.name}`"
-            " sends it",
-            soft_wrap=True,
-            markup=False,
-        )
+        console.print(f"  {local.untracked(run.name, error)}", soft_wrap=True, markup=False)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
             f"interrupted; what is finished is kept. Go on with: lossmap run --resume {run.name}"

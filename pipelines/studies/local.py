@@ -6,6 +6,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
 
 from joblib import cpu_count
 
@@ -56,7 +58,7 @@ def run_in_sequence(missing: Sequence[Cell], settings: Settings, stage: Stage, s
         except (KeyboardInterrupt, Interrupted):
             raise _interrupted(index, len(missing)) from None
         except TrackingError as error:  # what the store holds is complete
-            say(f"  MLflow did not get this run: {error}; `lossmap sync {cell.run}` sends it")
+            say(f"  {local.untracked(cell.run, error)}")
         except LossmapError as error:
             failed[cell.run] = str(error)
             say(f"  failed: {error}")
@@ -78,7 +80,7 @@ def run_in_parallel(
         stage: opens the display, which hears how many have ended and which go on.
         say: hears what failed.
     """
-    failed: dict[str, str] = {}
+    endings: dict[str, _Ending] = {}
     waiting, processes = list(missing), dict[str, _CellProcess]()
     try:
         with stage("cells") as progress:
@@ -89,40 +91,42 @@ def run_in_parallel(
                     try:
                         processes[cell.run] = _CellProcess(cell, settings)
                     except LossmapError as error:
-                        failed[cell.run] = str(error)
+                        endings[cell.run] = _Ending(reason=str(error))
                 progress(len(missing) - len(waiting) - len(processes), len(missing), ", ".join(processes))
                 for run in _wait_for_end(processes):
-                    if reason := processes.pop(run).reason(settings):
-                        failed[run] = reason
+                    endings[run] = processes.pop(run).ending(settings)
             progress(len(missing), len(missing), "")
     except (KeyboardInterrupt, Interrupted):
-        raise _interrupted(len(missing) - len(waiting) - len(processes) - len(failed), len(missing)) from None
+        finished = sum(not ending.reason for ending in endings.values())
+        raise _interrupted(finished, len(missing)) from None
     finally:
         for process in processes.values():
             process.terminate()
         for process in processes.values():
-            process.last_line()
-    for run, reason in failed.items():
-        say(f"{run} failed: {reason}")
-    return failed
+            process.close()
+    for run, ending in endings.items():
+        if line := ending.untracked or (ending.reason and f"{run} failed: {ending.reason}"):
+            say(line)
+    return {run: ending.reason for run, ending in endings.items() if ending.reason}
 
 
 class _CellProcess:
-    """A cell that is run by a process of its own. What it says goes to a file: a pipe that nobody reads
-    would stop it once it is full.
+    """A cell that is run by a process of its own. What it says goes to files: a pipe that nobody reads would
+    stop it once it is full.
     """
 
     def __init__(self, cell: Cell, settings: Settings):
         self.cell = cell
         steps.prepare(local.open_run(cell.run, settings), cell.experiment)
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # open for as long as the process is
+        # open for as long as the process is
+        self._output, self._errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         command = [sys.executable, "-c", _CELL, "run", "--resume", cell.run]
         self._process = subprocess.Popen(
             command,
             env={**os.environ, **settings.environment()},  # arguments are for all to see, also a password
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._output,
+            stdout=self._output,
+            stderr=self._errors,
             start_new_session=True,
         )
 
@@ -135,23 +139,40 @@ class _CellProcess:
         """Ask its process to end."""
         self._process.terminate()
 
-    def reason(self, settings: Settings) -> str:
-        """Why the run is not finished; empty if it is."""
-        line = self.last_line()
-        if open_store(settings.store).exists(layout.scalars(self.cell.run)):
-            return ""
-        if not line:
-            return f"its process ended with exit code {self._process.returncode}"
-        return line.removeprefix("lossmap: ")
-
-    def last_line(self) -> str:
-        """The error that the process ended with, else its last line; it is forgotten then."""
+    def ending(self, settings: Settings) -> "_Ending":
+        """How it went; what the process said is forgotten then."""
         self._process.communicate()
-        with self._output as file:
-            file.seek(0)
-            lines = file.read().decode(errors="replace").strip().splitlines()
-        errors = [line for line in lines if line.startswith("lossmap: ")]
-        return (errors or lines or [""])[-1]
+        said, errors = _lines(self._output), _lines(self._errors)
+        self.close()
+        if open_store(settings.store).exists(layout.scalars(self.cell.run)):
+            return _Ending(untracked=next((line for line in said if line.startswith(local.UNTRACKED)), ""))
+        reasons = [line.removeprefix("lossmap: ") for line in errors if line.startswith("lossmap: ")]
+        code = f"its process ended with exit code {self._process.returncode}"
+        return _Ending(reason=(reasons or errors or [code])[-1])
+
+    def close(self) -> None:
+        """Wait for the end of the process, and forget what it said."""
+        self._process.communicate()
+        self._output.close()
+        self._errors.close()
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a cell's process ended.
+
+    Attributes:
+        reason: why the run is not finished; empty if it is.
+        untracked: what it said of a finished run that MLflow did not get; empty if it did.
+    """
+
+    reason: str = ""
+    untracked: str = ""
+
+
+def _lines(file: IO[bytes]) -> list[str]:
+    file.seek(0)
+    return [line.strip() for line in file.read().decode(errors="replace").strip().splitlines()]
 
 
 def _wait_for_end(processes: Mapping[str, _CellProcess]) -> list[str]:

@@ -1,5 +1,6 @@
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import boto3
@@ -9,6 +10,7 @@ from botocore.client import Config
 from botocore.exceptions import ClientError
 from cluster.kubectl import forward, get, kubectl, run_python, wait_for_deployment
 from mlflow import MlflowClient
+from support.rights import documented
 
 from lossmap.components.stores.objects import open_store
 
@@ -136,35 +138,6 @@ def test_mlflow_finds_its_runs_again_after_a_restart(installation, mlflow_forwar
         assert MlflowClient(f"http://127.0.0.1:{port}").get_run(run).info.run_name == "kept"
 
 
-ALLOWED = """\
-create workflowtaskresults.argoproj.io
-patch workflowtaskresults.argoproj.io
-get workflows.argoproj.io
-get configmaps=kfp-launcher
-get secrets=mlpipeline-minio-artifact
-create pytorchjobs.kubeflow.org
-get pytorchjobs.kubeflow.org
-list pytorchjobs.kubeflow.org
-watch pytorchjobs.kubeflow.org
-patch pytorchjobs.kubeflow.org
-delete pytorchjobs.kubeflow.org
-create trainjobs.trainer.kubeflow.org
-get trainjobs.trainer.kubeflow.org
-list trainjobs.trainer.kubeflow.org
-watch trainjobs.trainer.kubeflow.org
-patch trainjobs.trainer.kubeflow.org
-delete trainjobs.trainer.kubeflow.org
-get jobsets.jobset.x-k8s.io
-get jobs.batch
-get pods
-list pods
-watch pods
-get pods/log
-list events
-list services
-list workloads.kueue.x-k8s.io
-get localqueues.visibility.kueue.x-k8s.io/pendingworkloads"""
-
 REFUSED = """\
 get secrets
 list secrets
@@ -189,11 +162,32 @@ create rolebindings.rbac.authorization.k8s.io
 create serviceaccounts/token
 impersonate serviceaccounts
 delete persistentvolumeclaims"""
+REFUSED_PEOPLE = """\
+get secrets
+list secrets
+get secrets=lossmap-object-store
+list configmaps
+update configmaps=lossmap
+create pods
+delete pods
+create pods/exec
+create services
+get services/proxy=metadata-ui
+create pytorchjobs.kubeflow.org
+patch pytorchjobs.kubeflow.org
+deletecollection pytorchjobs.kubeflow.org
+create trainjobs.trainer.kubeflow.org
+create workflows.argoproj.io
+delete workflows.argoproj.io
+create rolebindings.rbac.authorization.k8s.io
+create serviceaccounts/token
+impersonate serviceaccounts
+delete persistentvolumeclaims"""
+RIGHTS = {who: sorted(rights) for who, rights in documented().items()}
 
 
-def _allowed(account: str, namespace: str, lines: str) -> list[str]:
+def _allowed(account: str, namespace: str, asked: Sequence[str]) -> list[str]:
     """Those lines, `verb resource.group/subresource=name`, that the account may do in the namespace."""
-    asked = lines.split("\n")
     reviews = [
         {
             "apiVersion": "authorization.k8s.io/v1",
@@ -230,14 +224,27 @@ def _attributes(line: str, namespace: str) -> dict[str, str]:
 
 
 def test_the_account_of_the_steps_may_do_what_it_must_and_no_more(installation):
-    account = f"{installation.runs}:lossmap-run"
-    assert _allowed(account, installation.runs, f"{ALLOWED}\n{REFUSED}") == ALLOWED.split("\n")
+    account, rights = f"{installation.runs}:lossmap-run", RIGHTS["lossmap-run", "kubeflow"]
+    assert _allowed(account, installation.runs, [*rights, *REFUSED.split("\n")]) == rights
 
 
-def test_the_account_of_the_steps_has_no_rights_elsewhere_and_that_of_training_has_none(installation):
-    everything = f"{ALLOWED}\n{REFUSED}"
-    assert _allowed(f"{installation.runs}:lossmap-run", installation.services, everything) == []
-    assert _allowed(f"{installation.runs}:lossmap-training", installation.runs, everything) == []
+def test_people_may_do_what_they_must_and_no_more(installation, person):
+    account, refused = f"{installation.runs}:person", REFUSED_PEOPLE.split("\n")
+    there, services = RIGHTS["lossmap-user", "kubeflow"], RIGHTS["lossmap-user", "lossmap"]
+    assert _allowed(account, installation.runs, [*there, *refused]) == there
+    assert _allowed(account, installation.services, [*services, *refused]) == services
+
+
+def test_the_accounts_of_the_steps_elsewhere_of_training_and_of_services_may_do_nothing(installation):
+    everything = sorted({*REFUSED.split("\n"), *(right for rights in RIGHTS.values() for right in rights)})
+    for account, namespace in (
+        (f"{installation.runs}:lossmap-run", installation.services),
+        (f"{installation.runs}:lossmap-training", installation.runs),
+        (f"{installation.runs}:lossmap-training", installation.services),
+        (f"{installation.services}:default", installation.services),
+        (f"{installation.services}:default", installation.runs),
+    ):
+        assert _allowed(account, namespace, everything) == [], account
 
 
 def test_applying_again_changes_nothing(installation):

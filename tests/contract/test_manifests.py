@@ -4,10 +4,12 @@ import shutil
 import subprocess
 import tomllib
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
+from support.rights import documented
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
@@ -112,6 +114,42 @@ def test_roles_are_small(folder):
             name
         )
         assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"]), name
+
+
+def _rights(rule):
+    """A rule, spelt as the table of the README does."""
+    for verb, group, resource in product(rule["verbs"], rule["apiGroups"], rule["resources"]):
+        name, slash, part = resource.partition("/")
+        full = f"{name}.{group}" if group else name
+        for only in rule.get("resourceNames", [""]):
+            yield f"{verb} {full}{slash}{part}{only and '='}{only}"
+
+
+@pytest.mark.parametrize("folder", OVERLAYS)
+def test_the_rights_are_those_of_the_readme_and_nobody_has_others(folder):
+    objects = render(folder)
+    granted = {
+        (each["metadata"]["name"], each["metadata"]["namespace"]): {
+            right for rule in each["rules"] for right in _rights(rule)
+        }
+        for each in objects
+        if each["kind"] == "Role"
+    }
+    assert granted == documented()
+    bound = [
+        (binding["roleRef"], subject)
+        for binding in objects
+        if binding["kind"] == "RoleBinding"
+        for subject in binding["subjects"]
+    ]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lossmap-run"}
+    assert bound == [(role, {"kind": "ServiceAccount", "name": "lossmap-run", "namespace": "kubeflow"})]
+    tokens = {
+        each["metadata"]["name"]: each.get("automountServiceAccountToken", True)
+        for each in objects
+        if each["kind"] == "ServiceAccount"
+    }
+    assert tokens == {"lossmap-run": True, "lossmap-training": False}
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)

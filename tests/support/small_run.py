@@ -1,5 +1,6 @@
 """A run that takes a second: trained and surveyed in this process."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,11 +56,12 @@ def found(run: Run) -> tuple[Any, ...]:
     arrays = [array for surface in (*result.planes, *result.lines) for array in vars(surface).values()]
     losses = [each.loss for each in result.trajectory]
     weights = load_tensors(run.store, layout.weights(run.training))
-    epochs = [
-        {name: value for name, value in metrics.items() if "second" not in name and name != "timestamp"}
-        for metrics in load_epochs(run.store, run.training)
-    ]
-    return arrays, losses, weights, epochs, run.scalars(), run.manifest, run.experiment
+    epochs = [_untimed(metrics) for metrics in load_epochs(run.store, run.training)]
+    return arrays, losses, weights, epochs, _untimed(run.scalars()), run.manifest, run.experiment
+
+
+def _untimed(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in numbers.items() if "second" not in name and name != "timestamp"}
 
 
 def same(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:

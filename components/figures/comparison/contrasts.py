@@ -3,8 +3,10 @@ MLflow.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -138,12 +140,12 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
     absent: tuple[str, ...]
 
-    @property
+    @cached_property
     def names(self) -> dict[str, str]:
         """What runs are called: by their recipes, where no two have one."""
-        recipes = [run.experiment.name for run in self.runs]
+        recipes = Counter(run.experiment.name for run in self.runs)
         return {
-            run.run: run.experiment.name if recipes.count(run.experiment.name) == 1 else run.run
+            run.run: run.experiment.name if recipes[run.experiment.name] == 1 else run.run
             for run in self.runs
         }
 
