@@ -25,7 +25,7 @@ from lossmap.pipelines import api
 from lossmap.pipelines.compare import as_records, compared, finished_runs, rows
 from lossmap.pipelines.kept import kept_runs
 
-_WARM_UP = 5
+_WARM_UP = 10
 _KIB_A_SURVEY = 64  # the greatest growth of resident memory: less than one of its pictures
 _KIB_AT_ALL = 64 * 1024  # it goes up and down by 42 MiB over 310 surveys: few of them show large leaks alone
 
@@ -134,7 +134,7 @@ def test_surveys_in_one_process_leave_nothing_in_it(tmp_path):
     inputs, targets = torch.randn(12, 3), torch.randint(0, 2, (12,))
     axis = Axis(points=3)
     landscape = Landscape(plane=Plane(x=axis, y=axis), line=None, samples=12, curvature=None, adaptive=None)
-    count, before = cases(15, cost=20), None
+    count, before = cases(10, cost=20), None
     for number in range(_WARM_UP + count):
         if number == _WARM_UP:
             before = _kept()
