@@ -28,6 +28,7 @@ _LONGEST_ARGUMENT = 128 * 1024 - 1
 _LONGEST_PARAMETER = 10_000
 _MOST_ITERATIONS = 300
 _HONOURED = {
+    "activeDeadlineSeconds",
     "configMapAsEnv",
     "configMapAsVolume",
     "fieldPathAsEnv",

@@ -141,6 +141,6 @@ def test_no_process_has_one_in_its_arguments(tmp_path):
         time.sleep(0.01)
     environment = process.environ()
     process.kill()
-    cell.last_line()
+    cell.close()
     assert CANARY not in " ".join(arguments)
     assert environment["LOSSMAP_TRACKING"] == settings.tracking
