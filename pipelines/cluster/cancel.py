@@ -1,14 +1,15 @@
 """Ends a run on a cluster, and leaves nothing of it running."""
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lossmap.components.config.settings import Settings
 from lossmap.components.core.errors import ClusterError, LossmapError
 from lossmap.components.jobs.deployment import of_pipeline_run
-from lossmap.pipelines.cluster.follow import step_pods
+from lossmap.pipelines.cluster.follow import steps_among
 from lossmap.pipelines.cluster.kubeflow import EXIT_HANDLER, Kubeflow, PipelineRun
 
 if TYPE_CHECKING:
@@ -75,14 +76,14 @@ def _wait_for_end(
     while True:
         run = kubeflow.find(run.id)
         going_on = [
-            pod.metadata.name
+            pod
             for pod in pods(settings.namespace, of_pipeline_run(run.id), api)
             if pod.status.phase in _GOING_ON
         ]
-        stuck = _stuck_handlers(api, settings, run)
-        if stuck and stuck.keys() == set(going_on):
-            return End(run, ", ".join(stuck.values())), []
-        left = [f"pod {name}" for name in going_on]
+        stuck = _stuck_handlers(going_on)
+        if stuck and len(stuck) == len(going_on):
+            return End(run, ", ".join(stuck)), []
+        left = [f"pod {pod.metadata.name}" for pod in going_on]
         if not run.ended:
             left.append(f"workflow of run {run.id}")
         if not left or time.monotonic() > deadline:
@@ -90,13 +91,13 @@ def _wait_for_end(
         time.sleep(_PAUSE)
 
 
-def _stuck_handlers(api: "Api", settings: Settings, run: PipelineRun) -> dict[str, str]:
-    """Why pods of the exit handler never start, by their names."""
+def _stuck_handlers(pods: Sequence[Any]) -> list[str]:
+    """Why those of these pods that belong to the exit handler never start, one line each."""
     from lossmap.components.jobs.reasons import cause_of
 
-    handlers = [step for step in step_pods(api, settings, run) if step.step == EXIT_HANDLER]
-    causes = {step.name: cause_of(step.pod) for step in handlers if step.phase == "Pending"}
-    return {name: cause.text for name, cause in causes.items() if cause and cause.hopeless}
+    handlers = [step for step in steps_among(pods) if step.step == EXIT_HANDLER]
+    causes = [cause_of(step.pod) for step in handlers if step.phase == "Pending"]
+    return [cause.text for cause in causes if cause and cause.hopeless]
 
 
 def _end_in_mlflow(api: "Api", settings: Settings, run: PipelineRun) -> None:

@@ -3,7 +3,7 @@
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,14 @@ class StepPod:
 
 def step_pods(api: "Api", settings: Settings, run: PipelineRun) -> list[StepPod]:
     """The pods of a run's steps, oldest first, without those of Kubeflow's drivers."""
-    found = [(step_of(node), pod) for node, pod in _nodes(api, settings, run)]
+    from lossmap.components.jobs.cluster import pods
+
+    return steps_among(pods(settings.namespace, of_pipeline_run(run.id), api))
+
+
+def steps_among(pods: Iterable[Any]) -> list[StepPod]:
+    """Those of a run's pods that carry out its steps."""
+    found = [(step_of(_node_of(pod)), pod) for pod in pods]
     return [StepPod(step, pod) for step, pod in found if step]
 
 
@@ -70,12 +77,8 @@ def _path(node: str) -> list[str]:
     return [without_attempt(name) for name in node.split(".")]
 
 
-def _nodes(api: "Api", settings: Settings, run: PipelineRun) -> Iterator[tuple[str, Any]]:
-    """The pods of a run, oldest first, with the names of their nodes."""
-    from lossmap.components.jobs.cluster import pods
-
-    for pod in pods(settings.namespace, of_pipeline_run(run.id), api):
-        yield str((pod.metadata.annotations or {}).get(_NODE_NAME, "")), pod
+def _node_of(pod: Any) -> str:
+    return str((pod.metadata.annotations or {}).get(_NODE_NAME, ""))
 
 
 def own_lines(lines: Iterator[str]) -> Iterator[str]:
@@ -121,9 +124,11 @@ def cause(api: "Api", settings: Settings, run: PipelineRun) -> str:
 
 def _step_and_driver(api: "Api", settings: Settings, run: PipelineRun, step: str) -> list[StepPod]:
     """The pods of a step: those of Kubeflow's driver, which may have failed before it, first."""
-    nodes = list(_nodes(api, settings, run))
-    drivers = [StepPod(step, pod) for node, pod in nodes if _path(node)[-1] == f"{step}-driver"]
-    return drivers + [StepPod(step, pod) for node, pod in nodes if step_of(node) == step]
+    from lossmap.components.jobs.cluster import pods
+
+    found = pods(settings.namespace, of_pipeline_run(run.id), api)
+    drivers = [StepPod(step, pod) for pod in found if _path(_node_of(pod))[-1] == f"{step}-driver"]
+    return drivers + [pod for pod in steps_among(found) if pod.step == step]
 
 
 def _failure(api: "Api", settings: Settings, pod: StepPod) -> str:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 from support.campaigns import cases, outcomes
+from support.counting_store import CountingStore
 from support.small_run import EXPERIMENT, survey
 
 from lossmap.components import steps
@@ -17,7 +18,7 @@ from lossmap.components.config.landscape import Axis, Landscape, Plane
 from lossmap.components.config.settings import Settings
 from lossmap.components.landscape.grid import Result
 from lossmap.components.stores import layout
-from lossmap.components.stores.objects import FileStore, open_store
+from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Run
 from lossmap.components.surveys.pending import pending_tiles
 from lossmap.components.surveys.tiles import evaluate_tile
@@ -29,26 +30,6 @@ _WARM_UP = 5
 _KIB_A_SURVEY = 64  # the greatest growth of resident memory: less than one of its pictures
 _KIB_AT_ALL = 64 * 1024  # it goes up and down by 42 MiB over 310 surveys
 _FEWEST = 200  # surveys whose growth says something: a few go up by megabytes each, and down again
-
-
-class Counting(FileStore):
-    """A folder that counts what it is asked for."""
-
-    def __init__(self, folder):
-        super().__init__(folder)
-        self.asked = Counter()
-
-    def read(self, key):
-        self.asked["read"] += 1
-        return super().read(key)
-
-    def exists(self, key):
-        self.asked["exists"] += 1
-        return super().exists(key)
-
-    def keys(self, prefix):
-        self.asked["list"] += 1
-        return super().keys(prefix)
 
 
 def _asked(store, call, argument):
@@ -105,13 +86,13 @@ def _store_of(finished, folder, count):
         scalars = layout.scalars(f"run-{index}")
         (folder / scalars).parent.mkdir(exist_ok=True)
         shutil.copyfile(finished / layout.scalars("run"), folder / scalars)
-    return Counting(folder)
+    return CountingStore(folder)
 
 
 def test_a_plan_of_many_tiles_reads_each_tile_once(finished, tmp_path):
     side = int(cases(100) ** 0.5)
     shutil.copytree(finished, tmp_path / "store")
-    store, axis = Counting(tmp_path / "store"), Axis(points=side)
+    store, axis = CountingStore(tmp_path / "store"), Axis(points=side)
     landscape = Landscape(plane=Plane(x=axis, y=axis), line=None, samples=8, tile_points=1, curvature=None)
     run = Run(store, "wide")
     steps.prepare(run, EXPERIMENT.model_copy(update={"landscape": landscape}))

@@ -10,7 +10,7 @@ from botocore.client import Config
 from botocore.exceptions import ClientError
 from cluster.kubectl import forward, get, kubectl, run_python, wait_for_deployment
 from mlflow import MlflowClient
-from support.rights import documented
+from readmes.rights import cluster_rights
 
 from lossmap.components.stores.objects import open_store
 
@@ -183,7 +183,7 @@ create rolebindings.rbac.authorization.k8s.io
 create serviceaccounts/token
 impersonate serviceaccounts
 delete persistentvolumeclaims"""
-RIGHTS = {who: sorted(rights) for who, rights in documented().items()}
+RIGHTS = {who: sorted(rights) for who, rights in cluster_rights().items()}
 
 
 def _allowed(account: str, namespace: str, asked: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.rights import documented
+from readmes.rights import cluster_rights
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
@@ -135,7 +135,7 @@ def test_the_rights_are_those_of_the_readme_and_nobody_has_others(folder):
         for each in objects
         if each["kind"] == "Role"
     }
-    assert granted == documented()
+    assert granted == cluster_rights()
     bound = [
         (binding["roleRef"], subject)
         for binding in objects

@@ -2,38 +2,27 @@ import pickle
 
 import pytest
 from reference.manifests import manifest
+from support.counting_store import CountingStore
 
 from lossmap.components.config.experiment import Experiment
 from lossmap.components.core.errors import ExperimentError, StoreError
 from lossmap.components.stores import layout
-from lossmap.components.stores.objects import FileStore, open_store
+from lossmap.components.stores.objects import open_store
 from lossmap.components.stores.runs import Links, Run
 from lossmap.components.stores.survey_plan import Part, Survey
 
 PART = Part(kind="loss", address="5" * 64, plane="5" * 64)
 
 
-class Counting(FileStore):
-    """A folder that remembers what was read."""
-
-    def __init__(self, folder):
-        super().__init__(folder)
-        self.asked = []
-
-    def read(self, key):
-        self.asked.append(key)
-        return super().read(key)
-
-
 @pytest.fixture
 def store(tmp_path):
     """One with a run that is planned."""
-    counting = Counting(tmp_path)
+    counting = CountingStore(tmp_path)
     run = Run(counting, "run")
     run.begin(Experiment())
     run.keep_manifest(manifest())
     run.keep_survey(Survey(parts=(PART,)))
-    assert not counting.asked
+    assert not counting.keys_read
     return counting
 
 
@@ -44,7 +33,7 @@ def documents(run):
 def test_a_document_is_read_once_and_not_at_all_where_it_was_written(store):
     run = Run(store, "run")
     assert documents(run) == documents(run) == (Experiment(), manifest(), run.links, Survey(parts=(PART,)))
-    assert len(store.asked) == len(set(store.asked)) == 4
+    assert len(store.keys_read) == len(set(store.keys_read)) == 4
 
 
 def test_a_run_goes_to_another_process_with_what_it_has_read(store):
